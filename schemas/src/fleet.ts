@@ -1,0 +1,55 @@
+import { Schema } from "effect"
+import { HostId, Principal } from "./ids.ts"
+import { Count, CpuMilli, EpochMillis, Mebibytes } from "./quantities.ts"
+import { kind } from "./story.ts"
+
+/** Another scheduler decides from here on. Every append of the one before it fails. */
+export const SchedulerTookOver = Schema.TaggedStruct("SchedulerTookOver", {
+  term: Count,
+  scheduler: Principal,
+  codeVersion: Schema.NonEmptyString
+})
+export type SchedulerTookOver = typeof SchedulerTookOver.Type
+
+/** The host was silent for longer than its lease. What it ran may run elsewhere now. */
+export const HostDeclaredLost = Schema.TaggedStruct("HostDeclaredLost", {
+  hostId: HostId,
+  /** When its last beat came: the clock's part in the decision. */
+  lastHeardAtMs: EpochMillis,
+  leaseEndedAtMs: EpochMillis
+})
+export type HostDeclaredLost = typeof HostDeclaredLost.Type
+
+/** A host that had been declared lost speaks again. Whatever an older fence says of it is void. */
+export const HostReturned = Schema.TaggedStruct("HostReturned", {
+  hostId: HostId,
+  bootId: Schema.NonEmptyString
+})
+export type HostReturned = typeof HostReturned.Type
+
+/** The cell's hosts, as the scheduler judges them. */
+export const fleet = kind(
+  { kind: "fleet", scope: "cell", only: "cell", stream: "SCHEDULER" },
+  SchedulerTookOver,
+  HostDeclaredLost,
+  HostReturned
+)
+
+/** One class of work that waits for capacity. */
+export const DemandClass = Schema.Struct({
+  cpuMilli: CpuMilli,
+  memoryMib: Mebibytes,
+  gpus: Count,
+  gpuModels: Schema.Array(Schema.String),
+  waiting: Count,
+  oldestSinceMs: EpochMillis
+})
+
+/** What waits for capacity has changed. It wakes the broker. */
+export const DemandChanged = Schema.TaggedStruct("DemandChanged", {
+  classes: Schema.Array(DemandClass)
+})
+export type DemandChanged = typeof DemandChanged.Type
+
+/** What the cell's waiting work would need. */
+export const demand = kind({ kind: "demand", scope: "cell", only: "cell", stream: "SCHEDULER" }, DemandChanged)

@@ -1,0 +1,82 @@
+import { Schema } from "effect"
+import { Cut, Fence } from "./cut.ts"
+import { JobSpec } from "./job.ts"
+import { AccountId, AttemptId, GrantId, HostId, JobId, SliceId, SnapshotId, WarrantId, WorkspaceName } from "./ids.ts"
+import { Count, EpochMillis, PicoDollars, Resources } from "./quantities.ts"
+import { kind } from "./story.ts"
+
+/**
+ * What a host may do for one attempt. The scheduler signs it (Ed25519 over the canonical form), the
+ * host checks it against the cell's key before it touches anything.
+ */
+export const Warrant = Schema.Struct({
+  warrantId: WarrantId,
+  hostId: HostId,
+  jobId: JobId,
+  attempt: Count,
+  fence: Fence,
+  resources: Resources,
+  /** From the root of the delegation to the grant that was used. Empty for the owner's own work. */
+  grantPath: Schema.Array(GrantId),
+  expiresAtMs: EpochMillis,
+  /** What the scheduler had seen of access when it allowed this. */
+  view: Cut
+})
+export type Warrant = typeof Warrant.Type
+
+/** A slice's share that stands behind one attempt. */
+export const BudgetShare = Schema.Struct({
+  account: AccountId,
+  slice: SliceId,
+  amountPico: PicoDollars
+})
+export type BudgetShare = typeof BudgetShare.Type
+
+/** This host runs this attempt. Its capacity counts as taken until it has exited or the host is lost. */
+export const PlacementMade = Schema.TaggedStruct("PlacementMade", {
+  jobId: JobId,
+  workspace: WorkspaceName,
+  hostId: HostId,
+  attempt: Count,
+  attemptId: AttemptId,
+  fence: Fence,
+  spec: JobSpec,
+  warrant: Warrant,
+  /** base64url, over the warrant's canonical form. Not part of the decision: the key is not in the log. */
+  signature: Schema.String,
+  snapshot: Schema.optionalKey(SnapshotId),
+  share: Schema.optionalKey(BudgetShare),
+  /** Why this host, in words. */
+  reason: Schema.String
+})
+export type PlacementMade = typeof PlacementMade.Type
+
+/** The attempt may spend more. */
+export const SliceExtended = Schema.TaggedStruct("SliceExtended", {
+  jobId: JobId,
+  workspace: WorkspaceName,
+  hostId: HostId,
+  attempt: Count,
+  share: BudgetShare
+})
+export type SliceExtended = typeof SliceExtended.Type
+
+/** The host is to end this attempt, or not to begin it. */
+export const PlacementWithdrawn = Schema.TaggedStruct("PlacementWithdrawn", {
+  jobId: JobId,
+  workspace: WorkspaceName,
+  hostId: HostId,
+  attempt: Count,
+  attemptId: AttemptId,
+  fence: Fence,
+  cause: Schema.Literals(["cancelled", "timed_out", "preempted", "host_lost", "budget", "revoked", "settled"])
+})
+export type PlacementWithdrawn = typeof PlacementWithdrawn.Type
+
+/** What one host is to run: all that a host hears from the scheduler. */
+export const placement = kind(
+  { kind: "placement", scope: "host", stream: "SCHEDULER" },
+  PlacementMade,
+  SliceExtended,
+  PlacementWithdrawn
+)
