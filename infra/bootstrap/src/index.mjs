@@ -1,0 +1,6 @@
+export { doctor, renderDoctor } from "./doctor.mjs"
+export { requireNode24 } from "./guard.mjs"
+export { findTool, readManifest } from "./manifest.mjs"
+export { millraceHome, repositoryRoot } from "./places.mjs"
+export { SHARED_FOLDER } from "./postgresql.mjs"
+export { natsServerRefusal, nodeRefusal } from "./versions.mjs"
