@@ -1,6 +1,17 @@
 import { Schema } from "effect"
-import { HostId, Principal } from "./ids.ts"
+import { AskId, HostId, Principal, WorkspaceName } from "./ids.ts"
+import { Digest, EpochMillis } from "./quantities.ts"
 import { kind } from "./story.ts"
+
+/** One host may enrol with the key behind this digest, once, until it expires. */
+export const EnrolmentOpened = Schema.TaggedStruct("EnrolmentOpened", {
+  workspace: WorkspaceName,
+  oneTimeKeyDigest: Digest,
+  openedBy: Principal,
+  expiresAtMs: EpochMillis,
+  answers: Schema.optionalKey(AskId)
+})
+export type EnrolmentOpened = typeof EnrolmentOpened.Type
 
 /** The host may speak: its key is known, its credentials are minted, its consumers exist. */
 export const HostAdmitted = Schema.TaggedStruct("HostAdmitted", {
@@ -18,13 +29,15 @@ export const HostDismissed = Schema.TaggedStruct("HostDismissed", {
   hostId: HostId,
   publicKey: Schema.String,
   dismissedBy: Principal,
-  cause: Schema.String
+  cause: Schema.String,
+  answers: Schema.optionalKey(AskId)
 })
 export type HostDismissed = typeof HostDismissed.Type
 
 /** Which hosts belong to the cell. */
 export const admission = kind(
   { kind: "admission", scope: "cell", only: "cell", stream: "ACCESS" },
+  EnrolmentOpened,
   HostAdmitted,
   HostDismissed
 )

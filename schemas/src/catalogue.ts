@@ -1,30 +1,67 @@
 import { Result, Schema, SchemaAST } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { admission } from "./admission.ts"
+import { answerAccess, answerMetering, answerSnapshots } from "./answer.ts"
 import { asideAccess, asideBroker, asideGateway, asideMetering, asideSnapshots } from "./aside.ts"
+import { ask } from "./ask.ts"
 import { attempt } from "./attempt.ts"
+import { budget } from "./budget.ts"
+import { checkpoint } from "./checkpoint.ts"
+import { decisionAccess, decisionGateway, decisionHost, decisionScheduler } from "./decision.ts"
 import { demand, fleet } from "./fleet.ts"
+import { grant } from "./grant.ts"
 import { host } from "./host.ts"
 import { job } from "./job.ts"
+import { machine } from "./machine.ts"
+import { market, plan } from "./market.ts"
+import { period } from "./period.ts"
 import { placement } from "./placement.ts"
+import { policy } from "./policy.ts"
+import { pricebook } from "./pricebook.ts"
+import { principal } from "./principal.ts"
 import { schedule } from "./schedule.ts"
+import { session } from "./session.ts"
+import { image, snapshot } from "./snapshot.ts"
 import { type FactSchema, type Kind, nameOf } from "./story.ts"
 import { upcasts } from "./upcasts.ts"
+import { warrant } from "./warrant.ts"
 
 /** Every kind of story there is. Streams, permissions, documents and readers are written from this list. */
 export const kinds = [
   job,
+  ask,
+  session,
+  decisionGateway,
+  asideGateway,
   schedule,
   placement,
   fleet,
   demand,
+  decisionScheduler,
   host,
   attempt,
-  admission,
-  asideGateway,
+  decisionHost,
+  machine,
+  market,
+  plan,
   asideBroker,
+  snapshot,
+  image,
+  answerSnapshots,
   asideSnapshots,
+  principal,
+  policy,
+  grant,
+  warrant,
+  admission,
+  checkpoint,
+  answerAccess,
+  decisionAccess,
   asideAccess,
+  budget,
+  pricebook,
+  period,
+  answerMetering,
   asideMetering
 ] as const satisfies ReadonlyArray<Kind>
 
@@ -59,11 +96,18 @@ const codecOf = (schema: FactSchema, version: number): Codec => {
   }
 }
 
+const named = new Map<string, FactSchema>()
 const newest = new Map<string, Codec>()
 const older = new Map<string, Codec>()
 for (const { facts } of kinds) {
   for (const schema of facts) {
     const name = nameOf(schema)
+    // Several kinds may tell one fact (each service's own asides); two facts of one name may not be.
+    if (named.has(name)) {
+      if (named.get(name) !== schema) throw new Error(`two facts are called ${name}: a name means one thing`)
+      continue
+    }
+    named.set(name, schema)
     const past = upcasts[name] ?? []
     past.forEach(({ schema, upcast }, index) => {
       const codec = codecOf(schema, index + 1)

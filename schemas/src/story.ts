@@ -13,7 +13,7 @@ export interface FactShape {
 }
 
 /** Who must hear a kind of story. It is permission and routing at once, and never changes during a story. */
-export type Scope = "workspace" | "host" | "cell" | "provider" | "tree" | "account" | "point" | "service"
+export type Scope = "workspace" | "host" | "cell" | "provider" | "point" | "service"
 
 /** Streams, one for each writing service. The scheduler's is the order of the cell. */
 export const streamNames = ["GATEWAY", "SCHEDULER", "HOSTS", "BROKER", "SNAPSHOTS", "ACCESS", "METERING"] as const

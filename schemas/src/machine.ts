@@ -1,0 +1,140 @@
+import { Schema } from "effect"
+import { FactId, HostId, LeaseId, ProviderName } from "./ids.ts"
+import { Count, Digest, EpochMillis, Millis, PicoDollars, Resources } from "./quantities.ts"
+import { kind } from "./story.ts"
+
+/** Which lease, at which provider: the head of everything that is said of a machine. */
+const which = { leaseId: LeaseId, provider: ProviderName }
+
+/** How capacity is sold. Spot capacity can be taken back. */
+export const Market = Schema.Literals(["on_demand", "spot", "reserved"])
+export type Market = typeof Market.Type
+
+/** Something that can be rented: what the provider calls it, and where. */
+export const Column = Schema.Struct({
+  region: Schema.NonEmptyString,
+  zone: Schema.optionalKey(Schema.NonEmptyString),
+  machineType: Schema.NonEmptyString,
+  market: Market,
+  /** The provider's own id of an offer that lives for seconds. */
+  offer: Schema.optionalKey(Schema.NonEmptyString)
+})
+export type Column = typeof Column.Type
+
+/** We mean to rent a machine. Said before the provider is called, so that nothing bought is unknown. */
+export const LeaseRequested = Schema.TaggedStruct("LeaseRequested", {
+  ...which,
+  column: Column,
+  resources: Resources,
+  gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  pricePicoPerSecondMax: PicoDollars,
+  /** The provider's idempotency token or the machine's name: asking twice under it buys one machine. */
+  token: Schema.NonEmptyString,
+  /** The tag by which a sweep knows our cell's machines. */
+  cell: Schema.NonEmptyString,
+  /** With the key behind this digest one host may enrol, once, until `answerByMs` and its boot time. */
+  oneTimeKeyDigest: Digest,
+  answerByMs: EpochMillis,
+  /** The plan that wanted it. */
+  plan: Schema.optionalKey(FactId)
+})
+export type LeaseRequested = typeof LeaseRequested.Type
+
+/** The provider has handed over a machine. From here on it costs money. */
+export const LeaseGranted = Schema.TaggedStruct("LeaseGranted", {
+  ...which,
+  /** The provider's own id of it. */
+  machine: Schema.NonEmptyString,
+  region: Schema.NonEmptyString,
+  pricePicoPerSecond: PicoDollars,
+  /** Where the price comes from, and when it was read there. */
+  quote: Schema.Struct({ source: Schema.NonEmptyString, readAtMs: EpochMillis }),
+  /** The provider bills whole steps of this length, and at least `billedMsMin`. */
+  billedStepMs: Millis,
+  billedMsMin: Millis,
+  /** When the machine ends by itself unless that is pushed forward. */
+  deadManAtMs: Schema.optionalKey(EpochMillis)
+})
+export type LeaseGranted = typeof LeaseGranted.Type
+
+/** The provider will not, and nothing was bought. `narrows` says what else would get the same answer. */
+export const LeaseRefused = Schema.TaggedStruct("LeaseRefused", {
+  ...which,
+  reason: Schema.Literals(["out_of_capacity", "quota", "price_moved", "unauthorised", "rate_limited", "offer_gone", "invalid"]),
+  narrows: Schema.Literals(["provider", "region", "zone", "type", "market", "offer"]),
+  detail: Schema.String,
+  notBeforeMs: Schema.optionalKey(EpochMillis)
+})
+export type LeaseRefused = typeof LeaseRefused.Type
+
+/** We have stopped waiting for the machine. Should it still come, it is given straight back. */
+export const LeaseWithdrawn = Schema.TaggedStruct("LeaseWithdrawn", {
+  ...which,
+  cause: Schema.Literals(["too_late", "not_needed", "cap_reached"])
+})
+export type LeaseWithdrawn = typeof LeaseWithdrawn.Type
+
+/** The machine's host has enrolled: this lease is that host. */
+export const MachineEnrolled = Schema.TaggedStruct("MachineEnrolled", { ...which, hostId: HostId })
+export type MachineEnrolled = typeof MachineEnrolled.Type
+
+/** The provider will take the machine back at the deadline. What runs there must be elsewhere by then. */
+export const ReclaimNoticed = Schema.TaggedStruct("ReclaimNoticed", {
+  ...which,
+  hostId: Schema.optionalKey(HostId),
+  deadlineAtMs: EpochMillis
+})
+export type ReclaimNoticed = typeof ReclaimNoticed.Type
+
+/** We want the machine no longer. It costs money until the provider confirms its end. */
+export const LeaseReleased = Schema.TaggedStruct("LeaseReleased", {
+  ...which,
+  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked"])
+})
+export type LeaseReleased = typeof LeaseReleased.Type
+
+/** The provider confirms that the machine is gone. From here on it costs nothing. */
+export const LeaseEnded = Schema.TaggedStruct("LeaseEnded", {
+  ...which,
+  confirmed: Schema.Literals(["terminated", "reclaimed", "not_there"]),
+  endedAtMs: EpochMillis,
+  /** What it has cost in all, by the provider's steps and minimum. */
+  costPico: PicoDollars
+})
+export type LeaseEnded = typeof LeaseEnded.Type
+
+/** A machine with our cell's tag runs that no open lease accounts for. Its lease id is made from its name. */
+export const OrphanFound = Schema.TaggedStruct("OrphanFound", {
+  ...which,
+  machine: Schema.NonEmptyString,
+  cell: Schema.NonEmptyString,
+  runningSinceMs: EpochMillis,
+  costSoFarPico: PicoDollars,
+  /** How many sweeps have seen it. The first one lists and never ends. */
+  sweeps: Count
+})
+export type OrphanFound = typeof OrphanFound.Type
+
+/** A lease is open here, and the provider knows no such machine. */
+export const GhostFound = Schema.TaggedStruct("GhostFound", {
+  ...which,
+  machine: Schema.NonEmptyString,
+  lastSeenAtMs: EpochMillis,
+  sweeps: Count
+})
+export type GhostFound = typeof GhostFound.Type
+
+/** One machine lease: capacity rented from a provider, from the intent to the provider's last word. */
+export const machine = kind(
+  { kind: "machine", scope: "provider", story: "lease", stream: "BROKER" },
+  LeaseRequested,
+  LeaseGranted,
+  LeaseRefused,
+  LeaseWithdrawn,
+  MachineEnrolled,
+  ReclaimNoticed,
+  LeaseReleased,
+  LeaseEnded,
+  OrphanFound,
+  GhostFound
+)
