@@ -1,0 +1,65 @@
+import type { Cut } from "@millrace/schemas"
+import { Context, Effect, Layer } from "effect"
+import { createHash } from "node:crypto"
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { Packr } from "msgpackr"
+
+/**
+ * Where a fold stood, so that a start needs not read from fact one. A cache: it may be deleted at any
+ * time, and it is taken only when the code that reads it is the code that wrote it.
+ */
+export interface Checkpoint {
+  readonly fold: string
+  readonly codeVersion: string
+  readonly epoch: number
+  readonly saw: Cut
+  /** SHA-256 of `state`, in hexadecimal: what a rebuild up to `saw` must come to. */
+  readonly hash: string
+  readonly state: unknown
+}
+
+/** Keeps the newest checkpoint of each fold. */
+export class Checkpoints extends Context.Service<Checkpoints, {
+  readonly load: (fold: string) => Effect.Effect<Checkpoint | undefined>
+  readonly save: (checkpoint: Checkpoint) => Effect.Effect<void>
+}>()("millrace/Checkpoints") {
+  /** For tests and the simulator: lives as long as the layer. */
+  static readonly layerMemory: Layer.Layer<Checkpoints> = Layer.sync(Checkpoints, () => {
+    const kept = new Map<string, Uint8Array>()
+    return {
+      load: (fold) => Effect.sync(() => read(kept.get(fold))),
+      save: (checkpoint) => Effect.sync(() => void kept.set(checkpoint.fold, packr.pack(checkpoint)))
+    }
+  })
+
+  /**
+   * One file a fold, replaced whole by a rename: a crash leaves the old one or the new one. A file that
+   * cannot be read counts as none, because a rebuild gives the same.
+   */
+  static readonly layerFolder = (folder: string): Layer.Layer<Checkpoints> => Layer.succeed(Checkpoints, {
+    load: (fold) => Effect.promise(() => readFile(join(folder, `${fold}.checkpoint`)).then(read, () => undefined)),
+    save: (checkpoint) => Effect.promise(async () => {
+      const path = join(folder, `${checkpoint.fold}.checkpoint`)
+      await mkdir(folder, { recursive: true })
+      await writeFile(`${path}.next`, packr.pack(checkpoint))
+      await rename(`${path}.next`, path)
+    }).pipe(Effect.catchDefect((defect) => Effect.logWarning("A checkpoint could not be written; the next start reads more", defect).pipe(
+      Effect.andThen(Effect.promise(() => rm(join(folder, `${checkpoint.fold}.checkpoint.next`), { force: true })))
+    )))
+  })
+}
+
+const packr = new Packr({ useRecords: false, mapsAsObjects: false })
+
+const read = (bytes: Uint8Array | undefined): Checkpoint | undefined => {
+  if (bytes === undefined) return undefined
+  try {
+    return packr.unpack(bytes) as Checkpoint
+  } catch {
+    return undefined
+  }
+}
+
+/** The hash that identifies a fold's state: of its canonical bytes, so that equal states hash equal. */
+export const hashOf = (state: unknown): string => createHash("sha256").update(packr.pack(state)).digest("hex")

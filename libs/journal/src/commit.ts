@@ -1,0 +1,92 @@
+import type { Cut, Decided, FactId, FactUnreadable, GrantId, MillFact, Place, Principal, Subject } from "@millrace/schemas"
+import { Result } from "effect"
+
+/** A fact that is to be said. Its id is derived, so that saying it again says it under the same id. */
+export interface NewFact<Fact extends MillFact = MillFact> {
+  readonly id: FactId
+  readonly event: Fact
+  readonly partOf: FactId
+  readonly causedBy?: FactId
+  readonly grant?: GrantId
+  /** An older decider must step down rather than ignore it. */
+  readonly mustUnderstand?: boolean
+}
+
+/** W3C trace context, as it travels beside a commit (https://www.w3.org/TR/trace-context/). */
+export interface Trace {
+  readonly traceparent: string
+  readonly tracestate?: string
+}
+
+/** One to n facts on one subject, stored together or not at all, with one fsync. */
+export interface Commit {
+  readonly subject: Subject
+  readonly facts: readonly [NewFact, ...ReadonlyArray<NewFact>]
+  readonly actor: Principal
+  readonly happenedAtMs: number
+  readonly decided?: Decided
+  readonly trace?: Trace
+}
+
+/**
+ * What must come directly before a commit: the last sequence on its subject (0: the story is new), or the
+ * last sequence of its whole stream.
+ */
+export type Expectation =
+  | { readonly last: "subject"; readonly sequence: number }
+  | { readonly last: "stream"; readonly sequence: number }
+
+/** A fact as it lies in the log. `event` is a value either way: the reader decides what unreadable means. */
+export interface StoredFact<Fact extends MillFact = MillFact> {
+  readonly id: FactId
+  readonly name: string
+  readonly version: number
+  readonly event: Result.Result<Fact, FactUnreadable>
+  readonly partOf: FactId
+  readonly causedBy?: FactId
+  readonly grant?: GrantId
+  /** Its place within the commit, from 0. */
+  readonly ordinal: number
+}
+
+/** A commit as it lies in the log. */
+export interface StoredCommit {
+  readonly place: Place
+  readonly subject: Subject
+  readonly actor: Principal
+  readonly happenedAtMs: number
+  readonly mustUnderstand: boolean
+  readonly decided?: Decided
+  readonly trace?: Trace
+  readonly facts: ReadonlyArray<StoredFact>
+}
+
+/** One readable fact with what surrounds it: what deciders, reactors and projections are handed. */
+export interface Fact<F extends MillFact = MillFact> extends Omit<StoredFact<F>, "event"> {
+  readonly event: F
+  readonly commit: StoredCommit
+}
+
+/** The facts of a commit that this program can read, and those that it cannot. */
+export const readable = (commit: StoredCommit): {
+  readonly facts: ReadonlyArray<Fact>
+  readonly unreadable: ReadonlyArray<StoredFact & { readonly reason: FactUnreadable }>
+} => {
+  const facts: Array<Fact> = []
+  const unreadable: Array<StoredFact & { readonly reason: FactUnreadable }> = []
+  for (const fact of commit.facts) {
+    if (Result.isSuccess(fact.event)) facts.push({ ...fact, event: fact.event.success, commit })
+    else unreadable.push({ ...fact, reason: fact.event.failure })
+  }
+  return { facts, unreadable }
+}
+
+/** Where a commit came to lie. */
+export interface Appended {
+  readonly stream: string
+  readonly sequence: number
+  readonly epoch: number
+}
+
+/** The cut right behind an append: a read that waits for it sees the write. */
+export const cutOf = ({ stream, sequence }: Appended): Cut => ({ [stream]: sequence })

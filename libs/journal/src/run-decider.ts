@@ -1,0 +1,232 @@
+import { deriveId } from "@millrace/decider"
+import type { Cut, FactId, MillFact, StreamName, Subject } from "@millrace/schemas"
+import { Clock, Duration, Effect, Metric, Option, Queue, type Scope } from "effect"
+import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
+import type { Commit, StoredCommit } from "./commit.ts"
+import { crashPoint } from "./crash.ts"
+import { commitsOf, foldCommit, foreseen, MustStepDown, type StreamDecider } from "./deciding.ts"
+import { type CommitRefused, Journal, type JournalUnavailable, type Line, Overtaken } from "./journal.ts"
+
+/** How a decider takes over the order of its stream: the fact that makes every append of the one before fail. */
+export interface TakeOver<State> {
+  readonly subject: Subject
+  readonly fact: (state: State) => MillFact
+}
+
+export interface RunOptions<State> {
+  readonly decider: StreamDecider<State>
+  readonly takeOver: TakeOver<State>
+  /** Adds to a commit what is no part of the decision, such as a signature whose key is not in the log. */
+  readonly finish?: (commit: Commit) => Commit
+  /** Told after every round: for views of the live state, such as what answers heartbeats. */
+  readonly watch?: (state: State, saw: Cut) => void
+  /** Facts folded between two checkpoints. */
+  readonly checkpointEvery?: number
+  /** Appends that may be under way at once. */
+  readonly windowMax?: number
+}
+
+const rounds = Metric.counter("millrace_decider_rounds_total", { incremental: true })
+const folded = Metric.counter("millrace_decider_facts_folded_total", { incremental: true })
+const frozen = Metric.counter("millrace_decider_unreadable_total", { incremental: true })
+
+interface Standing<State> {
+  state: State
+  saw: Record<string, number>
+}
+
+/**
+ * Runs a decider for as long as it owns the order of its stream: catches up, takes over, then round by
+ * round folds what has gathered and says what follows from it, predicting sequences so that nothing
+ * waits for an answer. Ends with `Overtaken` when another one took over; whoever supervises it starts
+ * it anew, and it looks again. A crash anywhere loses nothing: what is left to do is state.
+ */
+export const runDecider = <State>(options: RunOptions<State>): Effect.Effect<
+  never,
+  Overtaken | CommitRefused | JournalUnavailable | MustStepDown,
+  Journal | Checkpoints
+> => Effect.scoped(run(options))
+
+const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
+  const { decider } = options
+  const journal = yield* Journal
+  const standing = yield* restore(decider)
+  yield* catchUp(decider, standing)
+  const line = yield* journal.line(decider.writes, standing.saw[decider.writes] ?? 0)
+  yield* takeOver(options, standing, line)
+  const heard = yield* listen(decider, standing.saw)
+  const broken = yield* Queue.bounded<Overtaken | CommitRefused>(16)
+  const flight = { count: 0 }
+  let since = 0
+  let lastAtMs = 0
+  while (true) {
+    const failure = yield* Queue.poll(broken)
+    if (Option.isSome(failure)) return yield* Effect.fail(failure.value)
+    const atMs = Math.max(lastAtMs, yield* Clock.currentTimeMillis)
+    lastAtMs = atMs
+    const saw = { ...standing.saw }
+    const round = { atMs, epoch: journal.epoch, saw }
+    const commits = commitsOf(decider, round, decider.decide(standing.state, round)).map(options.finish ?? same)
+    yield* Metric.update(rounds, 1)
+    if (commits.length > 0) yield* crashPoint(`round ${decider.name} decided`)
+    for (const commit of commits) {
+      const { outcome, sequence } = line.send(commit)
+      flight.count += 1
+      // Joined by nobody: a failure reaches the loop through `broken`, success needs no word.
+      yield* Effect.forkChild(outcome.pipe(
+        Effect.catch((error) => Effect.asVoid(Queue.offer(broken, error))),
+        Effect.ensuring(Effect.sync(() => void (flight.count -= 1)))
+      ), { startImmediately: true })
+      standing.saw[decider.writes] = sequence
+      standing.state = foldCommit(decider, standing.state, foreseen(commit, decider.writes, sequence, journal.epoch))
+    }
+    if (commits.length > 0) yield* crashPoint(`round ${decider.name} sent`)
+    options.watch?.(standing.state, standing.saw)
+    if (flight.count > (options.windowMax ?? 4096)) yield* drain(flight)
+    if (since >= (options.checkpointEvery ?? 100_000)) {
+      yield* drain(flight)
+      if (Queue.sizeUnsafe(broken) === 0) yield* checkpoint(decider, standing, journal.epoch)
+      since = 0
+    }
+    // What a round said may let it say more, such as a retry behind a failure: look again before waiting.
+    const batch = commits.length > 0 ? yield* Queue.clear(heard) : yield* gather(heard, broken, waitMs(decider, standing.state, atMs))
+    since += yield* foldBatch(decider, standing, batch)
+  }
+})
+
+const same = (commit: Commit): Commit => commit
+
+const waitMs = <State>(decider: StreamDecider<State>, state: State, atMs: number): number => {
+  const due = decider.dueAtMs?.(state)
+  return due === undefined ? 60_000 : Math.max(1, Math.min(60_000, due - atMs))
+}
+
+/** Waits until something was heard, something broke, or time itself is due. */
+const gather = Effect.fnUntraced(function*(
+  heard: Queue.Dequeue<ReadonlyArray<StoredCommit>, JournalUnavailable>,
+  broken: Queue.Queue<Overtaken | CommitRefused>,
+  waitMs: number
+) {
+  const first = yield* Effect.raceFirst(
+    Queue.take(heard),
+    Effect.raceFirst(Effect.flatMap(Queue.take(broken), Effect.fail), Effect.as(Effect.sleep(Duration.millis(waitMs)), []))
+  )
+  return [first, ...(yield* Queue.clear(heard))]
+})
+
+/** Folds in the decider's own order of streams: the order in which a replay will fold. */
+const foldBatch = <State>(
+  decider: StreamDecider<State>,
+  standing: Standing<State>,
+  batches: ReadonlyArray<ReadonlyArray<StoredCommit>>
+): Effect.Effect<number, MustStepDown> =>
+  Effect.try({
+    try: () => {
+      let count = 0
+      let unreadable = 0
+      for (const stream of decider.hears) {
+        for (const commits of batches) {
+          if (commits[0]?.place.stream !== stream) continue
+          for (const commit of commits) {
+            standing.state = foldCommit(decider, standing.state, commit)
+            standing.saw[stream] = commit.place.sequence
+            count += commit.facts.length
+            unreadable += commit.facts.filter(({ event }) => event._tag === "Failure").length
+          }
+        }
+      }
+      return { count, unreadable }
+    },
+    catch: (cause) => {
+      if (cause instanceof MustStepDown) return cause
+      throw cause
+    }
+  }).pipe(
+    Effect.tap(({ count, unreadable }) =>
+      Effect.andThen(
+        count > 0 ? Metric.update(folded, count) : Effect.void,
+        unreadable > 0
+          ? Effect.andThen(Metric.update(frozen, unreadable), Effect.logError(`${decider.name} met ${unreadable} facts that it cannot read; their scopes are frozen`))
+          : Effect.void
+      )),
+    Effect.map(({ count }) => count)
+  )
+
+/** From the newest checkpoint of this code in this epoch, else from fact one. */
+const restore = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>) {
+  const journal = yield* Journal
+  const found = yield* Checkpoints.use((checkpoints) => checkpoints.load(decider.name))
+  return found !== undefined && usable(found, decider, journal.epoch)
+    ? { state: decider.load(found.state as never), saw: { ...found.saw } }
+    : { state: decider.initial(), saw: {} }
+})
+
+const usable = <State>(found: Checkpoint, decider: StreamDecider<State>, epoch: number): boolean =>
+  found.codeVersion === decider.codeVersion && found.epoch === epoch && hashOf(found.state) === found.hash
+
+/** Reads every stream up to its head of now, own stream last: it was written on the ground of the others. */
+const catchUp = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>) {
+  const journal = yield* Journal
+  for (const stream of [...decider.hears, decider.writes]) {
+    const head = yield* journal.head(stream)
+    const from = standing.saw[stream] ?? 0
+    if (from >= head) continue
+    yield* Effect.scoped(Effect.gen(function*() {
+      const reader = yield* journal.read(stream, { after: from })
+      while ((standing.saw[stream] ?? 0) < head) {
+        for (const commit of yield* reader.take) {
+          standing.state = foldCommit(decider, standing.state, commit)
+          standing.saw[stream] = commit.place.sequence
+        }
+      }
+    }))
+  }
+})
+
+const takeOver = Effect.fnUntraced(function*<State>({ decider, takeOver }: RunOptions<State>, standing: Standing<State>, line: Line) {
+  const journal = yield* Journal
+  const atMs = yield* Clock.currentTimeMillis
+  const id = deriveId<FactId>("fct", atMs, decider.name, "took over", journal.epoch, line.last())
+  const commit: Commit = {
+    subject: takeOver.subject,
+    actor: decider.actor,
+    happenedAtMs: atMs,
+    facts: [{ id, partOf: id, event: takeOver.fact(standing.state), mustUnderstand: true }]
+  }
+  yield* crashPoint(`append ${commit.facts[0].event._tag} before`)
+  const { outcome, sequence } = line.send(commit)
+  yield* outcome
+  yield* crashPoint(`append ${commit.facts[0].event._tag} after`)
+  standing.saw[decider.writes] = sequence
+  standing.state = foldCommit(decider, standing.state, foreseen(commit, decider.writes, sequence, journal.epoch))
+})
+
+/** One pump a stream into one queue. The queue is bounded, so a slow decider slows its readers. */
+const listen = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, saw: Cut): Effect.fn.Return<
+  Queue.Queue<ReadonlyArray<StoredCommit>, JournalUnavailable>,
+  JournalUnavailable,
+  Journal | Scope.Scope
+> {
+  const journal = yield* Journal
+  const heard = yield* Queue.bounded<ReadonlyArray<StoredCommit>, JournalUnavailable>(256)
+  for (const stream of decider.hears) {
+    const reader = yield* journal.read(stream as StreamName, { after: saw[stream] ?? 0 })
+    yield* Effect.forkScoped(
+      Effect.forever(Effect.flatMap(reader.take, (commits) => Queue.offer(heard, commits))).pipe(
+        Effect.catch((error) => Queue.fail(heard, error))
+      )
+    )
+  }
+  return heard
+})
+
+const drain = (flight: { readonly count: number }): Effect.Effect<void> =>
+  Effect.suspend(() => flight.count === 0 ? Effect.void : Effect.andThen(Effect.sleep("1 millis"), drain(flight)))
+
+/** Written only when nothing is in flight: a checkpoint holds what the log holds, never a prediction. */
+const checkpoint = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, epoch: number) {
+  const state = decider.save(standing.state)
+  yield* Checkpoints.use((checkpoints) =>
+    checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch, saw: { ...standing.saw }, hash: hashOf(state), state }))
+  yield* crashPoint(`checkpoint ${decider.name} written`)
+})
