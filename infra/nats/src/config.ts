@@ -1,0 +1,68 @@
+/** The accounts of a server in operator mode: public statements signed by the operator, no secrets. */
+export interface OperatorMode {
+  readonly operatorJwt: string
+  readonly systemAccount: string
+  /** Every account's public key and its JWT, taken on the first start; later ones come by update. */
+  readonly accounts: Readonly<Record<string, string>>
+}
+
+export interface ServerConfig {
+  readonly name: string
+  readonly port: number
+  readonly storeDir: string
+  readonly syncAlways: boolean
+  readonly maxPayloadBytes: number
+  readonly monitorPort?: number | undefined
+  readonly cluster?: { readonly name: string; readonly port: number; readonly routes: ReadonlyArray<number> } | undefined
+  /** Without it everybody may do everything: for tests of libraries alone. */
+  readonly accounts?: OperatorMode | undefined
+}
+
+const LOG_BYTES_MAX = 8_000_000
+const quoted = (text: string) => JSON.stringify(text)
+
+/**
+ * The text of a server's configuration. Every listener is on loopback. The JetStream API stays strict,
+ * as it is by default: a request whose body does not parse exactly is refused.
+ */
+export const configText = (config: ServerConfig): string =>
+  [
+    `server_name: ${quoted(config.name)}`,
+    `listen: "127.0.0.1:${config.port}"`,
+    ...(config.monitorPort === undefined ? [] : [`http: "127.0.0.1:${config.monitorPort}"`]),
+    `ports_file_dir: ${quoted(config.storeDir)}`,
+    `log_file: ${quoted(`${config.storeDir}/nats-server.log`)}`,
+    `logfile_size_limit: ${LOG_BYTES_MAX}`,
+    "logfile_max_num: 3",
+    `max_payload: ${config.maxPayloadBytes}`,
+    // A lost client is noticed within about half a minute, not four.
+    `ping_interval: "10s"`,
+    "jetstream {",
+    `  store_dir: ${quoted(`${config.storeDir}/jetstream`)}`,
+    // The default syncs every two minutes, and lost every acknowledged message in a power cut.
+    ...(config.syncAlways ? ["  sync_interval: always"] : []),
+    "}",
+    ...(config.cluster === undefined ? [] : clusterText(config.cluster)),
+    ...(config.accounts === undefined ? [] : accountsText(config.storeDir, config.accounts)),
+    ""
+  ].join("\n")
+
+const clusterText = ({ name, port, routes }: NonNullable<ServerConfig["cluster"]>) => [
+  "cluster {",
+  `  name: ${quoted(name)}`,
+  `  listen: "127.0.0.1:${port}"`,
+  `  routes: [${routes.map((route) => quoted(`nats://127.0.0.1:${route}`)).join(", ")}]`,
+  // One connection a route: many small servers on one machine, and nothing here is bound by a route.
+  "  pool_size: -1",
+  "}"
+]
+
+const accountsText = (storeDir: string, { accounts, operatorJwt, systemAccount }: OperatorMode) => [
+  `operator: ${quoted(operatorJwt)}`,
+  `system_account: ${quoted(systemAccount)}`,
+  // The full resolver keeps account JWTs on disk and takes newer ones at run time: revocations arrive so.
+  `resolver { type: full, dir: ${quoted(`${storeDir}/accounts`)}, allow_delete: false, interval: "2m" }`,
+  "resolver_preload {",
+  ...Object.entries(accounts).map(([key, jwt]) => `  ${key}: ${quoted(jwt)}`),
+  "}"
+]
