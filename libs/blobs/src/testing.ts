@@ -1,0 +1,5 @@
+export * from "./testing/numbered-bytes.ts"
+export * from "./testing/promises.ts"
+export * from "./testing/stays-small.ts"
+export * from "./testing/s3-server.ts"
+export * from "./testing/signature-v4.ts"
