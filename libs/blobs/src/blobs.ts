@@ -1,5 +1,5 @@
 import type { BlobRef, Digest } from "@millrace/schemas"
-import { Context, Effect, Layer, Option, Stream } from "effect"
+import { type Config, Context, Effect, Layer, Option, Stream } from "effect"
 import {
   BlobMissing,
   BlobTooLarge,
@@ -11,7 +11,7 @@ import { type Collected, type Collection, collect, wouldCollect } from "./collec
 import { folderStore } from "./folder-store.ts"
 import { type JetStreamStoreOptions, jetStreamStore } from "./jetstream-store.ts"
 import { memoryStore } from "./memory-store.ts"
-import { type S3StoreOptions, s3Store } from "./s3-store.ts"
+import { s3Settings, type S3StoreOptions, s3Store } from "./s3-store.ts"
 import type { BlobStore, Held, Range } from "./store.ts"
 import { atMost, verified } from "./verified.ts"
 
@@ -98,6 +98,10 @@ export class Blobs extends Context.Service<Blobs, {
   /** In a bucket of S3, or of a store that speaks its protocol. */
   static readonly s3 = (options: S3StoreOptions): Layer.Layer<Blobs, BlobStoreUnclear> =>
     Layer.effect(Blobs, Effect.map(s3Store(options), Blobs.on))
+
+  /** In a bucket of S3, as the settings of this process say. See `s3Settings`. */
+  static readonly s3FromConfig: Layer.Layer<Blobs, BlobStoreUnclear | Config.ConfigError> =
+    Layer.unwrap(Effect.map(s3Settings, Blobs.s3))
 
   /** In the memory of this process, for simulations and tests. */
   static readonly memory: Layer.Layer<Blobs> = Layer.effect(Blobs, Effect.map(memoryStore, Blobs.on))

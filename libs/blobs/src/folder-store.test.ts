@@ -33,7 +33,8 @@ keepsItsPromises("folder", Effect.gen(function*() {
     halfDone: Effect.promise(async () => [
       ...await fs.readdir(join(root, "incoming")),
       ...await fs.readdir(join(root, "doomed"))
-    ])
+    ]),
+    races: 30
   }
 }))
 

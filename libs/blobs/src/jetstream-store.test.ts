@@ -65,7 +65,8 @@ keepsItsPromises("JetStream object store", Effect.gen(function*() {
     halfDone: Effect.promise(async () => [
       ...await fs.readdir(spool),
       ...Object.keys(await messagesOf(bucket, `$O.${bucket}.>`))
-    ])
+    ]),
+    races: 30
   }
 }))
 

@@ -12,6 +12,7 @@ keepsItsPromises("memory", Effect.sync(() => {
         const blob = blobs.get(digest)!
         blob.bytes[blob.sizeBytes >> 1]! ^= 1
       }),
-    halfDone: Effect.succeed([])
+    halfDone: Effect.succeed([]),
+    races: 30
   }
 }))

@@ -1,11 +1,12 @@
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Stream } from "effect"
+import { ConfigProvider, Effect, Fiber, Latch, Redacted, Stream } from "effect"
 import { readdirSync, statSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Readable } from "node:stream"
+import { setTimeout as later } from "node:timers/promises"
 import { Blobs } from "./blobs.ts"
 import { s3Store } from "./s3-store.ts"
 import { bytesNumbered, keepsItsPromises, S3Server, staysSmall } from "./testing.ts"
@@ -27,7 +28,8 @@ const blobKey = (digest: string) => `blobs/${digest.slice(7)}`
 keepsItsPromises("S3", Effect.map(fresh, ({ server, spool, store }) => ({
   store,
   corrupt: (digest) => Effect.promise(() => server.corrupt(blobKey(digest))),
-  halfDone: Effect.promise(async () => [...await fs.readdir(spool), ...server.keys])
+  halfDone: Effect.promise(async () => [...await fs.readdir(spool), ...server.keys]),
+  races: 2
 })))
 
 staysSmall("S3", Effect.map(fresh, ({ server, spool, store }) => ({
@@ -81,6 +83,44 @@ describe("S3 as a store of blobs", () => {
       assert.strictEqual((yield* Effect.flip(store.remove(digest, future)))._tag, "BlobStoreUnclear")
       assert.isTrue(server.keys.some((key) => key.startsWith(`removing/${digest.slice(7)}/`)))
       assert.isFalse(yield* blobs.has(digest))
+    })))
+
+  it.live("a put that comes between a removal's look and its delete waits, and stores the blob anew", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { server, store, blobs } = yield* fresh
+      const bytes = bytesNumbered(8, 1_000)
+      const { digest } = yield* blobs.putBytes(bytes)
+      const looked = yield* Latch.make()
+      const touched = () => server.keys.includes(`touched/${digest.slice(7)}`)
+      // The delete reaches the server, and is carried out only when the put has said that the blob is young.
+      server.holdNext("DeleteObject", blobKey(digest), async () => {
+        await Effect.runPromise(looked.open)
+        for (let look = 0; look < 400 && !touched(); look++) await later(5)
+        assert.isTrue(touched())
+      })
+      const removal = yield* Effect.forkChild(store.remove(digest, Date.now() + 60_000))
+      yield* looked.await
+      yield* blobs.putBytes(bytes)
+      assert.isTrue(Buffer.from(bytes).equals(yield* blobs.getBytes(digest, 1_000)))
+      assert.isTrue(yield* Fiber.join(removal))
+      assert.isTrue(yield* blobs.has(digest))
+    })))
+
+  it.live("its settings come from the configuration of the process", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { server, spool } = yield* fresh
+      const { endpoint, region, bucket, accessKeyId, secretAccessKey } = server.access
+      const settings = ConfigProvider.layer(ConfigProvider.fromUnknown({
+        BLOBS_S3_ENDPOINT: endpoint,
+        BLOBS_S3_REGION: region,
+        BLOBS_S3_BUCKET: bucket,
+        BLOBS_S3_ACCESS_KEY_ID: accessKeyId,
+        BLOBS_S3_SECRET_ACCESS_KEY: secretAccessKey,
+        BLOBS_SPOOL: spool
+      }))
+      const put = Blobs.use((blobs) => blobs.putBytes(bytesNumbered(9, 10)))
+      const { digest } = yield* put.pipe(Effect.provide(Blobs.s3FromConfig), Effect.provide(settings))
+      assert.deepStrictEqual(server.keys, [blobKey(digest)])
     })))
 
   it.live("what a wrong secret signs is refused, as unclear and not as missing", () =>

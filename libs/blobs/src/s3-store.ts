@@ -13,7 +13,7 @@ import {
   UploadPartCommand
 } from "@aws-sdk/client-s3"
 import { type BlobRef, Digest } from "@millrace/schemas"
-import { Clock, Effect, Exit, Option, Redacted, Schema, type Scope, Stream } from "effect"
+import { Clock, Config, Effect, Exit, Option, Redacted, Schema, type Scope, Stream } from "effect"
 import { randomUUID } from "node:crypto"
 import * as fs from "node:fs/promises"
 import { BlobMissing, BlobStoreFull, BlobStoreUnclear } from "./blob-error.ts"
@@ -32,6 +32,16 @@ export interface S3StoreOptions {
   /** Bytes of one part; larger blobs go in parts. 8 MiB unless given; S3 wants at least 5 MiB. */
   readonly partBytes?: number
 }
+
+/** The same from the settings of this process: `BLOBS_S3_ENDPOINT` and so on, and `BLOBS_SPOOL`. */
+export const s3Settings: Config.Config<S3StoreOptions> = Config.all({
+  endpoint: Config.NonEmptyString("BLOBS_S3_ENDPOINT"),
+  region: Config.NonEmptyString("BLOBS_S3_REGION"),
+  bucket: Config.NonEmptyString("BLOBS_S3_BUCKET"),
+  accessKeyId: Config.NonEmptyString("BLOBS_S3_ACCESS_KEY_ID"),
+  secretAccessKey: Config.Redacted("BLOBS_S3_SECRET_ACCESS_KEY"),
+  spool: Config.NonEmptyString("BLOBS_SPOOL")
+})
 
 /** S3 takes at most this many parts of one object. */
 const partsMax = 10_000

@@ -114,6 +114,7 @@ export class S3Server {
   readonly #objects = new Map<string, Stored>()
   readonly #uploads = new Map<string, Upload>()
   readonly #faults: Array<readonly [S3Operation, S3Fault]> = []
+  readonly #holds: Array<readonly [S3Operation, string, () => Promise<void>]> = []
   /** Every operation that was answered or lost, in order. */
   readonly log: Array<S3Operation> = []
   /** Bytes of objects given to the network so far. */
@@ -168,6 +169,11 @@ export class S3Server {
     this.#faults.push([operation, fault])
   }
 
+  /** The next operation of this kind on this key is carried out only when `until` is over. */
+  holdNext(operation: S3Operation, key: string, until: () => Promise<void>): void {
+    this.#holds.push([operation, key, until])
+  }
+
   /** Flips one bit of the byte in the middle of an object. */
   async corrupt(key: string): Promise<void> {
     const { path, sizeBytes } = this.#object(key)
@@ -219,6 +225,8 @@ export class S3Server {
       this.log.push(operation)
       const fault = this.#faultOf(operation)
       if (fault === "slow_down") throw new Refusal(503, "SlowDown")
+      const held = this.#holds.findIndex(([kind, onKey]) => kind === operation && onKey === key)
+      if (held >= 0) await this.#holds.splice(held, 1)[0]?.[2]()
       const answer = await this.#carryOut(operation, { key, query, body, range: request.headers.range })
       if (fault === "lose_answer") return void request.socket.destroy()
       await answer(response)
