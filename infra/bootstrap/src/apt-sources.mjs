@@ -7,6 +7,7 @@
  * @property {string} suite
  * @property {readonly string[]} components
  * @property {{ path: string } | { block: string } | undefined} signedBy the keyring, or the key itself
+ * @property {boolean} trusted whether whoever runs this machine takes its packages without a signature
  */
 
 /**
@@ -20,7 +21,7 @@ export const parseOneLine = (text) =>
     if (found === null) return []
     const [, options = "", uri = "", suite = "", components = ""] = found
     const keyring = /(?:^|\s)signed-by=(\S+)/.exec(options)?.[1]
-    return [{ uri, suite, components: words(components), signedBy: keyring === undefined ? undefined : { path: keyring } }]
+    return [{ uri, suite, components: words(components), signedBy: keyring === undefined ? undefined : { path: keyring }, trusted: /(?:^|\s)trusted=yes(?:\s|$)/.test(options) }]
   })
 
 /**
@@ -35,7 +36,8 @@ export const parseDeb822 = (text) =>
     if (!words(fields.get("types")).includes("deb") || /^(no|false|off|0)$/i.test(fields.get("enabled") ?? "")) return []
     const components = words(fields.get("components"))
     const signedBy = keyOf(fields.get("signed-by"))
-    return words(fields.get("uris")).flatMap((uri) => words(fields.get("suites")).map((suite) => ({ uri, suite, components, signedBy })))
+    const trusted = fields.get("trusted")?.trim() === "yes"
+    return words(fields.get("uris")).flatMap((uri) => words(fields.get("suites")).map((suite) => ({ uri, suite, components, signedBy, trusted })))
   })
 
 /**

@@ -138,8 +138,8 @@ const machineSources = () => {
 const privateOptions = (from, suite, area) => {
   for (const folder of ["lists/partial", "cache/archives/partial", "state", "archives"]) mkdirSync(join(area, folder), { recursive: true })
   const list = join(area, "sources.list")
-  const signedBy = keyOption(from.archive.signedBy, area)
-  writeFileSync(list, `deb ${signedBy}${from.archive.uri} ${suite} ${from.components.join(" ")}\n`)
+  const said = [...keyOption(from.archive.signedBy, area), ...(from.archive.trusted ? ["trusted=yes"] : [])]
+  writeFileSync(list, `deb ${said.length === 0 ? "" : `[${said.join(" ")}] `}${from.archive.uri} ${suite} ${from.components.join(" ")}\n`)
   const options = {
     "Dir::Etc::SourceList": list,
     "Dir::Etc::SourceParts": "/dev/null",
@@ -161,11 +161,11 @@ const privateOptions = (from, suite, area) => {
 
 /** @param {import("./apt-sources.mjs").Source["signedBy"]} signedBy @param {string} area */
 const keyOption = (signedBy, area) => {
-  if (signedBy === undefined) return ""
-  if ("path" in signedBy) return `[signed-by=${signedBy.path}] `
+  if (signedBy === undefined) return []
+  if ("path" in signedBy) return [`signed-by=${signedBy.path}`]
   const file = join(area, "archive.asc")
   writeFileSync(file, signedBy.block)
-  return `[signed-by=${file}] `
+  return [`signed-by=${file}`]
 }
 
 /**

@@ -94,3 +94,48 @@ export declare const nodeRefusal: (version: string) => string | undefined
 
 /** Where root keeps what another account must reach, when the checkout itself is closed to others. */
 export declare const SHARED_FOLDER: string
+
+/** One archive a Debian-like machine takes packages from, as sources.list(5) describes it. */
+export interface Source {
+  readonly uri: string
+  readonly suite: string
+  readonly components: ReadonlyArray<string>
+  /** The keyring, or the key itself. */
+  readonly signedBy: { readonly path: string } | { readonly block: string } | undefined
+  /** Whether whoever runs this machine takes its packages without a signature. */
+  readonly trusted: boolean
+}
+
+/** Sources of the one-line format. */
+export declare const parseOneLine: (text: string) => Array<Source>
+
+/** Sources of the deb822 format. */
+export declare const parseDeb822: (text: string) => Array<Source>
+
+/** The archive of the distribution itself among a machine's sources. */
+export declare const distributionArchive: (sources: ReadonlyArray<Source>, codename: string) => Source | undefined
+
+/** Below zero when `a` is older than `b`, zero when equal, above zero when newer. */
+export declare const compareVersions: (a: ReadonlyArray<number>, b: ReadonlyArray<number>) => number
+
+/** The numbers of the first version found in a text. */
+export declare const versionIn: (text: string) => Array<number> | undefined
+
+/** What is wrong with the shape of a manifest; `undefined` when nothing is. */
+export declare const defectOf: (value: unknown) => string | undefined
+
+/** Where a command is found on PATH, folders of npm's binaries passed over. */
+export declare const onPath: (command: string) => string | undefined
+
+/** A release of nats-server, with the SHA-256 of its archives by `platform-arch` as Node names them. */
+export interface Release {
+  readonly version: string
+  readonly base: string
+  readonly sha256: Readonly<Record<string, string>>
+}
+
+/** Downloads and unpacks a release once its checksum is proven; gives the path of its nats-server. */
+export declare const takeRelease: (
+  release: Release,
+  where: { readonly home: string; readonly says: (said: string) => void; readonly onStart: (pid: number) => void }
+) => Promise<string>

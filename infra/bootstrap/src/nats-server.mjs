@@ -33,7 +33,7 @@ export const findNatsServer = async (step) => {
   const problems = []
   const ways = [
     () => lookOn(onPath("nats-server"), "this machine"),
-    () => lookOn(firstExisting([join(step.home, "bin", "nats-server")]), "fetched before"),
+    () => lookOn(firstExisting([join(step.home, "bin", "nats-server")]), "an earlier fetch"),
     () => fromDistribution(step),
     () => takeRelease(NATS_SERVER_RELEASE, step).then((path) => look(linkIntoBin(step.home, path), `the vendor's release ${NATS_SERVER_RELEASE.version}`))
   ]

@@ -11,14 +11,14 @@ import { runCommand } from "./command.mjs"
  *
  * @typedef {object} Release
  * @property {string} version
- * @property {string} base where releases are downloaded from
+ * @property {string} base where releases are downloaded from; `MILLRACE_RELEASES` names a mirror, which cannot change what is accepted
  * @property {Readonly<Record<string, string>>} sha256 of the archive, by `platform-arch` as Node names them
  */
 
 /** @type {Release} */
 export const NATS_SERVER_RELEASE = {
   version: "2.15.0",
-  base: "https://github.com/nats-io/nats-server/releases/download",
+  base: process.env["MILLRACE_RELEASES"] || "https://github.com/nats-io/nats-server/releases/download",
   sha256: {
     "linux-x64": "5d2c51caca950333aba84911df7d377f826f3a59ec36061c6539105084f65c92",
     "linux-arm64": "cdc208f5a3f42963a52b6ab06ef65626bb870315dc936e26ba571780c6351112"

@@ -43,7 +43,7 @@ export const findSandbox = async (sandbox, step) => {
   const problems = []
   const ways = [
     () => lookOn(sandbox, onPath(sandbox.command), "this machine"),
-    () => lookOn(sandbox, firstExisting([join(step.home, "bin", sandbox.command)]), "fetched before"),
+    () => lookOn(sandbox, firstExisting([join(step.home, "bin", sandbox.command)]), "an earlier fetch"),
     () => fromDistribution(sandbox, step)
   ]
   for (const way of ways) {
