@@ -1,0 +1,99 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Result, Schema } from "effect"
+import {
+  decodeFact, encodeFact, filterOf, type Kind, kinds, type MillFact, nameOf, parseSubject, streamNames, subjectsOf, subjectText, versions
+} from "../src/index.ts"
+
+const all: ReadonlyArray<Kind> = kinds
+
+/** Whether some subject matches both filters. */
+const overlap = (one: string, other: string): boolean => {
+  const [a, b] = [one.split("."), other.split(".")]
+  return a.length === b.length && a.every((token, index) => token === "*" || b[index] === "*" || token === b[index])
+}
+
+describe("the catalogue", () => {
+  it("has every kind of the first version, and each stream has something to hold", () => {
+    const names = new Set(all.map(({ kind }) => kind))
+    for (
+      const kind of [
+        "job", "ask", "answer", "session", "schedule", "placement", "demand", "fleet", "host", "attempt", "machine", "market",
+        "plan", "snapshot", "image", "principal", "policy", "grant", "warrant", "admission", "decision", "budget", "pricebook",
+        "period", "checkpoint", "aside"
+      ]
+    ) assert.isTrue(names.has(kind), kind)
+    for (const stream of streamNames) assert.isAbove(subjectsOf(all, stream).length, 0, stream)
+    assert.isAbove(versions.size, 100)
+  })
+
+  it("gives no subject to two kinds, so that no stream takes what another one holds", () => {
+    const filters = all.map((kind) => filterOf(kind))
+    for (const [index, filter] of filters.entries()) {
+      for (const other of filters.slice(index + 1)) assert.isFalse(overlap(filter, other), `${filter} and ${other}`)
+    }
+    assert.isTrue(overlap("mill.grant.*.*", "mill.grant.acme.*"), "the check itself can fail")
+  })
+
+  it("writes each decision where its own service writes, and gives each host a subject of its own", () => {
+    const points = all.filter(({ kind }) => kind === "decision").map((kind) => [kind.only, kind.stream, filterOf(kind)])
+    assert.deepStrictEqual(points, [
+      ["gateway", "GATEWAY", "mill.decision.gateway"],
+      ["scheduler", "SCHEDULER", "mill.decision.scheduler"],
+      ["host", "HOSTS", "mill.decision.host.*"],
+      ["access", "ACCESS", "mill.decision.access"]
+    ])
+    const subject = { kind: "decision", scope: "host", story: "hst_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D" }
+    assert.deepStrictEqual(parseSubject(subjectText(subject)), subject)
+  })
+
+  it("says nothing with words that fit everywhere", () => {
+    for (const { facts } of all) {
+      for (const schema of facts) {
+        for (const field of Object.keys(schema.fields)) {
+          assert.notMatch(field, /^(status|type|data|info|payload|metadata|value)$/u, `${nameOf(schema)}.${field}`)
+        }
+      }
+    }
+  })
+
+  it("has an ask for every answer: whoever can answer names the ask, and no fact of the gateway does", () => {
+    const answering = all.filter(({ facts }) => facts.some((schema) => "answers" in schema.fields))
+    assert.deepStrictEqual([...new Set(answering.map(({ stream }) => stream))].sort(), ["ACCESS", "METERING", "SNAPSHOTS"])
+    const asks = all.find(({ kind }) => kind === "ask")?.facts ?? []
+    assert.isAbove(asks.length, 10)
+    for (const schema of asks) {
+      for (const field of ["askId", "workspace", "askedBy", "decision"]) assert.property(schema.fields, field, nameOf(schema))
+    }
+  })
+
+  it("keeps optional fields absent, never undefined: a log has no undefined", () => {
+    for (const { facts } of all) {
+      for (const schema of facts) {
+        const json = JSON.stringify(Schema.toJsonSchemaDocument(schema).schema)
+        assert.notInclude(json, '"type":"null"', `${nameOf(schema)} has a nullable or undefined field; use optionalKey`)
+      }
+    }
+  })
+
+  it("drops fields it does not know, and refuses bodies that break a rule, naming the field", () => {
+    const body = { jobId: "job_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", workspace: "acme", reason: "no_room", arithmetic: "2 of 1", unblockedBy: "capacity" }
+    const read = Result.getOrThrow(decodeFact("JobDeferred", 1, { ...body, fromTheFuture: 1 })) as MillFact
+    assert.deepStrictEqual(encodeFact(read).body, body)
+    const broken = decodeFact("JobDeferred", 1, { ...body, workspace: "a.b" })
+    assert.isTrue(Result.isFailure(broken) && broken.failure.reason.includes("workspace"))
+    const newer = decodeFact("JobDeferred", 2, body)
+    assert.isTrue(Result.isFailure(newer) && newer.failure.message.includes("versions up to 1"))
+  })
+
+  it("keeps money exact: a bigint here, a decimal string in the log", () => {
+    const leased = Result.getOrThrow(decodeFact("SliceReturned", 1, {
+      workspace: "acme",
+      account: "acc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D",
+      slice: "slc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D",
+      amountPico: "9007199254740993",
+      cause: "settled"
+    }))
+    assert.strictEqual(leased._tag === "SliceReturned" ? leased.amountPico : undefined, 9_007_199_254_740_993n)
+    assert.strictEqual(encodeFact(leased).body["amountPico"], "9007199254740993")
+  })
+})
