@@ -4,6 +4,8 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { readdirSync, statSync } from "node:fs"
 import * as fs from "node:fs/promises"
+import nodeFs from "node:fs/promises"
+import { syncBuiltinESMExports } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -69,6 +71,24 @@ staysSmall("folder", Effect.gen(function*() {
   }
 }))
 
+/** Lets something happen after a removal has looked at a blob, and before it moves the file away. */
+const beforeMovingAway = (happens: () => Promise<unknown>) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const { rename } = nodeFs
+      nodeFs.rename = async (from, to) => {
+        if (String(to).includes("doomed")) await happens()
+        await rename(from, to)
+      }
+      syncBuiltinESMExports()
+      return rename
+    }),
+    (rename) => Effect.sync(() => {
+      nodeFs.rename = rename
+      syncBuiltinESMExports()
+    })
+  )
+
 describe("a folder of blobs", () => {
   it.live("a process killed in the middle of a put leaves no blob, and what it left is collected", () =>
     Effect.scoped(Effect.gen(function*() {
@@ -110,6 +130,20 @@ describe("a folder of blobs", () => {
       assert.strictEqual(collected.keptLive, 1)
       assert.deepStrictEqual(yield* Effect.promise(() => fs.readdir(join(root, "doomed"))), [])
       assert.isTrue(Buffer.from(bytes).equals(yield* blobs.getBytes(digest, 1_000)))
+    })))
+
+  it.live("a removal that moved a blob put a moment before brings it back", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const root = yield* folder
+      const store = yield* folderStore(root)
+      const blobs = Blobs.on(store)
+      const bytes = bytesNumbered(4, 1_000)
+      const { digest } = yield* blobs.putBytes(bytes)
+      yield* Effect.promise(() => fs.utimes(pathOf(root, digest), 1, 1))
+      yield* beforeMovingAway(() => Effect.runPromise(blobs.putBytes(bytes)))
+      assert.isFalse(yield* store.remove(digest, 10_000))
+      assert.isTrue(Buffer.from(bytes).equals(yield* blobs.getBytes(digest, 1_000)))
+      assert.deepStrictEqual(yield* Effect.promise(() => fs.readdir(join(root, "doomed"))), [])
     })))
 
   it.live("putting the bytes again heals a blob that the disk has altered", () =>

@@ -53,7 +53,6 @@ const sealed = (allowed: Allowed, key: LinkKey): Buffer =>
   createHmac("sha256", Redacted.value(key.secret))
     .update([
       "millrace-blob-link/1",
-      key.id,
       allowed.method,
       allowed.digest,
       allowed.workspace,

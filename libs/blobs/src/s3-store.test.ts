@@ -91,19 +91,43 @@ describe("S3 as a store of blobs", () => {
       const bytes = bytesNumbered(8, 1_000)
       const { digest } = yield* blobs.putBytes(bytes)
       const looked = yield* Latch.make()
-      const touched = () => server.keys.includes(`touched/${digest.slice(7)}`)
-      // The delete reaches the server, and is carried out only when the put has said that the blob is young.
+      let answered = false
+      const looksAtMarks = () => server.log.filter((operation) => operation === "ListObjectsV2").length
+      // The delete reaches the server, and is carried out only when the put has answered, which it must not, or
+      // has looked twice whether the removal is over.
       server.holdNext("DeleteObject", blobKey(digest), async () => {
+        const before = looksAtMarks()
         await Effect.runPromise(looked.open)
-        for (let look = 0; look < 400 && !touched(); look++) await later(5)
-        assert.isTrue(touched())
+        for (let look = 0; look < 800 && !answered && looksAtMarks() < before + 2; look++) await later(5)
       })
       const removal = yield* Effect.forkChild(store.remove(digest, Date.now() + 60_000))
       yield* looked.await
       yield* blobs.putBytes(bytes)
-      assert.isTrue(Buffer.from(bytes).equals(yield* blobs.getBytes(digest, 1_000)))
+      answered = true
       assert.isTrue(yield* Fiber.join(removal))
-      assert.isTrue(yield* blobs.has(digest))
+      assert.isTrue(Buffer.from(bytes).equals(yield* blobs.getBytes(digest, 1_000)))
+    })))
+
+  it.live("a put that finds no mark, because the removal is over already, stores the blob anew", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { server, store, blobs } = yield* fresh
+      const bytes = bytesNumbered(10, 1_000)
+      const { digest } = yield* blobs.putBytes(bytes)
+      const looked = yield* Latch.make()
+      const until = async (condition: () => boolean) => {
+        for (let look = 0; look < 400 && !condition(); look++) await later(5)
+        assert.isTrue(condition())
+      }
+      server.holdNext("DeleteObject", blobKey(digest), async () => {
+        await Effect.runPromise(looked.open)
+        await until(() => server.keys.includes(`touched/${digest.slice(7)}`))
+      })
+      server.holdNext("ListObjectsV2", "", () => until(() => server.keys.length === 0))
+      const removal = yield* Effect.forkChild(store.remove(digest, Date.now() + 60_000))
+      yield* looked.await
+      yield* blobs.putBytes(bytes)
+      assert.isTrue(yield* Fiber.join(removal))
+      assert.isTrue(Buffer.from(bytes).equals(yield* blobs.getBytes(digest, 1_000)))
     })))
 
   it.live("its settings come from the configuration of the process", () =>
