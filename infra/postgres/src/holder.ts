@@ -18,13 +18,20 @@ const STOPS = [
   { signal: "SIGQUIT", waitMs: 5_000 },
   { signal: "SIGKILL", waitMs: 5_000 }
 ] as const
-const STOP_POLL_MS = 20
+const POLL_MS = 20
+const HOLDER_MS_MAX = 2_000
+
+interface Holder {
+  readonly pid: number
+  /** When that process started, so that a number used again is not taken for it. */
+  readonly start: string
+}
 
 /** Takes the folder for this process, once no living process holds it and no orphan serves from it. */
 export const takeHold = Effect.fnUntraced(function*(dataDir: string, data: string) {
   const file = join(dataDir, "holder")
   const holder = processIn(file)
-  if (holder !== undefined && isSame(holder)) {
+  if (holder !== undefined && !(yield* endsSoon(holder))) {
     return yield* new PostgresUnavailable({ reason: "held_by_another", dataDir, detail: `process ${holder.pid} serves from it` })
   }
   yield* stopOrphan(data)
@@ -34,15 +41,21 @@ export const takeHold = Effect.fnUntraced(function*(dataDir: string, data: strin
   )
 })
 
-/**
- * Stops a PostgreSQL by its number, kindly first; ends when it is gone, within 20 s. The wait is in real
- * time, whatever clock a test hands over: what is waited for is a real process.
- */
+/** A holder that is being killed this moment still counts as alive, so it is given a moment to go. */
+const endsSoon = Effect.fnUntraced(function*(holder: Holder) {
+  for (let waited = 0; isSame(holder); waited += POLL_MS) {
+    if (holder.pid === process.pid || waited >= HOLDER_MS_MAX) return false
+    yield* realTime(POLL_MS)
+  }
+  return true
+})
+
+/** Stops a PostgreSQL by its number, kindly first; ends when it is gone, within 20 s. */
 export const stopByPid = Effect.fnUntraced(function*(pid: number) {
   for (const { signal, waitMs } of STOPS) {
     if (!send(pid, signal)) return
-    for (let waited = 0; waited < waitMs; waited += STOP_POLL_MS) {
-      yield* Effect.promise(() => new Promise((wake) => setTimeout(wake, STOP_POLL_MS)))
+    for (let waited = 0; waited < waitMs; waited += POLL_MS) {
+      yield* realTime(POLL_MS)
       if (!isAlive(pid)) return
     }
   }
@@ -63,12 +76,12 @@ const commandLine = (pid: number) =>
     ? Effect.sync(() => textOf(`/proc/${pid}/cmdline`).replaceAll("\0", " "))
     : Effect.map(run("ps", ["-ww", "-o", "args=", "-p", String(pid)], { as: null, limitMs: LOOK_MS_MAX }), ({ output }) => output)
 
-const processIn = (file: string) => {
+const processIn = (file: string): Holder | undefined => {
   const found = /^(\d+) (\d*)$/.exec(textOf(file).trim())
   return found === null ? undefined : { pid: Number(found[1]), start: found[2] ?? "" }
 }
 
-const isSame = ({ pid, start }: { readonly pid: number; readonly start: string }) => isAlive(pid) && (start === "" || startOf(pid) === start)
+const isSame = ({ pid, start }: Holder) => isAlive(pid) && (start === "" || startOf(pid) === start)
 
 /** When a process started, as the kernel counts it (field 22 of its stat); empty where it is not told. */
 const startOf = (pid: number) => textOf(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ")[19] ?? ""
@@ -83,6 +96,9 @@ const send = (pid: number, signal: NodeJS.Signals | 0) => {
     return (error as NodeJS.ErrnoException).code === "EPERM"
   }
 }
+
+/** Waits in real time, whatever clock a test hands over: what is waited for is a real process. */
+export const realTime = (ms: number) => Effect.promise(() => new Promise<void>((wake) => setTimeout(wake, ms)))
 
 const textOf = (file: string) => {
   try {

@@ -1,13 +1,16 @@
+import { findTool } from "@millrace/bootstrap"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import { spawn } from "node:child_process"
+import type { ChildProcess } from "node:child_process"
 import { chmodSync, existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import postgres from "postgres"
 import { isAlive } from "./holder.ts"
 import { startPostgres, testDatabase } from "./index.ts"
+import { identity } from "./program.ts"
 
 const folder = (mode: number) =>
   Effect.acquireRelease(
@@ -91,29 +94,55 @@ describe("a PostgreSQL of our own", () => {
 
   it.live("stops by itself when the process that started it is killed", () => scoped(function*() {
     const dataDir = yield* folder(0o755)
-    const pid = yield* Effect.promise(() => startedElsewhere(dataDir).then(async ({ parent, pid }) => {
-      parent.kill("SIGKILL")
-      return pid
-    }))
-    // Whether the orphan is still at its end or already gone, the next start gets the folder.
-    const next = yield* startPostgres({ dataDir, durable: false })
-    assert.isFalse(isAlive(pid))
-    assert.deepStrictEqual(yield* query(next.url, "select 1 as one"), [{ one: 1 }])
+    const pid = yield* killedElsewhere(dataDir)
+    yield* gone(pid)
+    assert.isFalse(existsSync(join(dataDir, "data", "postmaster.pid")), "it had the time to write everything down")
+  }))
+
+  it.live("an orphan is stopped, and its folder serves again", () => scoped(function*() {
+    const dataDir = yield* folder(0o755)
+    yield* gone(yield* killedElsewhere(dataDir))
+    const orphan = yield* startedAlone(join(dataDir, "data"))
+    const { url } = yield* startPostgres({ dataDir, durable: false })
+    assert.isFalse(isAlive(orphan))
+    assert.deepStrictEqual(yield* query(url, "select 1 as one"), [{ one: 1 }])
   }))
 })
 
-/** A server started by another process, as its number and that process. */
-const startedElsewhere = (dataDir: string) =>
-  new Promise<{ readonly parent: ReturnType<typeof spawn>; readonly pid: number }>((settle, fail) => {
+/** The number of a server whose starter, another process, is dead. */
+const killedElsewhere = (dataDir: string) =>
+  Effect.promise(() => new Promise<number>((settle, fail) => {
     const program = `import { Effect, Scope } from "effect"
 import { startPostgres } from ${JSON.stringify(join(import.meta.dirname, "index.ts"))}
 const server = await Effect.runPromise(startPostgres({ dataDir: process.argv[1], durable: false }).pipe(Scope.provide(Scope.makeUnsafe())))
 console.log(server.pid)
 setInterval(() => {}, 1000)`
+    let pid = 0
     const parent = spawn(process.execPath, ["--input-type=module", "-e", program, dataDir], { cwd: import.meta.dirname, stdio: ["ignore", "pipe", "inherit"] })
-    parent.stdout.once("data", (text) => settle({ parent, pid: Number(String(text)) }))
-    parent.once("exit", (code) => fail(new Error(`the other process ended with ${code}`)))
-  })
+    parent.stdout.once("data", (text) => {
+      pid = Number(String(text))
+      parent.kill("SIGKILL")
+    })
+    parent.once("close", (code) => (pid > 0 ? settle(pid) : fail(new Error(`the other process ended with ${code}`))))
+  }))
+
+/** A server nobody looks after, as a run leaves it that was killed together with all around it. */
+const startedAlone = (data: string) =>
+  Effect.acquireRelease(
+    Effect.promise(() => new Promise<ChildProcess>((settle, fail) => {
+      const { binDir, runAs } = findTool("postgres")
+      const args = ["-D", data, "-c", "listen_addresses=", "-c", `unix_socket_directories=${data}`]
+      const child = spawn(join(binDir, "postgres"), args, { cwd: "/", stdio: ["ignore", "ignore", "pipe"], ...identity(runAs) })
+      child.stderr.on("data", (text) => {
+        if (String(text).includes("ready to accept connections")) settle(child)
+      })
+      child.once("exit", (code) => fail(new Error(`postgres ended with ${code}`)))
+    })),
+    (child) => Effect.sync(() => child.kill("SIGKILL"))
+  ).pipe(Effect.map((child) => child.pid ?? 0))
+
+/** Waits until a process has ended; the test's own limit bounds it. */
+const gone = (pid: number): Effect.Effect<void> => Effect.suspend(() => isAlive(pid) ? Effect.andThen(Effect.sleep("20 millis"), gone(pid)) : Effect.void)
 
 describe("databases for tests", () => {
   it.effect("are fresh and apart from each other", () => scoped(function*() {

@@ -8,7 +8,7 @@ import { resolve } from "node:path"
 import { createInterface } from "node:readline"
 import { prepareDataFolder, SUPERUSER } from "./data-folder.ts"
 import type { DataFolder } from "./data-folder.ts"
-import { stopByPid, takeHold } from "./holder.ts"
+import { realTime, stopByPid, takeHold } from "./holder.ts"
 import { PostgresUnavailable } from "./postgres-unavailable.ts"
 import { identity } from "./program.ts"
 
@@ -164,6 +164,3 @@ const freePort = Effect.callback<number>((resume) => {
     probe.close(() => resume(Effect.succeed(port)))
   })
 })
-
-/** Waits in real time, whatever clock a test hands over: what is waited for is a real process. */
-const realTime = (ms: number) => Effect.promise(() => new Promise<void>((wake) => setTimeout(wake, ms)))
