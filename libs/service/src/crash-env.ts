@@ -1,0 +1,44 @@
+import { appendFileSync } from "node:fs"
+import { CrashPoints } from "@millrace/journal"
+import { Effect, Layer } from "effect"
+
+/** `MILLRACE_CRASH_AT`: a point's name, and at which passing of it, counted from 1. */
+export interface CrashAt {
+  readonly point: string
+  readonly passing: number
+}
+
+/** `append JobSubmitted before#2` is the second passing of that point; without `#n`, the first. */
+export const parseCrashAt = (text: string): CrashAt => {
+  const match = /^(.*)#([1-9][0-9]{0,8})$/su.exec(text)
+  return match === null ? { point: text, passing: 1 } : { point: match[1] ?? "", passing: Number(match[2]) }
+}
+
+export interface CrashSettings {
+  readonly faults: boolean
+  readonly crashAt: string | undefined
+  readonly crashLog: string | undefined
+}
+
+/**
+ * Places to die, chosen from outside, for fault tests over real processes: kills this process with SIGKILL
+ * at the named point, so that nothing is given back, flushed or said; and writes each point's name to
+ * a file when it is first passed. Both only where `MILLRACE_FAULTS=1`; otherwise nothing listens.
+ */
+export const crashPointsLayer = ({ crashAt, crashLog, faults }: CrashSettings): Layer.Layer<never> => {
+  if (!faults || (crashAt === undefined && crashLog === undefined)) return Layer.empty
+  const wanted = crashAt === undefined ? undefined : parseCrashAt(crashAt)
+  const passed = new Set<string>()
+  let passings = 0
+  return Layer.succeed(CrashPoints, (point: string) =>
+    Effect.suspend(() => {
+      if (crashLog !== undefined && !passed.has(point)) appendFileSync(crashLog, `${point}\n`)
+      passed.add(point)
+      if (point !== wanted?.point) return Effect.void
+      passings += 1
+      if (passings !== wanted.passing) return Effect.void
+      process.kill(process.pid, "SIGKILL")
+      // The signal may take a moment to arrive; nothing behind this point may run meanwhile.
+      return Effect.never
+    }))
+}
