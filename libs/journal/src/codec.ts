@@ -32,16 +32,28 @@ export interface StoredMessage {
   readonly body: Uint8Array
 }
 
+/**
+ * The dictionary is handed over by `getStructures`, not `structures`: entries from number 32 on take a
+ * second byte, which msgpackr 2.1.3 prepares only for structures that it loads itself.
+ */
 const packer = (): Packr =>
   new Packr({
-    structures: dictionary.map((keys) => [...keys]),
+    getStructures: () => dictionary.map((keys) => [...keys]),
     maxSharedStructures: dictionary.length,
     maxOwnStructures: 0,
     mapsAsObjects: true
   })
 
-const pack = packer()
 const unpack = packer()
+let pack = packer()
+let packed = 0
+
+/** A packer remembers the keys of each shape that is not in the dictionary: a new one now and then bounds that. */
+const packBodies = (bodies: unknown): Uint8Array => {
+  packed += 1
+  if (packed % 65_536 === 0) pack = packer()
+  return pack.pack(bodies)
+}
 
 const list = (values: ReadonlyArray<string | undefined>): string => values.map((value) => value ?? "").join(",")
 
@@ -81,7 +93,7 @@ export const encodeCommit = (commit: Commit, expect: Expectation, epoch: number)
     lines.push([headers.traceparent, commit.trace.traceparent])
     if (commit.trace.tracestate !== undefined) lines.push([headers.tracestate, commit.trace.tracestate])
   }
-  return { headers: lines, body: pack.pack(encoded.map(({ body }) => body)) }
+  return { headers: lines, body: packBodies(encoded.map(({ body }) => body)) }
 }
 
 /** The id that a stored message goes by: its first fact's. Enough to know one's own append again. */

@@ -1,0 +1,75 @@
+import type { AttemptId, AttemptRefused, Capabilities, FactId, Fence, JobId, PlacementMade, Resources } from "@millrace/schemas"
+
+/** What the host itself remembers of an attempt. It outlives the agent, not the machine's boot. */
+export type Remembered =
+  /** The agent was about to start it, and may have. */
+  | { readonly state: "begun"; readonly made: PlacementMade; readonly causedBy: FactId; readonly partOf: FactId }
+  /** It runs, and its start has been told. */
+  | { readonly state: "running"; readonly made: PlacementMade; readonly causedBy: FactId; readonly partOf: FactId }
+  /** It is over, and its end has been told. */
+  | { readonly state: "told"; readonly made: PlacementMade }
+  /** It was withdrawn before it was heard of. */
+  | { readonly state: "withdrawn" }
+
+/** What a host knows when it judges a placement. */
+export interface Local {
+  readonly hostId: string
+  readonly capabilities: Capabilities
+  readonly attempts: ReadonlyMap<AttemptId, Remembered>
+  /** The highest fence that was seen, per job. */
+  readonly fences: ReadonlyMap<JobId, Fence>
+  readonly nowMs: number
+}
+
+export type Judgement =
+  | { readonly verdict: "start" }
+  /** It was judged before: whatever is to be said of it is being said, or was. */
+  | { readonly verdict: "known" }
+  | { readonly verdict: "withdrawn" }
+  | { readonly verdict: "refuse"; readonly reason: AttemptRefused["reason"]; readonly detail: string }
+
+const refuse = (reason: AttemptRefused["reason"], detail: string): Judgement => ({ verdict: "refuse", reason, detail })
+
+/**
+ * Whether the host carries out a placement. It trusts nobody's arithmetic but its own: not the fence, not
+ * the room, not the right to run work that it cannot isolate. The warrant's signature is checked before.
+ */
+export const judge = (local: Local, made: PlacementMade): Judgement => {
+  const { attemptId, fence, hostId, jobId, spec: { resources, runtime, trust }, warrant } = made
+  const known = local.attempts.get(attemptId)
+  if (known?.state === "withdrawn") return { verdict: "withdrawn" }
+  if (known !== undefined) return { verdict: "known" }
+  if (warrant.hostId !== local.hostId || warrant.jobId !== jobId || warrant.attempt !== made.attempt || hostId !== local.hostId) {
+    return refuse("warrant_invalid", `the warrant names ${warrant.hostId}, ${warrant.jobId}, attempt ${warrant.attempt}`)
+  }
+  if (!within(resources, warrant.resources)) return refuse("warrant_invalid", "the placement asks for more than its warrant allows")
+  if (warrant.expiresAtMs <= local.nowMs) return refuse("warrant_expired", `it ended at ${warrant.expiresAtMs} ms`)
+  const seen = local.fences.get(jobId)
+  if (seen !== undefined && isOlder(fence, seen)) {
+    return refuse("fence_old", `fence ${fence.epoch}/${fence.sequence} came after ${seen.epoch}/${seen.sequence}`)
+  }
+  if (!local.capabilities.runtimes.includes(runtime)) return refuse("runtime_missing", `this host does not run ${runtime}`)
+  if (!local.capabilities.trusts.includes(trust)) return refuse("not_isolated", `this host runs only work with trust ${local.capabilities.trusts.join(", ")}`)
+  const room = roomLeft(local)
+  if (!within(resources, room)) return refuse("no_room", `${room.cpuMilli} milli-cores, ${room.memoryMib} MiB and ${room.gpus} GPUs are free`)
+  return { verdict: "start" }
+}
+
+export const isOlder = (left: Fence, right: Fence): boolean =>
+  left.epoch < right.epoch || (left.epoch === right.epoch && left.sequence < right.sequence)
+
+const within = (need: Resources, room: Resources): boolean =>
+  need.cpuMilli <= room.cpuMilli && need.memoryMib <= room.memoryMib && need.diskMib <= room.diskMib && need.gpus <= room.gpus
+
+const roomLeft = ({ attempts, capabilities: { resources } }: Local): Resources => {
+  const left = { ...resources }
+  for (const remembered of attempts.values()) {
+    if (remembered.state !== "begun" && remembered.state !== "running") continue
+    const held = remembered.made.spec.resources
+    left.cpuMilli -= held.cpuMilli
+    left.memoryMib -= held.memoryMib
+    left.diskMib -= held.diskMib
+    left.gpus -= held.gpus
+  }
+  return left
+}

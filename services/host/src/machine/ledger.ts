@@ -1,0 +1,137 @@
+import type { AttemptId, Fence, JobId } from "@millrace/schemas"
+import { Context, Effect, Layer, Schema } from "effect"
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
+import { dirname } from "node:path"
+import { isOlder, type Remembered } from "../domain/attempt.ts"
+
+/** The host's own memory cannot be written: it must not start what it could not remember. */
+export class LedgerFull extends Schema.TaggedError<LedgerFull>()("LedgerFull", { path: Schema.String, cause: Schema.Defect() }) {
+  override get message() {
+    return `The host cannot write ${this.path}: nothing new is started. Free some disk there`
+  }
+}
+
+/**
+ * What this host has begun, and what it has told. Written before the effect that it speaks of, so that
+ * an agent that restarts knows what may be running. It need not outlive a power cut: nothing that it
+ * speaks of does.
+ */
+export class Ledger extends Context.Service<Ledger, {
+  readonly attempts: ReadonlyMap<AttemptId, Remembered>
+  readonly fences: ReadonlyMap<JobId, Fence>
+  readonly remember: (attempt: AttemptId, remembered: Remembered) => Effect.Effect<void, LedgerFull>
+}>()("millrace/host/Ledger") {
+  /** One JSON line for each thing remembered, in a file that is written anew when most of it is past. */
+  static readonly layerFile = (path: string): Layer.Layer<Ledger> => Layer.effect(Ledger, Effect.acquireRelease(
+    Effect.sync(() => new FileLedger(path)),
+    (ledger) => Effect.sync(() => ledger.close())
+  ).pipe(Effect.map((ledger) => ({
+    attempts: ledger.kept.attempts,
+    fences: ledger.kept.fences,
+    remember: (attempt, remembered) =>
+      Effect.try({ try: () => ledger.remember(attempt, remembered), catch: (cause) => new LedgerFull({ path, cause }) })
+  }))))
+
+  /** For the simulator: what `kept` holds outlives the agent, as a disk does. */
+  static readonly layerKept = (kept: Kept): Layer.Layer<Ledger> => Layer.succeed(Ledger, {
+    attempts: kept.attempts,
+    fences: kept.fences,
+    remember: (attempt, remembered) => Effect.sync(() => note(kept, attempt, remembered))
+  })
+}
+
+export interface Kept {
+  readonly attempts: Map<AttemptId, Remembered>
+  readonly fences: Map<JobId, Fence>
+}
+
+export const nothingKept = (): Kept => ({ attempts: new Map(), fences: new Map() })
+
+/** Ends that were told are forgotten after this many newer ones: a placement is not delivered again so late. */
+const toldMax = 50_000
+
+const note = ({ attempts, fences }: Kept, attempt: AttemptId, remembered: Remembered): void => {
+  attempts.delete(attempt)
+  attempts.set(attempt, remembered)
+  if (remembered.state !== "withdrawn") {
+    const { fence, jobId } = remembered.made
+    const seen = fences.get(jobId)
+    if (seen === undefined || isOlder(seen, fence)) fences.set(jobId, fence)
+  }
+  if (attempts.size <= toldMax) return
+  for (const [oldest, { state }] of attempts) {
+    if (attempts.size <= toldMax) break
+    if (state === "told") {
+      const past = attempts.get(oldest)
+      attempts.delete(oldest)
+      if (past?.state === "told") fences.delete(past.made.jobId)
+    }
+  }
+}
+
+class FileLedger {
+  readonly kept = nothingKept()
+  readonly #path: string
+  #file: number
+  #lines = 0
+
+  constructor(path: string) {
+    this.#path = path
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    for (const line of read(path)) note(this.kept, line.attempt, line.remembered)
+    this.#file = this.#rewritten()
+  }
+
+  remember(attempt: AttemptId, remembered: Remembered): void {
+    writeSync(this.#file, `${JSON.stringify({ attempt, remembered: slim(remembered) })}\n`)
+    note(this.kept, attempt, remembered)
+    this.#lines += 1
+    if (this.#lines > 4 * toldMax) {
+      closeSync(this.#file)
+      this.#file = this.#rewritten()
+    }
+  }
+
+  close(): void {
+    closeSync(this.#file)
+  }
+
+  /** What is kept, in a new file in place of the old one; a crash leaves one of the two. */
+  #rewritten(): number {
+    const draft = openSync(`${this.#path}.next`, "w", 0o600)
+    for (const [attempt, remembered] of this.kept.attempts) {
+      writeSync(draft, `${JSON.stringify({ attempt, remembered: slim(remembered) })}\n`)
+    }
+    closeSync(draft)
+    renameSync(`${this.#path}.next`, this.#path)
+    this.#lines = this.kept.attempts.size
+    return openSync(this.#path, "a", 0o600)
+  }
+}
+
+/** The sealed program is in the log; here it would only be another copy. */
+const slim = (remembered: Remembered): Remembered => {
+  if (remembered.state === "withdrawn") return remembered
+  const { program: _, ...spec } = remembered.made.spec
+  return { ...remembered, made: { ...remembered.made, spec } }
+}
+
+const read = (path: string): ReadonlyArray<{ readonly attempt: AttemptId; readonly remembered: Remembered }> => {
+  let text: string
+  try {
+    text = readFileSync(path, "utf8")
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return []
+    throw cause
+  }
+  const lines = text.split("\n").filter((line) => line !== "")
+  return lines.flatMap((line, index) => {
+    try {
+      return [JSON.parse(line) as { attempt: AttemptId; remembered: Remembered }]
+    } catch (cause) {
+      // The last line of an agent that was killed while it wrote: what it speaks of had not begun.
+      if (index === lines.length - 1) return []
+      throw new Error(`${path} line ${index + 1} is not JSON. Move the file away to begin with an empty ledger`, { cause })
+    }
+  })
+}

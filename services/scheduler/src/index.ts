@@ -1,0 +1,2 @@
+export { scheduler } from "./domain/scheduler.ts"
+export { comparable, SchedulerService } from "./service.ts"
