@@ -74,6 +74,15 @@ describe("S3 as a store of blobs", () => {
       assert.strictEqual((yield* blobs.getBytes(digest, 1_000)).byteLength, 1_000)
     })))
 
+  it.live("a read that falls silent ends as unclear", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { server, options } = yield* fresh
+      const blobs = Blobs.on(yield* s3Store({ ...options, idleMsMax: 100 }))
+      const { digest } = yield* blobs.putBytes(bytesNumbered(11, 1_000))
+      server.failNext("GetObject", "stall")
+      assert.strictEqual((yield* Effect.flip(blobs.getBytes(digest, 1_000)))._tag, "BlobStoreUnclear")
+    })))
+
   it.live("a removal whose answer was lost leaves its mark, and says that it is unclear", () =>
     Effect.scoped(Effect.gen(function*() {
       const { server, store, blobs } = yield* fresh

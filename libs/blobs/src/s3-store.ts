@@ -31,6 +31,8 @@ export interface S3StoreOptions {
   readonly spool: string
   /** Bytes of one part; larger blobs go in parts. 8 MiB unless given; S3 wants at least 5 MiB. */
   readonly partBytes?: number
+  /** A read of which no byte comes for this long, while the reader waits, ends as unclear. 30 s unless given. */
+  readonly idleMsMax?: number
 }
 
 /** The same from the settings of this process: `BLOBS_S3_ENDPOINT` and so on, and `BLOBS_SPOOL`. */
@@ -113,7 +115,7 @@ const rangeHeader = ({ offsetBytes, lengthBytes }: Range) =>
  * altered. Checking on the way back is left to the SHA-256 above the stores.
  */
 export const s3Store = Effect.fnUntraced(function*(
-  { endpoint, region, bucket, accessKeyId, secretAccessKey, spool, partBytes = 8 * 1024 * 1024 }: S3StoreOptions
+  { endpoint, region, bucket, accessKeyId, secretAccessKey, spool, partBytes = 8 * 1024 * 1024, idleMsMax = 30_000 }: S3StoreOptions
 ): Effect.fn.Return<BlobStore, BlobStoreUnclear, Scope.Scope> {
   yield* onDisk("make the spool", () => fs.mkdir(spool, { recursive: true }))
   const configured = {
@@ -286,7 +288,10 @@ export const s3Store = Effect.fnUntraced(function*(
       return Stream.fromAsyncIterable(
         got.value.Body as unknown as AsyncIterable<Uint8Array>,
         (cause) => new BlobStoreUnclear({ doing: "read a blob", cause })
-      )
+      ).pipe(Stream.timeoutOrElse({
+        duration: idleMsMax,
+        orElse: () => Stream.fail(new BlobStoreUnclear({ doing: "read a blob", cause: `nothing came for ${idleMsMax} ms` }))
+      }))
     }))
 
   const sweepUploads = Effect.fnUntraced(function*(untouchedSinceMs: number) {

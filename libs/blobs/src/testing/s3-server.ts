@@ -10,8 +10,11 @@ import { pipeline } from "node:stream/promises"
 import { crc32 } from "node:zlib"
 import { isSigned } from "./signature-v4.ts"
 
-/** What the server is told to do wrong, once: answer nothing after having done it, or `503 SlowDown`. */
-export type S3Fault = "lose_answer" | "slow_down"
+/**
+ * What the server is told to do wrong, once: break off after having done it, answer `503 SlowDown`, or
+ * announce an answer and then send none of its bytes.
+ */
+export type S3Fault = "lose_answer" | "slow_down" | "stall"
 
 export type S3Operation =
   | "PutObject" | "GetObject" | "HeadObject" | "DeleteObject" | "ListObjectsV2" | "ListMultipartUploads"
@@ -229,6 +232,7 @@ export class S3Server {
       if (held >= 0) await this.#holds.splice(held, 1)[0]?.[2]()
       const answer = await this.#carryOut(operation, { key, query, body, range: request.headers.range })
       if (fault === "lose_answer") return void request.socket.destroy()
+      if (fault === "stall") return void response.writeHead(200, { "content-length": 1_000 }).flushHeaders()
       await answer(response)
     } catch (cause) {
       this.#refuse(response, cause instanceof Refusal ? cause : new Refusal(500, "InternalError"))
