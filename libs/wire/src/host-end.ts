@@ -1,6 +1,6 @@
-import { Clock, Effect, Exit, FiberSet, Queue, Redacted, Result, Scope, type Duration } from "effect"
+import { Cause, Clock, Effect, FiberSet, Option, Queue, Redacted, Result, Scope, type Duration } from "effect"
 import { createHash, randomBytes } from "node:crypto"
-import { channelOf, type Channel } from "./channel.ts"
+import { channelOf, type Channel, type ChannelOver } from "./channel.ts"
 import { covers } from "./channel-name.ts"
 import * as Flow from "./flow.ts"
 import type { ChannelFrame, Frame, Open, Statement } from "./frame.ts"
@@ -64,9 +64,10 @@ export interface HostEndOptions {
   /**
    * Serves one session. When it returns, its channels are finished, and once the client has read
    * everything the session ends with `done`. It is interrupted when the session ends before that. It is
-   * run once a session, however often the connection is lost meanwhile.
+   * run once a session, however often the connection is lost meanwhile. Failing with a channel's end ends
+   * the session with that channel's code.
    */
-  readonly handle: (session: HostSession) => Effect.Effect<void, never, Scope.Scope>
+  readonly handle: (session: HostSession) => Effect.Effect<void, ChannelOver, Scope.Scope>
   readonly limits?: Partial<HostEndLimits>
 }
 
@@ -257,6 +258,7 @@ export const makeHostEnd = Effect.fn("makeHostEnd")(function*(options: HostEndOp
     const track = exchange.open(statement.id, statement.name, statement.next)
     const begun = exchange.begin(track, statement)
     if (Result.isFailure(begun)) return refusal("disordered", begun.failure.reason)
+    exchange.grant(track)
     const channel = channelOf(exchange, track)
     if (!Queue.offerUnsafe(session.later, channel)) exchange.end(track, { code: "busy", message: "Nobody takes the channels of this session." })
   }
@@ -289,9 +291,18 @@ export const makeHostEnd = Effect.fn("makeHostEnd")(function*(options: HostEndOp
       channel: (name) => channels.find((channel) => channel.name === name),
       nextChannel: Queue.take(session.later),
       end: (code, reason) => Effect.sync(() => end(session, { code, message: reason }))
-    }).pipe(Effect.scoped, Effect.tapCause(logDefect(`serving session ${session.id}`)), Effect.exit)
+    }).pipe(
+      Effect.scoped,
+      Effect.matchCauseEffect({
+        onSuccess: () => settle(session),
+        onFailure: (cause) => Option.match(Cause.findErrorOption(cause), {
+          onNone: () => logDefect(`serving session ${session.id}`)(cause).pipe(Effect.as(handlerFailed)),
+          onSome: ({ code, reason }) => Effect.succeed({ code, message: reason })
+        })
+      })
+    )
     return Effect.raceAllFirst([
-      served.pipe(Effect.flatMap((exit) => Exit.isSuccess(exit) ? settle(session) : Effect.succeed(handlerFailed))),
+      served,
       Effect.sleep(Math.max(0, msLeft)).pipe(Effect.as({ code: "warrant_expired", message: "The time of the warrant is over." })),
       away(session),
       waitFor(session.wakers, () => session.final)

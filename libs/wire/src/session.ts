@@ -170,6 +170,12 @@ export class Exchange {
     this.moved()
   }
 
+  /** Says to the other end how far it may write in a channel that it has opened on this link. */
+  grant(track: Track): void {
+    const { id, read, limit } = this.statementOf(track)
+    this.notify({ _tag: "Credit", link: 0, channel: id, read, limit })
+  }
+
   /** Opens no channel `id`, now or later, and says why. */
   refuseChannel(id: number, ending: Ending): void {
     this.idMost = Math.max(this.idMost, id)

@@ -54,7 +54,7 @@ const echo = (session: HostSession) => Effect.gen(function*() {
   const [stdin, stdout] = [must(session.channel("stdin")), must(session.channel("stdout"))]
   yield* stdin.pieces.pipe(Stream.runForEach((piece) => piece._tag === "Bytes" ? stdout.write(piece.bytes) : Effect.void))
   yield* stdout.finish
-}).pipe(Effect.orDie)
+})
 
 const pair = [{ name: "stdin" }, { name: "stdout" }]
 
@@ -81,7 +81,7 @@ describe("a session over the relay", () => {
       const heard = reader.push(piece._tag === "Bytes" ? piece.bytes : text(""))
       assert.deepStrictEqual(heard._tag === "Success" ? heard.success : [], [{ _tag: "Signal", name: "SIGTERM" }])
       yield* control.write(encodeControl({ _tag: "Exited", code: 143, signal: "SIGTERM" }))
-    }).pipe(Effect.orDie))).connected
+    }))).connected
     const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [{ name: "control" }] })
     const control = must(session.channel("control"))
     yield* control.write(encodeControl({ _tag: "Signal", name: "SIGTERM" }))
@@ -97,7 +97,7 @@ describe("a session over the relay", () => {
       const log = must(session.channel("log"))
       yield* log.write(kept.subarray(log.startOffset))
       yield* log.finish
-    }).pipe(Effect.orDie))).connected
+    }))).connected
     const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [{ name: "log", from: 9_000 }] })
     assert.deepStrictEqual(yield* collect(must(session.channel("log"))), { hash: sha256(kept.subarray(9_000)), bytes: 1_000, gaps: [], ended: true })
   })))
@@ -105,11 +105,10 @@ describe("a session over the relay", () => {
   it.live("connections of a port forward are opened one by one, more of them than may be open at a time", () => Effect.scoped(Effect.gen(function*() {
     const cell = yield* testCell()
     yield* (yield* cell.host("h1", (session) => Effect.forever(session.nextChannel.pipe(
-      Effect.flatMap((channel) => channel.read.pipe(
-        Effect.flatMap((piece) => piece._tag === "Bytes" ? channel.write(text(`${channel.detail}:${Buffer.from(piece.bytes)}`)) : Effect.void),
+      Effect.flatMap((channel) => channel.pieces.pipe(
+        Stream.runForEach((piece) => piece._tag === "Bytes" ? channel.write(text(`${channel.detail}:${Buffer.from(piece.bytes)}`)) : Effect.void),
         Effect.andThen(channel.finish)
-      )),
-      Effect.orDie
+      ))
     )))).connected
     const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [] })
     for (let n = 0; n < 100; n++) {
@@ -130,7 +129,7 @@ describe("flow", () => {
     const host = yield* cell.host("h1", (session) => Effect.gen(function*() {
       const stdout = must(session.channel("stdout"))
       for (let n = 0; n < 50; n++) yield* stdout.write(chunk)
-    }).pipe(Effect.orDie))
+    }))
     yield* host.connected
     const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [{ name: "stdout" }] })
     const whole = createHash("sha256")
@@ -160,7 +159,7 @@ describe("flow", () => {
       assert.isUndefined(writing.pollUnsafe())
       yield* Deferred.succeed(stuck, undefined)
       yield* Fiber.join(writing)
-    }).pipe(Effect.orDie))
+    }))
     yield* host.connected
     const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [{ name: "stdout" }, { name: "control" }] })
     // Until the client holds its full window nothing is asserted; from then on nothing more can move.
@@ -231,7 +230,7 @@ describe("lost connections", () => {
       for (let n = 0; n < 100; n++) yield* log.write(source.subarray(n * 1000, n * 1000 + 1000))
       yield* log.finish
       yield* Deferred.succeed(written, undefined)
-    }).pipe(Effect.orDie), { limits: { windows } })).connected
+    }), { limits: { windows } })).connected
     const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [{ name: "log" }], limits: { windows } })
     yield* Deferred.await(written)
     const got = yield* collect(must(session.channel("log")))
