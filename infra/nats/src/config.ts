@@ -19,6 +19,7 @@ export interface ServerConfig {
 }
 
 const LOG_BYTES_MAX = 8_000_000
+const CONTROL_LINE_BYTES_MAX = 32_768
 const quoted = (text: string) => JSON.stringify(text)
 
 /**
@@ -35,6 +36,8 @@ export const configText = (config: ServerConfig): string =>
     `logfile_size_limit: ${LOG_BYTES_MAX}`,
     "logfile_max_num: 3",
     `max_payload: ${config.maxPayloadBytes}`,
+    // A client shows its JWT in one line, and a service's names every stream that it reads.
+    `max_control_line: ${CONTROL_LINE_BYTES_MAX}`,
     // A lost client is noticed within about half a minute, not four.
     `ping_interval: "10s"`,
     "jetstream {",
