@@ -239,7 +239,8 @@ export const makeHostEnd = Effect.fn("makeHostEnd")(function*(options: HostEndOp
     session.link = open.link
     byLink.set(open.link, session)
     for (const channel of fresh.filter((channel) => channel.id > exchange.idMost)) openLater(session, channel)
-    exchange.notifyFirst({ _tag: "Accepted", link: open.link, channels: exchange.statements().map(({ id, next, read, limit }) => ({ id, next, read, limit })) })
+    // Said at once, so that nothing about the session, not even its end, can be said before it.
+    line?.send({ _tag: "Accepted", link: open.link, channels: exchange.statements().map(({ id, next, read, limit }) => ({ id, next, read, limit })) })
     for (const channel of gone) {
       exchange.notify({ _tag: "ChannelOver", link: open.link, channel: channel.id, ...exchange.endingOf(channel.id) })
     }

@@ -164,12 +164,6 @@ export class Exchange {
     this.moved()
   }
 
-  /** As `notify`, and ahead of everything said so far on this link. */
-  notifyFirst(frame: Frame): void {
-    this.notices.unshift(frame)
-    this.moved()
-  }
-
   /** Says to the other end how far it may write in a channel that it has opened on this link. */
   grant(track: Track): void {
     const { id, read, limit } = this.statementOf(track)
