@@ -8,6 +8,9 @@ const base32 = (value: bigint, digits: number): string => {
   return text
 }
 
+const hashOf = (parts: ReadonlyArray<string | number>): string =>
+  hash("sha256", parts.map((part) => `${String(part).length}:${part}`).join(""), "hex")
+
 /**
  * An id that anybody derives again from the same cause: `<prefix>_`, 48 bits of `atMs`, 80 bits of the
  * SHA-256 over the parts, in Crockford's base 32. So a redelivered reaction says its fact under the same
@@ -17,9 +20,16 @@ const base32 = (value: bigint, digits: number): string => {
  * about n^2 / 2^81 within one millisecond.
  */
 export const deriveId = <Id extends string>(prefix: string, atMs: number, ...parts: ReadonlyArray<string | number>): Id => {
-  const digest = hash("sha256", parts.map((part) => `${String(part).length}:${part}`).join(""), "hex")
+  const digest = hashOf(parts)
   return `${prefix}_${base32(BigInt(Math.max(0, Math.floor(atMs))), 10)}${base32(BigInt(`0x${digest.slice(0, 20)}`), 16)}` as Id
 }
+
+/**
+ * An id that a name leads to, such as a job's from its idempotency key: all 130 bits from the SHA-256 over
+ * the parts. It carries no time, because whoever asks again does not know when it was asked first.
+ */
+export const namedId = <Id extends string>(prefix: string, ...parts: ReadonlyArray<string | number>): Id =>
+  `${prefix}_${base32(BigInt(`0x${hashOf(parts).slice(0, 33)}`), 26)}` as Id
 
 /** The moment that an id carries, in ms since 1970. */
 export const timeOfId = (id: string): number => {

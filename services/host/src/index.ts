@@ -1,0 +1,7 @@
+export { judge, type Judgement, type Local, type Remembered } from "./domain/attempt.ts"
+export { type Kept, Ledger, LedgerFull, nothingKept } from "./machine/ledger.ts"
+export { Machine, ownCapabilities } from "./machine/machine.ts"
+export { noop } from "./machine/noop.ts"
+export { processRuntime } from "./machine/process.ts"
+export { CannotStart, type Ended, type Running, type Runtime, Runtimes } from "./machine/runtime.ts"
+export { agentVersion, HostService } from "./service.ts"
