@@ -128,6 +128,17 @@ describe("one direction of a channel", () => {
     assert.deepStrictEqual(Flow.takeNext(or(Flow.rewound(sender, { next: 10, read: 10, limit: 110 })), 50)?.piece, { _tag: "Gap", from: 10, to: 30 })
   })
 
+  it("what comes a second time, in whole or in part, is taken once", () => {
+    let receiver = Flow.receiverFrom(0, 100)
+    for (const [from, to] of [[0, 10], [0, 10], [5, 20], [2, 3]] as const) {
+      receiver = or(Flow.arrived(receiver, { _tag: "Bytes", offset: from, bytes: stretch(from, to - from) }))
+    }
+    receiver = or(Flow.arrived(receiver, { _tag: "Gap", from: 15, to: 25 }))
+    const first = Flow.readNext(receiver, 100)
+    assert.deepStrictEqual(first?.piece._tag === "Bytes" ? Uint8Array.from(first.piece.bytes) : undefined, stretch(0, 20))
+    assert.deepStrictEqual(first && Flow.readNext(first.receiver, 100)?.piece, { _tag: "Gap", from: 20, to: 25 })
+  })
+
   it("holes, bytes above the limit, bytes behind the end and credit for the unsent are violations", () => {
     const receiver = Flow.receiverFrom(0, 10)
     const bytes = (offset: number, length: number): Flow.Piece => ({ _tag: "Bytes", offset, bytes: stretch(offset, length) })

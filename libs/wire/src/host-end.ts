@@ -213,7 +213,7 @@ export const makeHostEnd = Effect.fn("makeHostEnd")(function*(options: HostEndOp
   }
 
   const begin = (open: Open, allowed: Allowed, warrant: string, nowMs: number) => {
-    for (const [id, old] of over) if (old.allowed.expiresAtMs + clockSkewMsMax < nowMs) over.delete(id)
+    for (const [id, old] of over) if (old.allowed.expiresAtMs <= nowMs) over.delete(id)
     if (sessions.size >= limits.sessionsMax || over.size + sessions.size >= limits.rememberedMax) {
       return refuse(open.link, "busy", `The host serves ${sessions.size} sessions.`)
     }
@@ -387,9 +387,6 @@ export const makeHostEnd = Effect.fn("makeHostEnd")(function*(options: HostEndOp
     stats: () => ({ heldBytes: held.now, heldBytesPeak: held.peak, uplinks })
   }
 })
-
-// A warrant may be taken as valid for the verifier's skew beyond its expiry; what it opened is remembered longer.
-const clockSkewMsMax = 10 * 60_000
 
 const done: Ending = { code: "done", message: "The session came to its end." }
 const handlerFailed: Ending = { code: "handler_failed", message: "The host failed while serving the session; its log says how." }

@@ -132,6 +132,35 @@ describe("what is not of the protocol", () => {
   })))
 })
 
+describe("a host that does not read", () => {
+  it.live("makes its clients wait: the relay holds a bounded part of what they send, and passes on all of it", () => Effect.scoped(Effect.gen(function*() {
+    const { relayUrl, relay } = yield* testCell()
+    const host = yield* raw(`${relayUrl}/host`, "host h1")
+    yield* host.status
+    host.say(hello)
+    yield* until(() => relay.hosts().length === 1)
+    const client = yield* raw(`${relayUrl}/session?host=h1`, "client")
+    yield* client.first
+    let arrived = 0
+    host.socket.on("message", (data: Buffer) => arrived += data.byteLength > dataBytesMax ? 1 : 0)
+    host.socket.pause()
+    client.say({ _tag: "Open", link: 0, ordinal: 0, session: "s1", host: "h1", warrant: new Uint8Array(1), proof: new Uint8Array(64), channels: [] })
+    const bytes = new Uint8Array(dataBytesMax)
+    for (let n = 0; n < 2_000; n++) client.say({ _tag: "Data", link: 0, channel: 0, offset: n * dataBytesMax, bytes })
+    let before = -1
+    yield* until(() => {
+      const still = before === client.socket.bufferedAmount && relay.stats().towardsHosts > 0
+      before = client.socket.bufferedAmount
+      return still
+    })
+    host.socket.resume()
+    yield* until(() => arrived === 2_000)
+    // 128 KiB, and what the socket had read already when it was paused.
+    assert.isAtMost(relay.stats().towardsHostsPeak, 256 * 1024)
+    assert.strictEqual(relay.stats().towardsHosts, 0)
+  })))
+})
+
 describe("many sessions", () => {
   it.live("200 of them over one uplink each get through while another floods both ways without end", () => Effect.scoped(Effect.gen(function*() {
     const { host, open, relay } = yield* testCell()

@@ -38,7 +38,10 @@ export interface SessionAsk {
   readonly proof: Uint8Array
 }
 
-/** What a verified warrant allows. */
+/**
+ * What a verified warrant allows. From `expiresAtMs` on, by the host's own clock (so with its skew
+ * added), the session is ended and the verifier refuses the warrant.
+ */
 export type Allowed = Pick<SessionWarrant, "sessionId" | "jobId" | "attempt" | "channels" | "expiresAtMs" | "bytesMax">
 
 /** Why a host turns a session away. The first four are about the warrant, the next about the ask. */
@@ -165,8 +168,8 @@ const judge = ({ bytes, ask, cellKeys, skewMs, nowMs }: {
   if (!verify(null, proofBytes(ask, bytes), publicKeyFrom(warrant.holder), ask.proof)) {
     return refused("holder_unproven", "The ask is not signed by the holder of the warrant, or was signed for another start of this host.")
   }
-  const { sessionId, jobId, attempt, channels, expiresAtMs, bytesMax } = warrant
-  return Result.succeed({ sessionId, jobId, attempt, channels, expiresAtMs, bytesMax })
+  const { sessionId, jobId, attempt, channels, bytesMax } = warrant
+  return Result.succeed({ sessionId, jobId, attempt, channels, expiresAtMs: warrant.expiresAtMs + skewMs, bytesMax })
 }
 
 const encodeBody = (warrant: SessionWarrant): Uint8Array => {

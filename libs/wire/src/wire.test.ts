@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { createHash } from "node:crypto"
 import { encodeControl, ControlReader } from "./control.ts"
 import type { Channel } from "./channel.ts"
 import type { HostSession } from "./host-end.ts"
+import { serveRelay } from "./relay.ts"
 import { testCell } from "./testing.ts"
 
 const fast = { redialFrom: "5 millis", redialAtMost: "20 millis" } as const
@@ -219,6 +220,56 @@ describe("lost connections", () => {
     assert.strictEqual(got.digest("hex"), sha256(source))
     assert.isAtLeast(host.stats().uplinks, 4)
     assert.strictEqual((yield* session.over).code, "done")
+  })))
+
+  it.live("a relay that is stopped and started anew costs its sessions nothing", () => Effect.scoped(Effect.gen(function*() {
+    const cell = yield* testCell()
+    const path = "/other"
+    const relayUrl = cell.relayUrl.replace("/wire", path)
+    const start = Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      yield* serveRelay({ server: cell.server, path, admitHost: () => Effect.succeed("h1"), admitClient: () => Effect.void }).pipe(Scope.provide(scope))
+      return scope
+    })
+    const first = yield* start
+    yield* (yield* cell.host("h1", echo, { limits: fast, relayUrl })).connected
+    const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: pair, limits: fast, relayUrl })
+    const stdin = must(session.channel("stdin"))
+    const stdout = must(session.channel("stdout"))
+    yield* stdin.write(text("before"))
+    assert.strictEqual((yield* stdout.read)._tag, "Bytes")
+    yield* Scope.close(first, Exit.void)
+    yield* stdin.write(text("after"))
+    yield* stdin.finish
+    const second = yield* start
+    const piece = yield* stdout.read
+    assert.deepStrictEqual(piece._tag === "Bytes" ? [piece.offset, Buffer.from(piece.bytes).toString()] : piece._tag, [6, "after"])
+    assert.strictEqual((yield* stdout.read)._tag, "End")
+    assert.strictEqual((yield* session.over).code, "done")
+    assert.strictEqual(session.stats().links, 2)
+    yield* Scope.close(second, Exit.void)
+  })))
+
+  it.live("a log that went on while its reader was away begins again with the size of what it lost", () => Effect.scoped(Effect.gen(function*() {
+    const cell = yield* testCell()
+    const windows = { keptBytes: 1_000, waitingBytes: 1_000 }
+    const away = yield* Deferred.make<void>()
+    yield* (yield* cell.host("h1", (session) => Effect.gen(function*() {
+      const log = must(session.channel("log"))
+      yield* log.write(source.subarray(0, 500))
+      yield* Deferred.await(away)
+      yield* log.write(source.subarray(500, 5_500))
+      yield* log.finish
+    }), { limits: { windows } })).connected
+    const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [{ name: "log" }], limits: { windows, redialFrom: "50 millis" } })
+    const log = must(session.channel("log"))
+    assert.strictEqual((yield* log.read)._tag, "Bytes")
+    yield* session.cut
+    yield* Deferred.succeed(away, undefined)
+    assert.deepStrictEqual(yield* log.read, { _tag: "Gap", from: 500, to: 4_500 })
+    const last = yield* log.read
+    assert.deepStrictEqual(last._tag === "Bytes" ? Uint8Array.from(last.bytes) : last._tag, source.slice(4_500, 5_500))
+    assert.strictEqual((yield* log.read)._tag, "End")
   })))
 
   it.live("what a log could not keep is told as a gap of exactly that size", () => Effect.scoped(Effect.gen(function*() {
