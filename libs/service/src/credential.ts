@@ -20,9 +20,12 @@ const SHAPES: ReadonlyArray<{ readonly kind: string; readonly form: RegExp }> = 
   { kind: "password in an address", form: /(?<=\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]{0,256}:)[^\s:@/]{1,256}(?=@)/giu }
 ]
 
-/** `password=...`, `"api_key": "..."`: the value is judged by how random it looks. */
+/**
+ * `password=...`, `"api_key": "..."`: the value is judged by how random it looks. It ends at its quote, or
+ * without quotes where a word, a list or a query would. `<...>` stands for a value and is none.
+ */
 const NAMED =
-  /(?<name>pass(?:word|wd|phrase)|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key)["']?\s{0,4}[=:]\s{0,4}["']?(?<value>[^\s"',;&]{8,512})/giu
+  /(?<name>pass(?:word|wd|phrase)|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key)["']?\s{0,4}[=:]\s{0,4}(?:"(?<double>[^"<][^"\n]{7,511})"|'(?<single>[^'<][^'\n]{7,511})'|(?<bare>[^\s"',;&<][^\s"',;&]{7,511}))/giu
 
 /** Texts longer than this, in characters, are judged by their beginning. */
 const JUDGED_MAX = 1_048_576
@@ -56,8 +59,9 @@ const findings = (text: string): ReadonlyArray<Finding> => {
   const shaped = SHAPES.flatMap(({ form, kind }) =>
     [...text.matchAll(form)].map((match) => ({ kind, from: match.index, to: match.index + match[0].length })))
   const named = [...text.matchAll(NAMED)].flatMap((match) => {
-    const { name = "", value = "" } = match.groups ?? {}
-    const to = match.index + match[0].length
+    const { bare, double, name = "", single } = match.groups ?? {}
+    const value = double ?? single ?? bare ?? ""
+    const to = match.index + match[0].length - (bare === undefined ? 1 : 0)
     return isRandom(name, value) ? [{ kind: kindOf(name), from: to - value.length, to }] : []
   })
   return [...shaped, ...named].sort((a, b) => a.from - b.from)
@@ -65,9 +69,11 @@ const findings = (text: string): ReadonlyArray<Finding> => {
 
 const kindOf = (name: string): string => (/^p(?:ass|wd)/iu.test(name) ? "password" : "secret")
 
-/** A password may be words; a token or key is long and of letters and digits. */
+/** A password may be words; a token or key is long and of letters and digits. `$NAME` only points at one. */
 const isRandom = (name: string, value: string): boolean =>
-  kindOf(name) === "password"
+  /^\$\{?[A-Za-z_]\w*\}?$/u.test(value)
+    ? false
+    : kindOf(name) === "password"
     ? entropyBits(value) >= 2.5
     : value.length >= 16 && /[0-9]/u.test(value) && /[a-z]/iu.test(value) && entropyBits(value) >= 3
 

@@ -59,11 +59,24 @@ const answer = Effect.fnUntraced(function*(method: string, url: string): Effect.
       return { status: ready ? 200 : 503, type: JSON_TYPE, body: JSON.stringify({ ready, reasons }) }
     }
     case "/metrics":
-      return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", body: yield* PrometheusMetrics.format() }
+      return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", body: (yield* PrometheusMetrics.format()) + processMetrics() }
     default:
       return { status: 404, type: JSON_TYPE, body: `{"error":"here are /healthz, /readyz and /metrics"}` }
   }
 })
+
+/** What every Prometheus client tells about its process: https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics */
+const processMetrics = (): string => {
+  const { system, user } = process.cpuUsage()
+  return [
+    "",
+    "# TYPE process_cpu_seconds_total counter",
+    `process_cpu_seconds_total ${(user + system) / 1e6}`,
+    "# TYPE process_resident_memory_bytes gauge",
+    `process_resident_memory_bytes ${process.memoryUsage.rss()}`,
+    ""
+  ].join("\n")
+}
 
 const send = (response: ServerResponse, { body, status, type }: Reply) => {
   response.writeHead(status, { "content-type": type, "cache-control": "no-store", connection: "close" })

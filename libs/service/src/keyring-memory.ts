@@ -1,5 +1,5 @@
 import { Effect, Layer, Random } from "effect"
-import { KEY_BYTES, KeyForgotten, Keyring, keyIdOf, type KeyringShape, NONCE_BYTES, openUnder, sealUnder } from "./keyring.ts"
+import { KEY_BYTES, KeyForgotten, Keyring, keyIdOf, type KeyringShape, NONCE_BYTES, openUnder, partsOf, sealUnder } from "./keyring.ts"
 
 /**
  * Keys in memory, for simulation: keys and nonces come from Effect's Random, so that one seed seals the
@@ -33,8 +33,8 @@ const make = (): KeyringShape => {
         return sealUnder({ key, keyId: keyIdOf(workspace, versions.length), nonce, content, place })
       }),
     open: (sealed, place) => {
-      const [workspace = "", version = ""] = sealed.key.split("/")
-      const key = keys.get(workspace)?.[Number(version) - 1]
+      const named = partsOf(sealed.key)
+      const key = named && keys.get(named.workspace)?.[named.version - 1]
       return key === undefined ? Effect.fail(new KeyForgotten({ key: sealed.key })) : openUnder(key, sealed, place)
     },
     forget: (workspace) => Effect.sync(() => void versionsOf(workspace).fill(undefined))

@@ -1,4 +1,4 @@
-import { Config, Duration, Layer, Schema } from "effect"
+import { Config, Duration, Effect, Layer, Metric, Schema } from "effect"
 import { crashPointsLayer } from "./crash-env.ts"
 import { annotated, LogFormat } from "./logs.ts"
 import { Readiness } from "./readiness.ts"
@@ -97,6 +97,8 @@ export const processConfig = Config.all({
 })
 export type ProcessSettings = Config.Success<typeof processConfig>
 
+const up = Metric.gauge("millrace_service_up", { description: "1 for each service of this process that has started" })
+
 /**
  * A service over its settings, ready to be merged with others: its log lines and traces carry its name, it
  * counts as not ready until all of it has started, and fault tests reach its crash points.
@@ -106,7 +108,10 @@ export const serviceLayer = <A, E>(
   settings: A,
   { cell, crashAt, crashLog, faults, otlpEndpoint }: ProcessSettings
 ): Layer.Layer<never, E, Readiness> => {
-  const started = Layer.effectDiscard(Readiness.use((readiness) => readiness.ready(name)))
+  const started = Layer.effectDiscard(Effect.andThen(
+    Metric.update(Metric.withAttributes(up, { service: name }), 1),
+    Readiness.use((readiness) => readiness.ready(name))
+  ))
   return started.pipe(
     Layer.provideMerge(layer(settings)),
     Layer.provide(Layer.effectDiscard(Readiness.use((readiness) => readiness.notReady(name, "it is starting")))),

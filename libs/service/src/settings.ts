@@ -1,4 +1,5 @@
 import { Config, ConfigProvider, Context, Duration, Effect, Redacted, Schema } from "effect"
+import { withoutCredentials } from "./credential.ts"
 import type { SettingsSource } from "./settings-source.ts"
 
 /** One setting as the table of `--help` shows it. `initially` is absent where a value must be given. */
@@ -21,37 +22,45 @@ export class SettingsWrong extends Schema.TaggedError<SettingsWrong>()("Settings
   }
 }
 
-export interface SettingOptions<A, D> {
+export interface SettingOptions<A> {
   /** What it decides, as half a sentence: "where the log is". */
   readonly purpose: string
   /** What a value looks like: "a port number from 1 to 65535". */
   readonly wants: string
   /** How it is read: `Config.Port`, `Config.Redacted`, `(name) => Config.schema(Seconds, name)`. */
   readonly read: (name: string) => Config.Config<A>
-  /** The value without one. Without a default, a value must be given. */
-  readonly default?: D
+}
+
+interface Defaulted<A, D> extends SettingOptions<A> {
+  readonly default: D
 }
 
 /**
  * A `Config` of one environment variable that can also say what it is for, so that `--help` and the
  * sentence about a wrong value come from the same place as the value. Composes like every `Config`.
+ * Without a default, a value must be given.
  */
-export const setting = <A, const D = never>(name: string, options: SettingOptions<A, D>): Config.Config<A | D> => {
+export function setting<A, const D>(name: string, options: Defaulted<A, D>): Config.Config<A | D>
+export function setting<A>(name: string, options: SettingOptions<A>): Config.Config<A>
+export function setting(name: string, options: SettingOptions<unknown> | Defaulted<unknown, unknown>): Config.Config<unknown> {
   const leaf = options.read(name)
   const described: Described = {
     name,
     purpose: options.purpose,
     wants: options.wants,
-    secret: options.read === (Config.Redacted as unknown),
+    secret: options.read === Config.Redacted || SECRET_NAME.test(name),
     config: leaf,
     ...("default" in options ? { initially: shown(options.default) } : {})
   }
-  const whole: Config.Config<A | D> = "default" in options ? Config.withDefault(leaf, options.default as D) : leaf
+  const whole = "default" in options ? Config.withDefault(leaf, options.default) : leaf
   return Config.succeed(undefined).pipe(
     Config.mapEffect(() => Effect.map(Descriptions, (list) => void list?.push(described))),
     Config.flatMap(() => whole)
   )
 }
+
+/** Whatever reads it: a value under such a name is never quoted. */
+const SECRET_NAME = /PASSWORD|PASSPHRASE|SECRET|TOKEN|_KEY$|SEED/u
 
 /** Where settings that are being read note their descriptions. */
 const Descriptions = Context.Reference<Array<Described> | undefined>("millrace/SettingDescriptions", {
@@ -108,5 +117,5 @@ const missing = ({ name, purpose, wants }: Described): string =>
   `${name} (${purpose}) is not set; it wants ${wants}. Set it in the environment, or in the file that MILLRACE_CONFIG names.`
 
 const wrong = ({ initially, name, secret, wants }: Described, given: { readonly value: string; readonly where: string }): string =>
-  `${name} is ${secret ? `${given.value.length} characters that are not shown` : JSON.stringify(given.value)} (from ${given.where}); it wants ${wants}. ` +
+  `${name} is ${secret ? `${given.value.length} characters that are not shown` : JSON.stringify(withoutCredentials(given.value))} (from ${given.where}); it wants ${wants}. ` +
   (initially === undefined ? "Give it such a value." : `Give it such a value, or unset it for the default: ${initially}.`)

@@ -1,0 +1,2 @@
+export * from "./testing/child.ts"
+export * from "./testing/collector.ts"
