@@ -250,6 +250,31 @@ describe("lost connections", () => {
     yield* Scope.close(second, Exit.void)
   })))
 
+  it.live("a channel given up by one end while the connection was lost is over at the other", () => Effect.scoped(Effect.gen(function*() {
+    const cell = yield* testCell()
+    const away = yield* Deferred.make<void>()
+    const heard = yield* Deferred.make<string>()
+    yield* (yield* cell.host("h1", (session) => Effect.gen(function*() {
+      const [mine, theirs] = [yield* session.nextChannel, yield* session.nextChannel]
+      yield* theirs.read
+      yield* mine.write(text("up"))
+      yield* Deferred.await(away)
+      yield* mine.abandon("connection_refused", "Nothing listens on that port.")
+      yield* Deferred.succeed(heard, yield* Effect.match(theirs.read, { onSuccess: ({ _tag }) => _tag, onFailure: ({ code }) => code }))
+      yield* Effect.never
+    }))).connected
+    const session = yield* cell.open({ hostId: "h1", sessionId: "s1", channels: [], limits: fast })
+    const [hosts, clients] = [yield* session.open("port:1"), yield* session.open("port:2")]
+    yield* clients.write(text("x"))
+    assert.strictEqual((yield* hosts.read)._tag, "Bytes")
+    yield* session.cut
+    yield* clients.abandon("reset", "The local connection is gone.")
+    yield* Deferred.succeed(away, undefined)
+    assert.strictEqual(yield* Deferred.await(heard), "abandoned")
+    assert.strictEqual((yield* Effect.flip(hosts.read)).code, "connection_refused")
+    assert.strictEqual((yield* Effect.flip(clients.write(text("y")))).code, "reset")
+  })))
+
   it.live("a log that went on while its reader was away begins again with the size of what it lost", () => Effect.scoped(Effect.gen(function*() {
     const cell = yield* testCell()
     const windows = { keptBytes: 1_000, waitingBytes: 1_000 }
