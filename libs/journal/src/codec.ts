@@ -96,6 +96,18 @@ export const encodeCommit = (commit: Commit, expect: Expectation, epoch: number)
   return { headers: lines, body: packBodies(encoded.map(({ body }) => body)) }
 }
 
+/** Marks a message that says nothing: it only takes a place in the order. */
+const fenceHeader = "Mill-Fence"
+
+/**
+ * An empty message beside a commit. A writer that takes over an order stores some of them, so that what
+ * another one still has under way expects a sequence that is already past. Reads as a commit of no facts.
+ */
+export const fenceMessage = ({ actor, happenedAtMs }: Commit, epoch: number): Message => ({
+  headers: [[fenceHeader, "1"], [headers.actor, actor], [headers.at, String(happenedAtMs)], [headers.epoch, String(epoch)]],
+  body: new Uint8Array(0)
+})
+
 /** The id that a stored message goes by: its first fact's. Enough to know one's own append again. */
 export const commitIdOf = (header: (name: string) => string): string => {
   const ids = header(headers.id)
@@ -122,7 +134,7 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
     epoch: numberOf(header(headers.epoch)),
     storedAtMs: message.storedAtMs
   }
-  const facts = (names.length === 0 ? ["?/0"] : names).map((text, ordinal): StoredFact => {
+  const facts = (names.length > 0 ? names : header(fenceHeader) === "" ? ["?/0"] : []).map((text, ordinal): StoredFact => {
     const slash = text.lastIndexOf("/")
     const name = slash < 0 ? text : text.slice(0, slash)
     const version = slash < 0 ? 0 : numberOf(text.slice(slash + 1))

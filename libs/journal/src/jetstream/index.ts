@@ -1,0 +1,6 @@
+export * from "./api.ts"
+export * from "./connect.ts"
+export * from "./journal.ts"
+export * from "./line.ts"
+export * from "./publisher.ts"
+export * from "./streams.ts"
