@@ -1,0 +1,35 @@
+import { Effect } from "effect"
+import { join } from "node:path"
+import { type CellKeys, openCellKeys } from "./cell-keys.ts"
+import { startCluster } from "./cluster.ts"
+import { type NatsServer, type ServerOptions, startServer } from "./server.ts"
+
+export interface CellOptions extends Omit<ServerOptions, "accounts"> {
+  /** Where the cell's keys lie; made when missing. */
+  readonly keysDir: string
+  /** 1, as by default, or 3 that replicate. */
+  readonly nodes?: 1 | 3
+}
+
+/** A cell's log on this machine: its servers, and the credentials for them. */
+export interface Cell {
+  readonly urls: ReadonlyArray<string>
+  readonly nodes: ReadonlyArray<NatsServer>
+  readonly keys: CellKeys
+  /** How many servers hold each stream. */
+  readonly replicas: number
+}
+
+/** Starts the servers of a cell with its accounts, for as long as the scope lives. Streams are not made here. */
+export const startCell = Effect.fnUntraced(function*(options: CellOptions) {
+  const nodes = options.nodes ?? 1
+  // Each node of a cluster learns newer claims by itself; the first one's folder has them all.
+  const resolverOf = nodes === 1 ? options.storeDir : join(options.storeDir, "node-1")
+  const keys = yield* openCellKeys({ keysDir: options.keysDir, storeDir: resolverOf })
+  const serverOptions = { ...options, accounts: keys.accounts }
+  const servers = nodes === 1
+    ? [yield* startServer(serverOptions)]
+    : (yield* startCluster({ ...serverOptions, nodes })).nodes
+  const cell: Cell = { urls: servers.map(({ url }) => url), nodes: servers, keys, replicas: nodes }
+  return cell
+})
