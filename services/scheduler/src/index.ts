@@ -1,2 +1,2 @@
 export { scheduler } from "./domain/scheduler.ts"
-export { comparable, SchedulerService } from "./service.ts"
+export { comparable, type Pace, schedulerService, SchedulerService } from "./service.ts"

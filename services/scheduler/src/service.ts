@@ -1,27 +1,32 @@
-import { type Checkpoints, type Commit, Journal, runDecider } from "@millrace/journal"
-import { supervise, WarrantSigner } from "@millrace/service"
+import { type Checkpoints, type Commit, type Journal, runDecider, type RunOptions } from "@millrace/journal"
+import { WarrantSigner, worker } from "@millrace/service"
 import type { MillFact, Principal } from "@millrace/schemas"
 import { Effect, Layer } from "effect"
 import { scheduler } from "./domain/scheduler.ts"
 import type { World } from "./domain/world.ts"
 
-/**
- * Everything the scheduler does: it owns the cell's one order, and in it places, withdraws, retries and
- * settles. When another scheduler takes over, this one looks again and waits its turn.
- */
-export const SchedulerService: Layer.Layer<never, never, Journal | Checkpoints | WarrantSigner> = Layer.effectDiscard(
-  Effect.gen(function*() {
-    const signer = yield* WarrantSigner
-    yield* Effect.forkScoped(supervise(
+/** How the scheduler runs, where that may differ: what it decides never does. */
+export type Pace = Partial<Pick<RunOptions<World>, "decider" | "checkpointEvery" | "windowMax" | "watch">>
+
+/** The scheduler at another pace than the usual one, for simulations and benches. */
+export const schedulerService = (pace: Pace = {}): Layer.Layer<never, never, Journal | Checkpoints | WarrantSigner> =>
+  Layer.unwrap(Effect.map(WarrantSigner, (signer) =>
+    worker(
       runDecider({
         decider: scheduler,
+        ...pace,
         takeOver: { subject: { kind: "fleet", scope: "cell" }, fact: tookOver },
         finish: (commit) => signed(commit, signer)
       }),
       { name: "scheduler" }
-    ))
-  })
-)
+    )))
+
+/**
+ * Everything the scheduler does: it owns the cell's one order, and in it places, withdraws, retries and
+ * settles. When another scheduler takes over, this one looks again and waits its turn. A bug in it ends the
+ * process, so that nobody waits for a scheduler that is there and decides nothing.
+ */
+export const SchedulerService: Layer.Layer<never, never, Journal | Checkpoints | WarrantSigner> = schedulerService()
 
 const tookOver = (world: World): MillFact => ({
   _tag: "SchedulerTookOver",
