@@ -16,6 +16,7 @@ export interface Said {
   readonly facts: readonly [SaidFact, ...ReadonlyArray<SaidFact>]
 }
 
+/** One fact of a round, before it has an id. */
 export interface SaidFact {
   readonly event: MillFact
   readonly partOf: FactId

@@ -14,6 +14,7 @@ export const parseCrashAt = (text: string): CrashAt => {
   return match === null ? { point: text, passing: 1 } : { point: match[1] ?? "", passing: Number(match[2]) }
 }
 
+/** Whether faults are allowed here, where to die, and where to write down each place that was passed. */
 export interface CrashSettings {
   readonly faults: boolean
   readonly crashAt: string | undefined

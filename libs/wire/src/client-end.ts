@@ -43,6 +43,7 @@ export interface ClientEndLimits {
   readonly heartbeat: Heartbeat
 }
 
+/** What suits one person at a terminal. */
 export const defaultClientEndLimits: ClientEndLimits = {
   windows: { keptBytes: 256 * 1024, waitingBytes: 256 * 1024 },
   openWithin: "10 seconds",

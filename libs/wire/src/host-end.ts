@@ -28,6 +28,7 @@ export interface HostEndLimits {
   readonly heartbeat: Heartbeat
 }
 
+/** What suits a host of a hundred attempts. */
 export const defaultHostEndLimits: HostEndLimits = {
   sessionsMax: 1_000,
   rememberedMax: 10_000,

@@ -27,6 +27,7 @@ export interface Heartbeat {
   readonly missesMax: number
 }
 
+/** A line that is dead is known to be so after 15 s. */
 export const defaultHeartbeat: Heartbeat = { every: "5 seconds", missesMax: 3 }
 
 /** The relay could not be reached or did not let us in. `status` is its HTTP answer, 0 if there was none. */

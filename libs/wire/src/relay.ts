@@ -32,6 +32,7 @@ export interface RelayLimits {
   readonly heartbeat: Heartbeat
 }
 
+/** What suits one relay of a cell of ten thousand hosts. */
 export const defaultRelayLimits: RelayLimits = {
   hostsMax: 10_000,
   linksMax: 10_000,
