@@ -1,4 +1,5 @@
 import postgres from "postgres"
+import { ConnectionLost, isUnconnected } from "./failure.ts"
 
 /** How the connections of one process to one database are bounded. All times in ms. */
 export interface ConnectionLimits {
@@ -10,24 +11,23 @@ export interface ConnectionLimits {
   readonly connectMsMax: number
 }
 
-/** The connection that work ran on is gone, or none was to be had. What ran in it has rolled back. */
-export class ConnectionLost extends Error {
-  readonly code: "CONNECTION_LOST" | "NO_CONNECTION_FREE" | "STATEMENT_UNANSWERED"
-
-  constructor(code: ConnectionLost["code"], message: string) {
-    super(message)
-    this.code = code
-  }
-}
-
 interface Client {
   readonly sql: postgres.Sql
   lost: boolean
 }
 
+/** What a statement came to. `command` is what Postgres says it did: an aborted transaction answers ROLLBACK to a commit. */
+export interface Answer {
+  readonly rows: Array<any>
+  readonly command: string
+  readonly count: number
+}
+
 /** One connection, held by one user at a time. */
 export interface Held {
-  readonly unsafe: (text: string, parameters?: Array<unknown>, options?: object) => any
+  readonly say: (text: string, parameters?: ReadonlyArray<unknown>) => Promise<Answer>
+  /** Never lent again: it is not known what state it is in. */
+  readonly discard: () => void
   readonly release: () => void
 }
 
@@ -39,7 +39,6 @@ export interface Held {
  * then replaced.
  */
 export class Connections {
-  readonly options: { readonly max: number }
   readonly #open: () => Client
   readonly #limits: ConnectionLimits
   readonly #idle: Array<Client> = []
@@ -49,7 +48,6 @@ export class Connections {
 
   constructor(url: string, limits: ConnectionLimits) {
     this.#limits = limits
-    this.options = { max: limits.connectionsMax }
     this.#open = () => {
       const client: Client = {
         lost: false,
@@ -86,7 +84,7 @@ export class Connections {
       if (!client.lost) return Promise.resolve(client)
       void this.#end(client, 0)
     }
-    if (this.#clients.size < this.options.max) return Promise.resolve(this.#open())
+    if (this.#clients.size < this.#limits.connectionsMax) return Promise.resolve(this.#open())
     return new Promise((resolve, reject) => {
       const wake = (client: Client | Error) => {
         clearTimeout(late)
@@ -95,7 +93,7 @@ export class Connections {
       }
       const late = setTimeout(() => {
         this.#waiting.splice(this.#waiting.indexOf(wake), 1)
-        reject(new ConnectionLost("NO_CONNECTION_FREE", `none of ${this.options.max} connections came free within ${this.#limits.acquireMsMax} ms`))
+        reject(new ConnectionLost("NO_CONNECTION_FREE", `none of ${this.#limits.connectionsMax} connections came free within ${this.#limits.acquireMsMax} ms`))
       }, this.#limits.acquireMsMax)
       this.#waiting.push(wake)
     })
@@ -103,19 +101,28 @@ export class Connections {
 
   #held(client: Client): Held {
     return {
-      unsafe: (text, parameters, options) => {
-        if (client.lost) return rejected(new ConnectionLost("CONNECTION_LOST", "the connection to Postgres closed within a transaction"))
-        const pending = client.sql.unsafe(text, parameters as never, options)
-        const late = setTimeout(() => {
-          client.lost = true
-          void this.#end(client, 0)
-        }, this.#limits.statementMsMax + this.#limits.connectMsMax)
-        const settled = () => clearTimeout(late)
-        pending.then(settled, settled)
-        return pending
-      },
+      say: (text, parameters = []) => this.#say(client, text, parameters),
+      discard: () => void (client.lost = true),
       release: () => this.#release(client)
     }
+  }
+
+  #say(client: Client, text: string, parameters: ReadonlyArray<unknown>): Promise<Answer> {
+    if (client.lost) return Promise.reject(new ConnectionLost("CONNECTION_LOST", "the connection to Postgres closed within a transaction"))
+    return new Promise((resolve, reject) => {
+      const waitMs = this.#limits.statementMsMax + this.#limits.connectMsMax
+      const late = setTimeout(() => fail(new ConnectionLost("STATEMENT_UNANSWERED", `Postgres did not answer within ${waitMs} ms`)), waitMs)
+      const fail = (cause: unknown) => {
+        clearTimeout(late)
+        // Marked before anybody hears of it: the driver never answers what is sent between a socket's error and its close.
+        if (isUnconnected(cause)) client.lost = true
+        reject(cause)
+      }
+      client.sql.unsafe(text, [...parameters] as never, { prepare: true }).then((result) => {
+        clearTimeout(late)
+        resolve({ rows: Array.from(result), command: result.command, count: result.count })
+      }, fail)
+    })
   }
 
   #release(client: Client): void {
@@ -130,11 +137,6 @@ export class Connections {
     this.#clients.delete(client)
     await client.sql.end({ timeout }).catch(() => undefined)
   }
-}
-
-const rejected = (error: Error) => {
-  const promise = Promise.reject(error)
-  return Object.assign(promise, { cancel: () => undefined })
 }
 
 /** An int8 column holds whole numbers that a double holds exactly; larger ones belong into numeric. */

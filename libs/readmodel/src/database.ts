@@ -1,8 +1,8 @@
 import { Clock, Context, Effect, Exit, Layer, Redacted, Result, Schema, type Scope } from "effect"
 import { Kysely, sql, type Transaction } from "kysely"
-import { PostgresJSDialect } from "kysely-postgres-js"
 import { type ConnectionLimits, Connections } from "./connections.ts"
 import { BOOKS } from "./books.ts"
+import { postgresDialect } from "./dialect.ts"
 import { isPassing, reasonOf } from "./failure.ts"
 import { Standing } from "./standing.ts"
 
@@ -86,7 +86,7 @@ const open = Effect.fnUntraced(function*(options: DatabaseOptions): Effect.fn.Re
     )
   const connections = yield* connect(limits)
   const keeper = yield* connect({ ...limits, connectionsMax: 1 })
-  const db = new Kysely<any>({ dialect: new PostgresJSDialect({ postgres: () => connections as never }) })
+  const db = new Kysely<any>({ dialect: postgresDialect(connections) })
   const shape: DatabaseShape = { db, standing: new Standing(), transact: transactOver(db), hold: holdOver(keeper) }
   yield* untilItServes(shape, options.waitMsMax ?? 300_000)
   return shape
@@ -144,7 +144,7 @@ const holdOver = (keeper: Connections): DatabaseShape["hold"] => (name) => {
   const say = (verb: string) => async () => {
     const session = await keeper.reserve()
     try {
-      await session.unsafe(`select ${verb}(hashtextextended($1, 0))`, [name])
+      await session.say(`select ${verb}(hashtextextended($1, 0))`, [name])
     } finally {
       session.release()
     }

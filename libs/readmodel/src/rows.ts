@@ -60,7 +60,7 @@ export interface RowFold<R extends object, F extends MillFact> {
   /** The columns of its primary key, or of another unique index. */
   readonly key: ReadonlyArray<keyof R & string>
   /** The key of the row that a fact is about; undefined when it is about none here. */
-  readonly about: (fact: Fact<F>) => Partial<R> | undefined
+  readonly about: (fact: Fact<F>) => object | undefined
   /** The row after a fact. Pure. `undefined` removes it; the row that came in, unchanged, writes nothing. */
   readonly evolve: (row: R | undefined, fact: Fact<F>) => R | undefined
 }
