@@ -25,6 +25,7 @@ const credentials: ReadonlyArray<readonly [kind: string, text: string]> = [
   ["password", "password=" + "correct-horse-battery"],
   ["password", `{"db_password": "` + `Tr0ub4dor&3"}`],
   ["password", "--password='" + "two words; & more'"],
+  ["password", JSON.stringify(JSON.stringify({ password: "correct-" + "horse-battery" }))],
   ["secret", "API_KEY=" + letters.slice(0, 24)],
   ["secret", "client_secret: " + letters.slice(0, 32)]
 ]

@@ -22,10 +22,10 @@ const SHAPES: ReadonlyArray<{ readonly kind: string; readonly form: RegExp }> = 
 
 /**
  * `password=...`, `"api_key": "..."`: the value is judged by how random it looks. It ends at its quote, or
- * without quotes where a word, a list or a query would. `<...>` stands for a value and is none.
+ * without quotes where a word, a list or a query would; quotes may be escaped. `<...>` stands for a value and is none.
  */
 const NAMED =
-  /(?<name>pass(?:word|wd|phrase)|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key)["']?\s{0,4}[=:]\s{0,4}(?:"(?<double>[^"<][^"\n]{7,511})"|'(?<single>[^'<][^'\n]{7,511})'|(?<bare>[^\s"',;&<][^\s"',;&]{7,511}))/giu
+  /(?<name>pass(?:word|wd|phrase)|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key)\\?["']?\s{0,4}[=:]\s{0,4}\\?(?:"(?<double>[^"<][^"\n]{7,511})"|'(?<single>[^'<][^'\n]{7,511})'|(?<bare>[^\s"',;&<][^\s"',;&]{7,511}))/giu
 
 /** Texts longer than this, in characters, are judged by their beginning. */
 const JUDGED_MAX = 1_048_576

@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe as group, it } from "@effect/vitest"
 import { Config, Effect, Redacted } from "effect"
+import { ExitCode } from "./exit-code.ts"
 import { helpText } from "./help.ts"
+import { processConfig } from "./service.ts"
 import { describe, readSettings, setting } from "./settings.ts"
 import { settingsSource } from "./settings-source.ts"
 
@@ -67,6 +69,15 @@ group("settings", () => {
     Effect.gen(function*() {
       const mixed = Config.all([config, Config.Int("PLAIN"), Config.nested(Config.Int("PORT"), "INNER")])
       assert.deepStrictEqual((yield* describe(mixed)).map(({ name }) => name), ["MILL_PORT", "MILL_URL", "MILL_PASSWORD", "PLAIN", "INNER_PORT"])
+    }))
+
+  it.effect("of every process stand in the README, with every exit code", () =>
+    Effect.gen(function*() {
+      const readme = readFileSync(join(import.meta.dirname, "..", "README.md"), "utf8")
+      const names = (yield* describe(processConfig)).map(({ name }) => name)
+      assert.isAtLeast(names.length, 10)
+      assert.deepStrictEqual(names.filter((name) => !readme.includes(`\`${name}\``)), [])
+      assert.deepStrictEqual(Object.values(ExitCode).filter((code) => !readme.includes(`| ${code} |`)), [])
     }))
 
   it.effect("are explained by the Config itself", () =>

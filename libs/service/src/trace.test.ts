@@ -1,8 +1,12 @@
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import type { Trace } from "@millrace/journal"
-import { Effect, Schema } from "effect"
+import { type Commit, Journal, memoryJournal, MemoryLog } from "@millrace/journal"
+import { AttemptStarted, FactId, JobSubmitted, type MillFact, PlacementWithdrawn, type Principal } from "@millrace/schemas"
+import { Deferred, Effect, Schema, type Scope } from "effect"
+import { carryTrace } from "./carry-trace.ts"
 import { telemetryLayer } from "./telemetry.ts"
-import { collector } from "./testing.ts"
+import { collector, type ReceivedSpan } from "./testing.ts"
 import { currentTrace, linkTo, spanOf, traced, within } from "./trace.ts"
 
 const CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -37,27 +41,58 @@ describe("a trace context", () => {
     }))
 })
 
+const sample = <A>(schema: Schema.Codec<A, any>, name: string): A => {
+  const { body } = JSON.parse(readFileSync(join(import.meta.dirname, `../../../schemas/samples/${name}.v1.json`), "utf8")) as { body: object }
+  return Schema.decodeUnknownSync(schema)({ _tag: name, ...body })
+}
+const factId = (digit: number) => FactId.make(`fct_01K9ZQ4T7V8W9X0Y1Z2A3B4C5${digit}`)
+const ofJob = (digit: number, event: MillFact, causedBy?: FactId): Commit["facts"] =>
+  [{ id: factId(digit), event, partOf: factId(1), ...(causedBy === undefined ? {} : { causedBy }) }]
+const said = { actor: "service:test" as Principal, happenedAtMs: 1 }
+
 describe("one job's traces", () => {
-  it.live("are joined by links from service to service, each a trace of its own", () =>
+  it.live("are joined by links from service to service, through what each of them commits", () =>
     Effect.gen(function*() {
       const { bodies, endpoint, spans } = yield* collector
-      /** A service reacts to a commit, and what it commits carries its own span. */
-      const reacts = (service: string, name: string, heard: Trace | undefined) =>
-        traced(name, { subject: "mill.job.acme.job_1", ...(heard === undefined ? {} : { trace: heard }) }, currentTrace).pipe(
+      const log = new MemoryLog()
+      /** A service on the one log, with the traces of its own process. */
+      const runs = <A, E>(service: string, effect: Effect.Effect<A, E, Journal | Scope.Scope>) =>
+        Effect.scoped(effect).pipe(
+          Effect.provideService(Journal, carryTrace(memoryJournal(log))),
           Effect.provide(telemetryLayer({ endpoint, service, cell: "local" }))
         )
-      const submitted = yield* reacts("gateway", "submit", undefined)
-      const placed = yield* reacts("scheduler", "place", submitted)
-      yield* reacts("host", "run", placed)
+      const job = { kind: "job", scope: "acme", story: sample(JobSubmitted, "JobSubmitted").jobId }
+      const host = sample(AttemptStarted, "AttemptStarted").hostId
 
-      assert.deepStrictEqual(spans.map(({ name, service }) => [service, name]), [["gateway", "submit"], ["scheduler", "place"], ["host", "run"]])
-      const [submit, place, run] = spans
+      yield* runs("gateway", Journal.use((journal) =>
+        journal.append({ ...said, subject: job, facts: ofJob(1, sample(JobSubmitted, "JobSubmitted")) }, { last: "subject", sequence: 0 })
+      ).pipe(Effect.withSpan("submit", { kind: "server" })))
+
+      // A fold: it reads what was submitted, and its line says what follows, with no span around either.
+      yield* runs("scheduler", Effect.gen(function*() {
+        const journal = yield* Journal
+        yield* (yield* journal.read("GATEWAY", { after: 0 })).take
+        const { send } = yield* journal.line("SCHEDULER", 0)
+        yield* send({ ...said, subject: { kind: "placement", scope: host }, facts: ofJob(2, sample(PlacementWithdrawn, "PlacementWithdrawn"), factId(1)) }).outcome
+      }))
+
+      // A reactor: it hears the placement, and says what became of it.
+      const placed = Deferred.makeUnsafe<void>()
+      yield* runs("host", Journal.use((journal) =>
+        Effect.race(Deferred.await(placed), journal.react({ stream: "SCHEDULER", durable: "host-test" }, (commit) =>
+          traced("run", commit, journal.append(
+            { ...said, subject: { kind: "attempt", scope: host }, facts: ofJob(3, sample(AttemptStarted, "AttemptStarted")) },
+            { last: "stream", sequence: 0 }
+          )).pipe(Effect.tap(() => Deferred.succeed(placed, undefined)), Effect.asVoid)))
+      ))
+
+      assert.deepStrictEqual(spans.map(({ name, service }) => [service, name]), [["gateway", "submit"], ["scheduler", "decide PlacementWithdrawn"], ["host", "run"]])
+      const [submit, decide, run] = spans
       assert.strictEqual(new Set(spans.map(({ traceId }) => traceId)).size, 3)
       assert.deepStrictEqual(spans.map(({ parentSpanId }) => parentSpanId), [undefined, undefined, undefined])
-      const ends = (span: typeof submit) => span?.links.map(({ spanId, traceId }) => ({ spanId, traceId }))
-      assert.deepStrictEqual(ends(submit), [])
-      assert.deepStrictEqual(ends(place), [{ spanId: submit?.spanId, traceId: submit?.traceId }])
-      assert.deepStrictEqual(ends(run), [{ spanId: place?.spanId, traceId: place?.traceId }])
+      assert.deepStrictEqual(spans.map(linked), [[], [end(submit)], [end(decide)]])
+      const last = yield* memoryJournal(log).last({ kind: "attempt", scope: host })
+      assert.strictEqual(last?.trace?.traceparent, `00-${run?.traceId}-${run?.spanId}-01`)
       assert.include(bodies[0], "millrace.cell")
     }))
 
@@ -87,3 +122,6 @@ describe("one job's traces", () => {
       assert.strictEqual(done, "work")
     }))
 })
+
+const end = (span: ReceivedSpan | undefined) => `${span?.traceId}/${span?.spanId}`
+const linked = ({ links }: ReceivedSpan) => links.map(({ spanId, traceId }) => `${traceId}/${spanId}`)

@@ -1,4 +1,5 @@
-import type { JournalShape, Trace } from "@millrace/journal"
+import type { Trace } from "@millrace/journal"
+import { type Subject, subjectText } from "@millrace/schemas"
 import { Context, Effect, Option, Tracer } from "effect"
 
 /**
@@ -10,7 +11,8 @@ import { Context, Effect, Option, Tracer } from "effect"
 
 /** The part of a commit that tracing reads. A stored commit and a new one both have it. */
 export interface Written {
-  readonly subject: string
+  /** A subject, or its text. */
+  readonly subject: Subject | string
   readonly trace?: Trace
 }
 
@@ -40,17 +42,18 @@ export const linkTo = (trace: Trace | undefined): ReadonlyArray<Tracer.SpanLink>
 /** The trace context that a commit was written in. */
 export const traceOf = (commit: Written): Trace | undefined => commit.trace
 
+/** A span as a W3C trace context. */
+export const contextOf = (span: Tracer.AnySpan): Trace => {
+  const traceparent = `00-${span.traceId.padStart(32, "0")}-${span.spanId}-${span.sampled ? "01" : "00"}`
+  const tracestate = tracestateOf(span)
+  return tracestate === undefined ? { traceparent } : { traceparent, tracestate }
+}
+
 /** The current span as a W3C trace context, to travel beside a commit. Nothing outside of a span. */
 export const currentTrace: Effect.Effect<Trace | undefined> = Effect.map(
   Effect.serviceOption(Tracer.ParentSpan),
   (span) => (Option.isNone(span) ? undefined : contextOf(span.value))
 )
-
-const contextOf = (span: Tracer.AnySpan): Trace => {
-  const traceparent = `00-${span.traceId.padStart(32, "0")}-${span.spanId}-${span.sampled ? "01" : "00"}`
-  const tracestate = tracestateOf(span)
-  return tracestate === undefined ? { traceparent } : { traceparent, tracestate }
-}
 
 /** What the first span of a trace was given by its vendor travels on unchanged, as the protocol asks. */
 const tracestateOf = (span: Tracer.AnySpan): string | undefined => {
@@ -69,26 +72,19 @@ export const traced = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
   effect.pipe(
-    Effect.annotateLogs({ story: commit.subject }),
+    Effect.annotateLogs({ story: storyOf(commit) }),
     Effect.withSpan(name, {
       root: true,
       kind: "consumer",
       links: linkTo(traceOf(commit)),
-      attributes: { "messaging.destination.name": commit.subject }
+      attributes: { "messaging.destination.name": storyOf(commit) }
     }, { captureStackTrace: false })
   )
+
+const storyOf = ({ subject }: Written): string => (typeof subject === "string" ? subject : subjectText(subject))
 
 /** Runs an effect in the trace of a request from outside: its span is a child of the caller's. */
 export const within = <A, E, R>(trace: Trace | undefined, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   const span = trace === undefined ? undefined : spanOf(trace)
   return span === undefined ? effect : Effect.provideService(effect, Tracer.ParentSpan, span)
 }
-
-/** A journal whose appends carry the current span, unless the commit carries one already. */
-export const carryTrace = (journal: JournalShape): JournalShape => ({
-  ...journal,
-  append: (commit, expect) =>
-    commit.trace !== undefined
-      ? journal.append(commit, expect)
-      : Effect.flatMap(currentTrace, (trace) => journal.append(trace === undefined ? commit : { ...commit, trace }, expect))
-})

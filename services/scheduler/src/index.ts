@@ -1,2 +1,3 @@
 export { scheduler } from "./domain/scheduler.ts"
-export { comparable, type Pace, schedulerService, SchedulerService } from "./service.ts"
+export { schedulerProcess } from "./process.ts"
+export { comparable, SchedulerService } from "./service.ts"

@@ -1,11 +1,11 @@
 import { HostId, type StreamName } from "@millrace/schemas"
 import { AckPolicy, DeliverPolicy, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream"
-import { connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node"
+import { connect, type NatsConnection } from "@nats-io/transport-node"
 import { Clock, Context, Effect, Layer, Schema, type Scope } from "effect"
 import { AdmissionFailed } from "./admission-failed.ts"
+import { credentialsIn } from "./credentials.ts"
 import { HOST_API_PREFIX, hostConsumer, hostFilters, hostHears } from "./crossing.ts"
 import { mintHostUser } from "./host-user.ts"
-import { inboxPrefixIn, jwtInCreds } from "./jwt.ts"
 import { isPublicKey, signingKey } from "./nkey.ts"
 import { makeRevoke } from "./revoking.ts"
 
@@ -166,11 +166,10 @@ const failed = (doing: string) => (cause: unknown) => {
 const open = (servers: ReadonlyArray<string>, creds: string): Effect.Effect<NatsConnection, AdmissionFailed, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tryPromise({
-      try: () =>
-        connect({
+      try: async () =>
+        await connect({
           servers: [...servers],
-          authenticator: credsAuthenticator(new TextEncoder().encode(creds)),
-          inboxPrefix: inboxPrefixIn(jwtInCreds(creds)),
+          ...credentialsIn(creds),
           maxReconnectAttempts: -1,
           reconnectTimeWait: 200,
           timeout: CONNECT_MS_MAX

@@ -1,4 +1,4 @@
-import { createHash, createHmac, createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from "node:crypto"
+import { createHash, createHmac, createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign, verify } from "node:crypto"
 
 /**
  * NKeys: Ed25519 keys as NATS writes them, base 32 of a prefix byte, the key and a CRC-16.
@@ -13,6 +13,8 @@ const SEED_PREFIX = 18 << 3
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 /** What stands before the 32 bytes of an Ed25519 seed in PKCS #8 (RFC 8410). */
 const PKCS8_HEAD = Buffer.from("302e020100300506032b657004220420", "hex")
+/** What stands before the 32 bytes of an Ed25519 public key in SubjectPublicKeyInfo (RFC 8410). */
+const SPKI_HEAD = Buffer.from("302a300506032b6570032100", "hex")
 const KEY_BYTES = 32
 
 /** A key that can sign. Its seed is a secret: it is kept in here and not shown. */
@@ -49,6 +51,18 @@ export const isPublicKey = (role: Role, text: string): boolean => {
   try {
     const [prefix, ...bytes] = decode(text)
     return prefix === PREFIX[role] && bytes.length === KEY_BYTES
+  } catch {
+    return false
+  }
+}
+
+/** Whether the holder of this public key signed exactly this text. Nothing that is malformed was signed. */
+export const isSignedBy = (role: Role, publicKey: string, text: string, signature: Uint8Array): boolean => {
+  try {
+    const [prefix, ...bytes] = decode(publicKey)
+    if (prefix !== PREFIX[role] || bytes.length !== KEY_BYTES) return false
+    const key = createPublicKey({ key: Buffer.concat([SPKI_HEAD, Buffer.from(bytes)]), format: "der", type: "spki" })
+    return verify(null, Buffer.from(text), key, signature)
   } catch {
     return false
   }

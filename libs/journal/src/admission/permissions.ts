@@ -4,8 +4,8 @@ import type { Permissions } from "./jwt.ts"
 import { type ServiceName, type ServiceRoom, services } from "./services.ts"
 
 const ANSWER_MS_MAX = 5_000
-/** The object store's bucket, and the stream that JetStream keeps it in. */
-const BLOBS_BUCKET = "blobs"
+/** The object store's bucket: every service that keeps blobs uses this one. */
+export const BLOBS_BUCKET = "blobs"
 const BLOBS_STREAM = `OBJ_${BLOBS_BUCKET}`
 
 /**

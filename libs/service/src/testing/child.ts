@@ -9,13 +9,13 @@ export interface Child {
   readonly lines: ReadonlyArray<LogLine>
   readonly stdout: () => string
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
-  /** The first line, past or future, that holds; dies after 10 s or when the process ends without it. */
+  /** The first line, past or future, that holds; dies after 25 s or when the process ends without it. */
   readonly line: (holds: (line: LogLine) => boolean) => Effect.Effect<LogLine>
-  /** How it ended; dies after 10 s. */
+  /** How it ended; dies after 25 s. */
   readonly exited: Effect.Effect<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
 }
 
-const WAIT_MS_MAX = 10_000
+const WAIT_MS_MAX = 25_000
 
 /** Runs a script in its own process, with this environment and no other, until the scope ends. */
 export const startChild = (

@@ -1,6 +1,11 @@
 import { crashPoint } from "@millrace/journal"
 import { Config, Context, Effect, Layer, Redacted, Schema } from "effect"
-import { planted, Readiness, runService, service, setting, worker } from "../index.ts"
+import { planted } from "../planted.ts"
+import { Readiness } from "../readiness.ts"
+import { runService } from "../run-service.ts"
+import { service } from "../service.ts"
+import { setting } from "../settings.ts"
+import { worker } from "../supervise.ts"
 
 /** The service that the tests of this package run as a real process. Its settings say how it behaves. */
 class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {
@@ -15,7 +20,7 @@ const config = Config.all({
   does: setting("FIXTURE_DOES", {
     purpose: "how it behaves",
     wants: "one of the words that the fixture knows",
-    read: (name) => Config.Literals(["run", "wait", "refuse", "bug", "late bug", "late refusal", "thrown", "hold", "pass", "planted", "tell"], name)
+    read: (name) => Config.Literals(["run", "wait", "refuse", "late bug", "late refusal", "thrown", "hold", "pass", "planted", "tell"], name)
   }),
   gate: setting("FIXTURE_GATE", { purpose: "an unread number", wants: "a whole number", read: Config.Int, default: 3 }),
   password: setting("FIXTURE_PASSWORD", { purpose: "a secret", wants: "any text", read: Config.Redacted, default: undefined })
@@ -34,8 +39,6 @@ runService(service({
         return Layer.merge(door, Layer.effectDiscard(Readiness.use(({ notReady }) => notReady("projection fixture.rows", "it is 1200 facts behind"))))
       case "refuse":
         return Layer.effectDiscard(Effect.fail(new Refused()))
-      case "bug":
-        return Layer.effectDiscard(Effect.die(new Error("two and two are five")))
       case "late bug":
         return Layer.merge(door, worker(Effect.andThen(Effect.sleep(10), Effect.die(new Error("two and two are five"))), { name: "fixture.sums" }))
       case "late refusal":

@@ -1,6 +1,7 @@
 import { WorkspaceName } from "@millrace/schemas"
 import { Effect } from "effect"
-import { Keyring, keyringInFolder } from "../index.ts"
+import { keyringInFolder } from "../keyring-folder.ts"
+import { Keyring } from "../keyring.ts"
 
 /** Seals a word for workspace `acme` under the keys in a folder: one of several processes that do so at once. */
 const [folder = "", word = ""] = process.argv.slice(2)

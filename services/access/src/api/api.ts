@@ -1,0 +1,39 @@
+import { Count, EpochMillis } from "@millrace/schemas"
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+
+const fields = { code: Schema.NonEmptyString, what: Schema.NonEmptyString, where: Schema.String, remedy: Schema.NonEmptyString }
+
+export class EnrolmentRefused extends Schema.TaggedError<EnrolmentRefused>()("EnrolmentRefused", fields, { httpApiStatus: 403 }) {}
+export class EnrolmentUnclear extends Schema.TaggedError<EnrolmentUnclear>()("EnrolmentUnclear", fields, { httpApiStatus: 503 }) {}
+
+/** What a host is given. Of no use without the seed that never left it. */
+export const Credentials = Schema.Struct({
+  hostId: Schema.String,
+  jwt: Schema.String,
+  expiresAtMs: EpochMillis,
+  inboxPrefix: Schema.String,
+  apiPrefix: Schema.String,
+  epoch: Count
+})
+
+const PublicKey = Schema.String.pipe(Schema.check(Schema.isPattern(/^U[A-Z2-7]{55}$/u)))
+
+export class Hosts extends HttpApiGroup.make("hosts")
+  .add(
+    HttpApiEndpoint.post("enrol", "/enrol", {
+      payload: Schema.Struct({ oneTimeKey: Schema.NonEmptyString, publicKey: PublicKey }),
+      success: Credentials,
+      error: [EnrolmentRefused, EnrolmentUnclear]
+    }),
+    HttpApiEndpoint.post("renew", "/renew", {
+      payload: Schema.Struct({ publicKey: PublicKey, atMs: EpochMillis, signature: Schema.NonEmptyString }),
+      success: Credentials,
+      error: [EnrolmentRefused, EnrolmentUnclear]
+    })
+  )
+  .prefix("/v1/hosts")
+{}
+
+/** Where machines become hosts of the cell. */
+export class Api extends HttpApi.make("millrace-access").add(Hosts).annotateMerge(OpenApi.annotations({ title: "Millrace access", version: "1" })) {}

@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { accessProcess } from "./process.ts"
+
+runService(accessProcess)

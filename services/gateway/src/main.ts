@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { gatewayProcess } from "./process.ts"
+
+runService(gatewayProcess)

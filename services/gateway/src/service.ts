@@ -1,0 +1,39 @@
+import type { Blobs } from "@millrace/blobs"
+import { Journal } from "@millrace/journal"
+import { Database, runProjections } from "@millrace/readmodel"
+import type { Keyring } from "@millrace/service"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Layer } from "effect"
+import { HttpRouter } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { createServer } from "node:http"
+import { Api } from "./api/api.ts"
+import { Authentication, type Tokens } from "./api/caller.ts"
+import { JobsLive, WellformedLive } from "./api/jobs.ts"
+import { jobs } from "./projections/jobs.ts"
+import { stories } from "./projections/stories.ts"
+import { Submissions } from "./reactors/submissions.ts"
+
+export interface GatewayOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
+/** Everything the gateway does: it takes what people ask, writes it down, and answers from its own tables. */
+export const GatewayService = ({ host, port }: GatewayOptions): Layer.Layer<
+  never,
+  never,
+  Journal | Database | Blobs | Keyring | Tokens
+> => {
+  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+    Layer.provide(JobsLive),
+    Layer.provide([Authentication.layer, WellformedLive, Submissions.layer])
+  )
+  const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
+    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
+    Layer.orDie
+  )
+  return Layer.merge(http, runProjections([jobs, stories]))
+}
+

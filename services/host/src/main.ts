@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { hostProcess } from "./process.ts"
+
+runService(hostProcess)

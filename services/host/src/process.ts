@@ -1,0 +1,41 @@
+import { Blobs } from "@millrace/blobs"
+import { layerJetStream } from "@millrace/journal/jetstream"
+import { decorated, keyringInFolder, service, setting, WarrantVerifier } from "@millrace/service"
+import { Config, Effect, Layer } from "effect"
+import { join } from "node:path"
+import { enrol } from "./machine/enrolment.ts"
+import { Ledger } from "./machine/ledger.ts"
+import { Machine, ownCapabilities } from "./machine/machine.ts"
+import { noop } from "./machine/noop.ts"
+import { processRuntime } from "./machine/process.ts"
+import { Runtimes } from "./machine/runtime.ts"
+import { HostService } from "./service.ts"
+
+/** The host agent as a process: its settings, and what it stands on. */
+export const hostProcess = service({
+  name: "host",
+  config: Config.all({
+    servers: setting("MILLRACE_NATS_URL", { purpose: "where the log is", wants: "addresses of nats-servers, separated by commas", read: Config.NonEmptyString, default: "nats://127.0.0.1:4222" }),
+    accessUrl: setting("MILLRACE_ACCESS_URL", { purpose: "where hosts enrol", wants: "an address such as http://127.0.0.1:8081", read: Config.NonEmptyString }),
+    oneTimeKey: setting("MILLRACE_ONE_TIME_KEY", { purpose: "the file with the key that admits this machine the first time", wants: "a path", read: Config.NonEmptyString, default: undefined }),
+    folder: setting("MILLRACE_HOST_DIR", { purpose: "where the host keeps its key, its ledger and the folders of its work", wants: "a path", read: Config.NonEmptyString }),
+    cellKey: setting("MILLRACE_CELL_KEY_PUBLIC", { purpose: "the cell's public key, which warrants are checked against", wants: "a path", read: Config.NonEmptyString }),
+    keys: setting("MILLRACE_KEYS", { purpose: "the folder of the workspaces' keys", wants: "a path", read: Config.NonEmptyString }),
+    blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString })
+  }),
+  layer: ({ accessUrl, blobs, cellKey, folder, keys, oneTimeKey, servers }) => {
+    const runtimes = [noop, processRuntime(join(folder, "work"))]
+    return Layer.unwrap(Effect.map(enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers }), ({ apiPrefix, epoch, hostId, nats }) =>
+      HostService.pipe(
+        Layer.provide([
+          decorated(layerJetStream({ nats, apiPrefix, host: { epoch } })),
+          Blobs.folder(blobs),
+          keyringInFolder(keys),
+          Ledger.layerFile(join(folder, "ledger.jsonl")),
+          Machine.layer(hostId, ownCapabilities()),
+          Layer.succeed(Runtimes, new Map(runtimes.map((runtime) => [runtime.name, runtime]))),
+          WarrantVerifier.layer(cellKey)
+        ])
+      )))
+  }
+})

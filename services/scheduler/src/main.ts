@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { schedulerProcess } from "./process.ts"
+
+runService(schedulerProcess)
