@@ -3,14 +3,18 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
 import { type Child, startChild } from "./testing.ts"
 
 const FIXTURE = join(import.meta.dirname, "testing", "fixture.ts")
 
+/** What one child has compiled need not be compiled by the next. */
+const compiled = mkdtempSync(join(tmpdir(), "millrace-compiled-"))
+afterAll(() => rmSync(compiled, { recursive: true, force: true }))
+
 const start = (does: string, env: Readonly<Record<string, string>> = {}): Effect.Effect<Child, never, Scope.Scope> =>
-  startChild(FIXTURE, { FIXTURE_DOES: does, ...env })
+  startChild(FIXTURE, { FIXTURE_DOES: does, NODE_COMPILE_CACHE: compiled, ...env })
 
 const started = (child: Child) => child.line(({ message }) => message === "it has started")
 const addressOf = (child: Child) =>
