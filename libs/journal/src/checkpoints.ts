@@ -50,7 +50,7 @@ export class Checkpoints extends Context.Service<Checkpoints, {
   })
 }
 
-const packr = new Packr({ useRecords: false, mapsAsObjects: false })
+const packr = new Packr({ useRecords: false, mapsAsObjects: true })
 
 const read = (bytes: Uint8Array | undefined): Checkpoint | undefined => {
   if (bytes === undefined) return undefined

@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
+
+const state = { jobs: [{ id: "a", held: undefined, attempts: [["x", { word: undefined, placed: 3 }]] }], term: 2 }
+const checkpoint: Checkpoint = { fold: "scheduler", codeVersion: "1", epoch: 1, saw: { GATEWAY: 7 }, hash: hashOf(state), state }
+
+/** Every place of checkpoints keeps the same promise. */
+const keepsWhatItWasGiven = Effect.gen(function*() {
+  const checkpoints = yield* Checkpoints
+  assert.isUndefined(yield* checkpoints.load("scheduler"))
+  yield* checkpoints.save(checkpoint)
+  const found = yield* checkpoints.load("scheduler")
+  assert.deepStrictEqual(found, checkpoint)
+  assert.strictEqual(hashOf(found?.state), found?.hash)
+  yield* checkpoints.save({ ...checkpoint, saw: { GATEWAY: 9 } })
+  assert.deepStrictEqual((yield* checkpoints.load("scheduler"))?.saw, { GATEWAY: 9 })
+  assert.isUndefined(yield* checkpoints.load("another"))
+})
+
+const inFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "millrace-checkpoints-"))),
+    body,
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+  )
+
+describe("checkpoints", () => {
+  it.effect("what was saved in memory is loaded as it was, hash and all", () =>
+    keepsWhatItWasGiven.pipe(Effect.provide(Checkpoints.layerMemory)))
+  it.effect("what was saved in a folder is loaded as it was, by another process too", () =>
+    inFolder((folder) =>
+      Effect.gen(function*() {
+        yield* keepsWhatItWasGiven.pipe(Effect.provide(Checkpoints.layerFolder(folder)))
+        const again = yield* Checkpoints.use((checkpoints) => checkpoints.load("scheduler")).pipe(Effect.provide(Checkpoints.layerFolder(folder)))
+        assert.strictEqual(again?.codeVersion, "1")
+      })))
+  it.effect("a file that cannot be read counts as none", () =>
+    inFolder((folder) =>
+      Effect.gen(function*() {
+        writeFileSync(join(folder, "scheduler.checkpoint"), Buffer.from([0xc1, 0x00]))
+        assert.isUndefined(yield* Checkpoints.use((checkpoints) => checkpoints.load("scheduler")).pipe(Effect.provide(Checkpoints.layerFolder(folder))))
+      })))
+})
