@@ -80,7 +80,7 @@ const saysItself = (text: string, index: number, kind: string, name: string): bo
   const above = before.slice(before.lastIndexOf("\n") + 1)
   return before.endsWith("*/") ||
     (kind === "interface" && body.includes("/**")) ||
-    (kind === "type" && /^export type \w+(<[^>]*>)? =\s*\(?(typeof|keyof|Schema\.|[A-Z]\w*\[)/u.test(after)) ||
+    (kind === "type" && /^export type \w+(<[^>]*>)? =\s*\(?(typeof|keyof|Schema\.|[A-Z]\w*\[|[\w.]+<typeof )/u.test(after)) ||
     (!text.slice(before.length, index).includes("\n\n") && above.startsWith("export const ") && kind === "const") ||
     /^export class \w+ extends Schema\.TaggedError/u.test(after) ||
     /^[A-Z]\w+Id$/u.test(name)
