@@ -13,6 +13,7 @@ import {
   type Permissions,
   provisionerPermissions,
   type Revocations,
+  seedInCreds,
   type ServiceName,
   servicePermissions,
   services,
@@ -71,7 +72,7 @@ export const openCellKeys = Effect.fnUntraced(function*({ keysDir, storeDir }: {
   const hostsJwtNow = newest([readKeyFile(folder, "hosts.jwt"), resolverFile(storeDir, hosts.publicKey)])
   const revocations = (hostsJwtNow === undefined ? {} : claimsIn(hostsJwtNow).nats["revocations"] ?? {}) as Revocations
   const signed = (name: string, claims: Claims, signer: SigningKey, now = readKeyFile(folder, name)) => {
-    const jwt = now !== undefined && sameButTime(claimsIn(now), claims) ? now : signClaims(claims, signer)
+    const jwt = now !== undefined && sameButTime(claimsIn(now), claims) ? now : signClaims(after(now, claims), signer)
     writeKeyFile(folder, name, jwt)
     return jwt
   }
@@ -137,14 +138,12 @@ const resolverFile = (storeDir: string, account: string) => {
 const newest = (jwts: ReadonlyArray<string | undefined>) =>
   jwts.filter((jwt) => jwt !== undefined).toSorted((a, b) => claimsIn(b).iat - claimsIn(a).iat)[0]
 
+/** Servers keep the claims issued last, so what replaces others must be issued behind them. */
+const after = (now: string | undefined, claims: Claims): Claims =>
+  now === undefined ? claims : { ...claims, iat: Math.max(claims.iat, claimsIn(now).iat + 1) }
+
 /** Whether two claims say the same, whenever they were issued. */
 const sameButTime = (one: Claims, other: Claims) => {
   const said = ({ name, nats, sub }: Claims) => JSON.stringify([name, sub, nats])
   return said(one) === said(other)
-}
-
-const seedInCreds = (creds: string) => {
-  const found = /-----BEGIN USER NKEY SEED-----\s+(\S+)/.exec(creds)
-  if (found?.[1] === undefined) throw new Error("a credentials file holds no seed: delete it and it is made anew")
-  return found[1]
 }

@@ -1,10 +1,12 @@
+import type { StreamSizes } from "@millrace/journal/jetstream"
 import { Effect } from "effect"
 import { join } from "node:path"
 import { type CellKeys, openCellKeys } from "./cell-keys.ts"
 import { startCluster } from "./cluster.ts"
+import { provision } from "./provision.ts"
 import { type NatsServer, type ServerOptions, startServer } from "./server.ts"
 
-export interface CellOptions extends Omit<ServerOptions, "accounts"> {
+export interface CellOptions extends Omit<ServerOptions, "accounts">, Omit<StreamSizes, "replicas"> {
   /** Where the cell's keys lie; made when missing. */
   readonly keysDir: string
   /** 1, as by default, or 3 that replicate. */
@@ -20,7 +22,7 @@ export interface Cell {
   readonly replicas: number
 }
 
-/** Starts the servers of a cell with its accounts, for as long as the scope lives. Streams are not made here. */
+/** Starts the servers of a cell with its accounts and its streams, for as long as the scope lives. */
 export const startCell = Effect.fnUntraced(function*(options: CellOptions) {
   const nodes = options.nodes ?? 1
   // Each node of a cluster learns newer claims by itself; the first one's folder has them all.
@@ -30,6 +32,13 @@ export const startCell = Effect.fnUntraced(function*(options: CellOptions) {
   const servers = nodes === 1
     ? [yield* startServer(serverOptions)]
     : (yield* startCluster({ ...serverOptions, nodes })).nodes
-  const cell: Cell = { urls: servers.map(({ url }) => url), nodes: servers, keys, replicas: nodes }
+  const urls = servers.map(({ url }) => url)
+  yield* provision({ servers: urls, creds: keys.creds("provisioner"), replicas: nodes, ...sizesOf(options) })
+  const cell: Cell = { urls, nodes: servers, keys, replicas: nodes }
   return cell
+})
+
+const sizesOf = ({ bytesMax, epoch }: CellOptions) => ({
+  ...(bytesMax === undefined ? {} : { bytesMax }),
+  ...(epoch === undefined ? {} : { epoch })
 })

@@ -1,4 +1,5 @@
 import { Effect, type Scope } from "effect"
+import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import { NatsUnavailable } from "./nats-unavailable.ts"
 import { freePorts } from "./ports.ts"
@@ -35,6 +36,7 @@ export const startCluster = (options: ClusterOptions): Effect.Effect<NatsCluster
     const of = (place: number) => ports.slice(place * options.nodes, (place + 1) * options.nodes)
     const [clients, routes, monitors] = [of(0), of(1), of(2)]
     const name = options.name ?? "millrace"
+    const password = randomBytes(24).toString("hex")
     const nodes = yield* Effect.forEach(clients, (port, index) =>
       serve({
         ...options,
@@ -42,7 +44,7 @@ export const startCluster = (options: ClusterOptions): Effect.Effect<NatsCluster
         name: `${name}-${index + 1}`,
         storeDir: join(options.storeDir, `node-${index + 1}`),
         monitorPort: monitors[index],
-        cluster: { name, port: routes[index] as number, routes: routes.filter((_, other) => other !== index) }
+        cluster: { name, password, port: routes[index] as number, routes: routes.filter((_, other) => other !== index) }
       }), { concurrency: options.nodes })
     const at = (node: number) => nodes[node] as NatsServer
     const cluster: NatsCluster = {

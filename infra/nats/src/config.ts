@@ -13,7 +13,7 @@ export interface ServerConfig {
   readonly syncAlways: boolean
   readonly maxPayloadBytes: number
   readonly monitorPort?: number | undefined
-  readonly cluster?: { readonly name: string; readonly port: number; readonly routes: ReadonlyArray<number> } | undefined
+  readonly cluster?: { readonly name: string; readonly port: number; readonly routes: ReadonlyArray<number>; readonly password: string } | undefined
   /** Without it everybody may do everything: for tests of libraries alone. */
   readonly accounts?: OperatorMode | undefined
 }
@@ -50,11 +50,13 @@ export const configText = (config: ServerConfig): string =>
     ""
   ].join("\n")
 
-const clusterText = ({ name, port, routes }: NonNullable<ServerConfig["cluster"]>) => [
+const clusterText = ({ name, password, port, routes }: NonNullable<ServerConfig["cluster"]>) => [
   "cluster {",
   `  name: ${quoted(name)}`,
   `  listen: "127.0.0.1:${port}"`,
-  `  routes: [${routes.map((route) => quoted(`nats://127.0.0.1:${route}`)).join(", ")}]`,
+  // A route carries every account: whoever could open one would be inside all of them.
+  `  authorization { user: route, password: ${quoted(password)} }`,
+  `  routes: [${routes.map((route) => quoted(`nats://route:${password}@127.0.0.1:${route}`)).join(", ")}]`,
   // One connection a route: many small servers on one machine, and nothing here is bound by a route.
   "  pool_size: -1",
   "}"

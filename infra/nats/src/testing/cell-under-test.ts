@@ -1,7 +1,6 @@
-import { type AdmissionShape, credsText, type HostCredentials, inboxPrefixIn, jwtInCreds, makeAdmission, newSeed, type Permissions, signClaims, signingKey, userClaims } from "@millrace/journal/admission"
-import { HostId, kinds, streamNames, subjectsOf } from "@millrace/schemas"
-import { DiscardPolicy, jetstreamManager, StorageType, type StreamConfig } from "@nats-io/jetstream"
-import { connect, credsAuthenticator, jwtAuthenticator, type NatsConnection } from "@nats-io/transport-node"
+import { type AdmissionShape, credentialsIn, credsText, hostCredentials, type HostCredentials, makeAdmission, newSeed, type Permissions, signClaims, signingKey, userClaims } from "@millrace/journal/admission"
+import { HostId } from "@millrace/schemas"
+import { connect, type NatsConnection } from "@nats-io/transport-node"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -20,8 +19,7 @@ export const connectAs = (url: string, creds: string): Effect.Effect<NatsConnect
     Effect.promise(() => connect({
       servers: url,
       reconnect: false,
-      authenticator: credsAuthenticator(new TextEncoder().encode(creds)),
-      inboxPrefix: inboxPrefixIn(jwtInCreds(creds))
+      ...credentialsIn(creds)
     })),
     (connection) => Effect.promise(() => connection.close())
   )
@@ -38,25 +36,9 @@ export const testHost = (number: number): TestHost => {
   return {
     hostId: HostId.make(`hst_01K9${String(number).padStart(22, "0")}`),
     publicKey: signingKey(seed).publicKey,
-    connect: (url, { inboxPrefix, jwt }) => connect({
-      servers: url,
-      reconnect: false,
-      authenticator: jwtAuthenticator(jwt, new TextEncoder().encode(seed)),
-      inboxPrefix
-    })
+    connect: async (url, { jwt }) => await connect({ servers: url, reconnect: false, ...hostCredentials(seed, () => jwt) })
   }
 }
-
-/** Streams as the log keeps them: nothing that a header could turn against what is stored. */
-export const plainStreams: ReadonlyArray<Partial<StreamConfig> & { readonly name: string }> = streamNames.map((name) => ({
-  name,
-  subjects: [...subjectsOf(kinds, name)],
-  storage: StorageType.File,
-  discard: DiscardPolicy.New,
-  allow_direct: true,
-  deny_purge: true,
-  deny_delete: true
-}))
 
 export interface CellUnderTestShape {
   readonly cell: Cell
@@ -77,9 +59,6 @@ export const startCellUnderTest: Effect.Effect<CellUnderTestShape, unknown, Scop
   const dir = yield* folder
   const cell = yield* startCell({ storeDir: join(dir, "store"), keysDir: join(dir, "keys") })
   const url = cell.urls[0] as string
-  const provisioner = yield* connectAs(url, cell.keys.creds("provisioner"))
-  const manager = yield* Effect.promise(() => jetstreamManager(provisioner, { checkAPI: false }))
-  for (const stream of plainStreams) yield* Effect.promise(() => manager.streams.add(stream))
   const admission = yield* makeAdmission({ servers: [url], creds: cell.keys.creds("access"), keys: cell.keys.admission })
   const shape: CellUnderTestShape = {
     cell,

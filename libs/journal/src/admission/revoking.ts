@@ -41,7 +41,7 @@ export const makeRevoke = Effect.fnUntraced(function*({ account, operator, syste
     const jwt = yield* ask(`$SYS.REQ.ACCOUNT.${account}.CLAIMS.LOOKUP`, "")
     if (!jwt.startsWith("ey")) return yield* new AdmissionFailed({ reason: "not_configured", doing, detail: "the servers do not know the hosts' account" })
     const claims = claimsIn(jwt)
-    const nowS = Math.max(Math.floor((yield* Clock.currentTimeMillis) / 1000), claims.iat)
+    const nowS = Math.floor((yield* Clock.currentTimeMillis) / 1000)
     for (const key of publicKeys) own.set(key, nowS)
     const revocations = recent({ ...revocationsIn(claims.nats), ...Object.fromEntries(own) }, nowS - userLifeSMax)
     for (const key of own.keys()) if (revocations[key] === undefined) own.delete(key)
@@ -49,7 +49,8 @@ export const makeRevoke = Effect.fnUntraced(function*({ account, operator, syste
       publicKey: account,
       cell: cellIn(claims.nats),
       signingKeys: claims.nats["signing_keys"] as ReadonlyArray<string>,
-      issuedAtS: nowS,
+      // A server keeps the claims issued last; of two issued in one second, a restart would bring back the first.
+      issuedAtS: Math.max(nowS, claims.iat + 1),
       revocations
     })
     const answer = yield* ask(`$SYS.REQ.ACCOUNT.${account}.CLAIMS.UPDATE`, signClaims(next, operator))
