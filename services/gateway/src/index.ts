@@ -1,5 +1,5 @@
 export { Api, type JobView, type StoryLine } from "./api/api.ts"
-export { digestOfToken, Tokens, type TokenRecord } from "./api/caller.ts"
+export { Authentication, digestOfToken, Tokens, type TokenRecord } from "./api/caller.ts"
 export { JobRequest } from "./domain/request.ts"
 export { inCausalOrder, sentence } from "./domain/story.ts"
 export { gatewayProcess } from "./process.ts"

@@ -1,4 +1,4 @@
-import { hostAuthenticator, newSeed, signingKey } from "@millrace/journal/admission"
+import { hostCredentials, newSeed, signingKey } from "@millrace/journal/admission"
 import type { NatsConfig } from "@millrace/journal/jetstream"
 import { Count, EpochMillis, HostId } from "@millrace/schemas"
 import { Clock, Effect, Schedule, Schema, type Scope } from "effect"
@@ -95,8 +95,7 @@ export const enrol = (options: EnrolmentOptions): Effect.Effect<Enrolled, NotAdm
       nats: {
         servers: options.servers.split(","),
         name: current.hostId,
-        authenticator: hostAuthenticator(() => current.jwt, seed),
-        inboxPrefix: current.inboxPrefix
+        ...hostCredentials(seed, () => current.jwt)
       }
     }
   }).pipe(Effect.provide(FetchHttpClient.layer))

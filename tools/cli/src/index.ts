@@ -1,0 +1,1 @@
+export { type ApiClient, apiClient, type Door } from "./client.ts"

@@ -1,0 +1,48 @@
+import type { ApiClient } from "@millrace/cli"
+import { Effect } from "effect"
+
+/** A first job, told line by line as it happens. Fails if it does not succeed. */
+export const firstJob = Effect.fnUntraced(function*(client: ApiClient, say: (line: string) => void) {
+  const submitted = yield* client.jobs.submit({
+    headers: {},
+    payload: {
+      runtime: "process",
+      trust: "own",
+      resources: { cpuMilli: 500, memoryMib: 64, diskMib: 0, gpus: 0 },
+      argv: [process.execPath, "-e", "console.log('sum of squares to 1000:', Array.from({ length: 1000 }, (_, i) => (i + 1) ** 2).reduce((a, b) => a + b))"],
+      env: {},
+      labels: {},
+      attemptsMax: 2,
+      runMsMax: 60_000,
+      onSilence: { keepMs: 300_000 }
+    }
+  })
+  say(`One job's story (trust: own, a plain process on this machine): ${submitted.jobId}`)
+  say("")
+  yield* followStory(client, submitted.jobId, say)
+  const output = yield* client.jobs.output({ params: { jobId: submitted.jobId, name: "stdout" } })
+  say("")
+  say(`  it printed: ${Buffer.from(output.base64, "base64").toString("utf8").trim()}`)
+  const { job } = yield* client.jobs.show({ params: { jobId: submitted.jobId }, query: {} })
+  if (job.state !== "succeeded") return yield* Effect.fail(new Error(`The first job ${job.state}: ${job.because}`))
+})
+
+/** Says each line of a job's story as it comes, until the story is over. */
+export const followStory = Effect.fnUntraced(function*(client: ApiClient, jobId: string, say: (line: string) => void) {
+  const told = new Set<string>()
+  const firstAtMs: { value?: number } = {}
+  while (true) {
+    const story = yield* client.jobs.story({ params: { jobId }, query: {} }).pipe(
+      // The tables may be a moment behind the log.
+      Effect.catchTag("NotFound", () => Effect.succeed({ lines: [], over: false, cut: {} }))
+    )
+    for (const { atMs, id, name, text } of story.lines) {
+      if (told.has(id)) continue
+      told.add(id)
+      firstAtMs.value ??= atMs
+      say(`  ${`+${atMs - firstAtMs.value} ms`.padEnd(12)}${name.padEnd(18)}${text}`)
+    }
+    if (story.over) return
+    yield* Effect.sleep("50 millis")
+  }
+})

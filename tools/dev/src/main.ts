@@ -1,0 +1,93 @@
+import { requireNode24, millraceHome } from "@millrace/bootstrap"
+import { logsLayer, Readiness } from "@millrace/service"
+import { Cause, Effect, Exit, Fiber } from "effect"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { apiClient } from "@millrace/cli"
+import { startServices } from "./all-in-one.ts"
+import { firstJob } from "./first-job.ts"
+import { startStack } from "./stack.ts"
+
+requireNode24()
+
+const help = `npm start -- [options]
+
+Runs a whole cell on this machine and shows one job's story.
+
+  --once         on free ports, in a fresh folder; ends after the story
+  --free-ports   free ports instead of 8080, 8081, 4222 and 5433
+  --folder PATH  where everything is kept (.millrace/cell)
+  --help         this text
+`
+
+const { values } = parseArgs({
+  options: {
+    once: { type: "boolean", default: false },
+    "free-ports": { type: "boolean", default: false },
+    folder: { type: "string" },
+    help: { type: "boolean", default: false }
+  }
+})
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+
+/** Each step in one line, with its time. */
+const step = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    const sinceMs = performance.now()
+    return Effect.tap(effect, () => Effect.sync(() => say(`  ${name.padEnd(14)}${((performance.now() - sinceMs) / 1000).toFixed(1)} s`)))
+  })
+
+const run = Effect.scoped(Effect.gen(function*() {
+  const fresh = values.once && values.folder === undefined
+  const folder = values.folder ?? (fresh ? mkdtempSync(join(tmpdir(), "millrace-")) : join(millraceHome(), "cell"))
+  if (fresh) yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
+  const stack = yield* startStack({ folder, freePorts: values.once || values["free-ports"], step })
+  yield* step("services", startServices(stack))
+  say("")
+  for (const [name, where] of [["API", stack.apiUrl], ["hosts enrol", stack.accessUrl], ["NATS", stack.natsUrl], ["PostgreSQL", new URL(stack.databaseUrl).host], ["token", stack.tokenFile]]) {
+    say(`  ${name!.padEnd(14)}${where}`)
+  }
+  say("")
+  const client = yield* apiClient({ url: stack.apiUrl, token: readFileSync(stack.tokenFile, "utf8").trim() })
+  yield* firstJob(client, say)
+  if (values.once) return
+  say("")
+  say("Worth typing next:")
+  say("  npx millrace submit -- sh -c 'echo hello; uname -r'")
+  say("  npx millrace events")
+  say("  npx millrace replay --verify")
+  say("")
+  say("Everything stays up until Ctrl-C.")
+  return yield* Effect.never
+}))
+
+if (values.help) {
+  process.stdout.write(help)
+} else {
+  const fiber = Effect.runFork(run.pipe(
+    Effect.provide(Readiness.layer),
+    Effect.provide(logsLayer({ format: "auto", level: process.env["MILLRACE_LOG_LEVEL"] === undefined ? "Error" : process.env["MILLRACE_LOG_LEVEL"] as "Info", fields: {} }))
+  ))
+  let asked = false
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (asked) process.exit(130)
+      asked = true
+      say("\nStopping; press Ctrl-C again to leave at once.")
+      Effect.runFork(Fiber.interrupt(fiber))
+    })
+  }
+  fiber.addObserver((exit) => {
+    if (Exit.isSuccess(exit) || asked) process.exit(0)
+    process.stderr.write(`\nIt could not start: ${reasonOf(exit.cause)}\n`)
+    process.exit(1)
+  })
+}
+
+function reasonOf(cause: Cause.Cause<unknown>): string {
+  const error = Cause.squash(cause)
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,132 @@
+import { startCell } from "@millrace/infra-nats"
+import { startPostgres } from "@millrace/infra-postgres"
+import { credentialsIn } from "@millrace/journal/admission"
+import { connectNats, provisionStreams } from "@millrace/journal/jetstream"
+import { cellKey } from "@millrace/service"
+import { Clock, Effect, type Scope } from "effect"
+import { hash, randomBytes } from "node:crypto"
+import { existsSync } from "node:fs"
+import { mkdir, readFile, writeFile } from "node:fs/promises"
+import { createServer } from "node:net"
+import { join } from "node:path"
+
+/** What everything on one machine stands on: servers that run, and the settings that services read. */
+export interface Stack {
+  readonly folder: string
+  readonly natsUrl: string
+  readonly databaseUrl: string
+  readonly apiUrl: string
+  readonly accessUrl: string
+  readonly tokenFile: string
+  readonly credentials: string
+  /** The environment of each service's process. */
+  readonly env: Readonly<Record<string, string>>
+  /** The servers' processes, for fault tests. */
+  readonly pids: { readonly nats: () => number; readonly postgres: number }
+}
+
+export interface StackOptions {
+  /** Where everything lies. Kept between runs. */
+  readonly folder: string
+  /** Free ports instead of the usual ones, so that several may run beside each other. */
+  readonly freePorts: boolean
+  /** Called before and after each step. */
+  readonly step?: <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+const usualPorts = { api: 8080, access: 8081, nats: 4222, postgres: 5433 }
+const enrolmentLifeMs = 365 * 24 * 3_600_000
+
+/** Starts nats-server and PostgreSQL as children, with accounts, streams, keys and tokens, for as long as the scope lives. */
+export const startStack = Effect.fnUntraced(function*({ folder, freePorts, step = (_, effect) => effect }: StackOptions): Effect.fn.Return<Stack, unknown, Scope.Scope> {
+  const at = (...names: ReadonlyArray<string>) => join(folder, ...names)
+  yield* Effect.promise(() => mkdir(at("keys"), { recursive: true, mode: 0o700 }))
+  const ports = freePorts ? { api: yield* freePort, access: yield* freePort, nats: 0, postgres: 0 } : usualPorts
+  if (!freePorts) yield* Effect.forEach(Object.entries(ports), ([name, port]) => untaken(name, port), { discard: true })
+  const [cell, postgres] = yield* Effect.all([
+    step("nats-server", startCell({ storeDir: at("nats"), keysDir: at("keys", "nats"), port: ports.nats })),
+    step("PostgreSQL", startPostgres({ dataDir: at("postgres"), ...(ports.postgres === 0 ? {} : { port: ports.postgres }) }))
+  ], { concurrency: 2 })
+  const natsUrl = cell.urls.join(",")
+  yield* step("streams", provisioned(natsUrl, cell.keys.creds("provisioner")))
+  yield* Effect.sync(() => cellKey(at("keys", "cell.pem")))
+  const tokenFile = yield* tokens(at("keys"))
+  yield* oneTimeKey(at("keys"))
+  const apiUrl = `http://127.0.0.1:${ports.api}`
+  const accessUrl = `http://127.0.0.1:${ports.access}`
+  return {
+    folder,
+    natsUrl,
+    databaseUrl: postgres.url,
+    apiUrl,
+    accessUrl,
+    tokenFile,
+    credentials: cell.keys.folder,
+    pids: { nats: cell.nodes[0]!.pid, postgres: postgres.pid },
+    env: {
+      MILLRACE_NATS_URL: natsUrl,
+      MILLRACE_NATS_CREDS: cell.keys.folder,
+      MILLRACE_DATABASE_URL: postgres.url,
+      MILLRACE_API_PORT: String(ports.api),
+      MILLRACE_ACCESS_PORT: String(ports.access),
+      MILLRACE_ACCESS_URL: accessUrl,
+      MILLRACE_ADMISSION_KEYS: cell.keys.admissionFile,
+      MILLRACE_ENROLMENTS: at("keys", "enrolments.json"),
+      MILLRACE_ONE_TIME_KEY: at("keys", "one-time-key"),
+      MILLRACE_TOKENS: at("keys", "tokens.json"),
+      MILLRACE_KEYS: at("keys", "workspaces"),
+      MILLRACE_CELL_KEY: at("keys", "cell.pem"),
+      MILLRACE_CELL_KEY_PUBLIC: at("keys", "cell.pem.pub"),
+      MILLRACE_BLOBS: at("blobs"),
+      MILLRACE_CHECKPOINTS: at("checkpoints"),
+      MILLRACE_HOST_DIR: at("host")
+    }
+  }
+})
+
+const provisioned = (servers: string, creds: string) =>
+  Effect.scoped(Effect.gen(function*() {
+    const connection = yield* connectNats({ servers: servers.split(","), name: "provisioner", ...credentialsIn(creds) })
+    yield* provisionStreams({ connection, prefix: "$JS.API", patienceMs: 60_000 })
+  }))
+
+/** The owner's token, made once: the token itself in a file of its own (0600), its digest where the gateway looks. */
+const tokens = (folder: string): Effect.Effect<string> =>
+  Effect.promise(async () => {
+    const path = join(folder, "token")
+    if (!existsSync(path)) await writeFile(path, `mill_${randomBytes(32).toString("base64url")}\n`, { mode: 0o600 })
+    const token = (await readFile(path, "utf8")).trim()
+    const record = { digest: hash("sha256", token, "hex"), principal: "user:owner", workspace: "main", rights: ["read", "submit", "cancel"] }
+    await writeFile(join(folder, "tokens.json"), `${JSON.stringify({ tokens: [record] }, null, 2)}\n`, { mode: 0o600 })
+    return path
+  })
+
+/** The key that admits this machine's own host, made once. */
+const oneTimeKey = Effect.fnUntraced(function*(folder: string) {
+  const nowMs = yield* Clock.currentTimeMillis
+  yield* Effect.promise(async () => {
+    const path = join(folder, "one-time-key")
+    if (existsSync(join(folder, "enrolments.json"))) return
+    const key = randomBytes(32).toString("base64url")
+    await writeFile(path, `${key}\n`, { mode: 0o600 })
+    const opened = { digest: `sha256:${hash("sha256", key, "hex")}`, workspace: "main", openedBy: "user:owner", expiresAtMs: nowMs + enrolmentLifeMs }
+    await writeFile(join(folder, "enrolments.json"), `${JSON.stringify({ keys: [opened] }, null, 2)}\n`, { mode: 0o600 })
+  })
+})
+
+/** A port of loopback that nobody listens on at this moment. */
+export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
+  const server = createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
+  })
+})
+
+const untaken = (name: string, port: number): Effect.Effect<void, Error> =>
+  Effect.callback((resume) => {
+    const server = createServer()
+    server.once("error", () =>
+      resume(Effect.fail(new Error(`Port ${port} for ${name} is taken by another program. Stop it, or use free ports: npm start -- --free-ports`))))
+    server.listen(port, "127.0.0.1", () => server.close(() => resume(Effect.void)))
+  })
