@@ -1,3 +1,6 @@
+import { sql } from "kysely"
+import type { AnyTransaction } from "./database.ts"
+
 /**
  * The tables in which read models keep their own books. They hold positions and what was set aside;
  * nothing in them is a fact, so they can be dropped with the rest and read again.
@@ -5,7 +8,7 @@
  * An edition is one build of a projection: its version under one epoch of the journal. Its tables live
  * in a schema of their own, so that an old and a new one stand side by side under the same names.
  */
-export const BOOKS: ReadonlyArray<string> = [
+const BOOKS: ReadonlyArray<string> = [
   `create schema if not exists millrace`,
   `create table if not exists millrace.editions (
     projection text not null,
@@ -50,3 +53,9 @@ export const BOOKS: ReadonlyArray<string> = [
     primary key (epoch, stream, bucket)
   )`
 ]
+
+/** Opens the books where there are none yet. One process at a time: `if not exists` alone is a race. */
+export const openBooks = async (tx: AnyTransaction): Promise<void> => {
+  await sql`select pg_advisory_xact_lock(hashtextextended('millrace.books', 0))`.execute(tx)
+  for (const statement of BOOKS) await sql.raw(statement).execute(tx)
+}

@@ -1,7 +1,7 @@
 import { Clock, Context, Effect, Exit, Layer, Redacted, Result, Schema, type Scope } from "effect"
-import { Kysely, sql, type Transaction } from "kysely"
+import { Kysely, type Transaction } from "kysely"
 import { type ConnectionLimits, Connections } from "./connections.ts"
-import { BOOKS } from "./books.ts"
+import { openBooks } from "./books.ts"
 import { postgresDialect } from "./dialect.ts"
 import { isPassing, reasonOf } from "./failure.ts"
 import { Standing } from "./standing.ts"
@@ -97,11 +97,7 @@ const untilItServes = Effect.fnUntraced(function*({ transact }: DatabaseShape, w
   const sinceMs = yield* Clock.currentTimeMillis
   let saidMs = sinceMs
   for (let tried = 0; ; tried++) {
-    const outcome = yield* Effect.result(transact("opening the read models", (tx) =>
-      attempt(async () => {
-        await sql`select pg_advisory_xact_lock(hashtextextended('millrace.books', 0))`.execute(tx)
-        for (const statement of BOOKS) await sql.raw(statement).execute(tx)
-      })))
+    const outcome = yield* Effect.result(transact("opening the read models", (tx) => attempt(() => openBooks(tx))))
     if (Result.isSuccess(outcome)) return
     const nowMs = yield* Clock.currentTimeMillis
     const { failure } = outcome

@@ -1,6 +1,7 @@
 import type { Cut } from "@millrace/schemas"
 import { Effect } from "effect"
 import { sql } from "kysely"
+import { openBooks } from "./books.ts"
 import { type AnyTransaction, attempt, Database } from "./database.ts"
 import { partsOf, type Projection } from "./projection.ts"
 
@@ -52,11 +53,14 @@ export const openEdition = Effect.fnUntraced(function*(projection: Projection, e
   yield* hold(schema)
   return yield* transact(`building ${projection.name}`, (tx) =>
     attempt(async () => {
+      // Read models may be thrown away at any time, their books with them.
+      await openBooks(tx)
       await lockBooks(tx, projection)
       const known = (await editionsOf(tx, projection.name)).some((edition) => edition.schema === schema)
       if (!known) {
         await sql`insert into millrace.editions (projection, version, epoch, schema)
           values (${projection.name}, ${projection.version}, ${epoch}, ${schema})`.execute(tx)
+        await sql`drop schema if exists ${sql.id(schema)} cascade`.execute(tx)
         await createTables(tx, projection, schema)
       }
       for (const stream of projection.hears) {

@@ -1,12 +1,12 @@
 import { headsOf, Journal, type JournalUnavailable, type StoredCommit } from "@millrace/journal"
 import type { Cut } from "@millrace/schemas"
-import { Effect, Layer, Metric, Option, Queue, Schedule } from "effect"
-import { attempt, Database, type DatabaseUnavailable, type StatementFailed, told } from "./database.ts"
+import { Cause, Effect, Layer, Metric, Option, Queue, type Scope } from "effect"
+import { attempt, Database, DatabaseUnavailable, type StatementFailed, told } from "./database.ts"
 import { dropOlder, type Edition, openEdition, serve } from "./edition.ts"
 import type { Projection } from "./projection.ts"
 import { type Aside, markTold, untold } from "./set-aside.ts"
 import { behind } from "./standing.ts"
-import { Fenced, writeBatch } from "./write-batch.ts"
+import { type Fenced, writeBatch } from "./write-batch.ts"
 
 export interface RunProjectionsOptions {
   /** The most facts of one transaction; it may be passed by the rest of one commit. 2,000 unless told. */
@@ -43,14 +43,19 @@ export const runProjections = (
 
 /** Runs one projection until interrupted. */
 export const runProjection = (projection: Projection, options: RunProjectionsOptions = {}): Effect.Effect<never, never, Database | Journal> =>
-  Effect.scoped(run(projection, options)).pipe(
-    Effect.tapError((error) => error._tag === "Fenced" ? standBy(projection, options) : Effect.logWarning(`${projection.name} begins again: ${error.message}`)),
-    Effect.tapDefect((defect) => Effect.logError(`${projection.name} met a bug and begins again`, defect)),
-    Effect.sandbox,
-    Effect.retry(Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")])),
-    Effect.orDie,
-    Effect.annotateLogs({ projection: projection.name })
-  )
+  Effect.gen(function*() {
+    const pace = { failures: 0 }
+    while (true) {
+      const exit = yield* Effect.exit(Effect.scoped(run(projection, options, pace)))
+      const cause = exit._tag === "Failure" ? exit.cause : undefined
+      const error = Option.getOrUndefined(cause === undefined ? Option.none() : Cause.findErrorOption(cause))
+      if (error?._tag === "Fenced") yield* standBy(projection, options)
+      else if (error !== undefined) yield* Effect.logWarning(`${projection.name} begins again: ${error.message}`)
+      else yield* Effect.logError(`${projection.name} met a bug and begins again`, cause)
+      yield* Effect.sleep(Math.min(5_000, 50 * 2 ** pace.failures))
+      pace.failures = Math.min(10, pace.failures + 1)
+    }
+  }).pipe(Effect.annotateLogs({ projection: projection.name }))
 
 /** What a run knows besides its rows. */
 interface Run {
@@ -62,11 +67,11 @@ interface Run {
   goal: Cut
 }
 
-const run = Effect.fnUntraced(function*(projection: Projection, options: RunProjectionsOptions): Effect.fn.Return<
-  never,
-  Fenced | DatabaseUnavailable | StatementFailed | JournalUnavailable,
-  any
-> {
+const run = Effect.fnUntraced(function*(
+  projection: Projection,
+  options: RunProjectionsOptions,
+  pace: { failures: number }
+): Effect.fn.Return<never, Fenced | DatabaseUnavailable | StatementFailed | JournalUnavailable, Database | Journal | Scope.Scope> {
   const batchMax = options.batchMax ?? 2_000
   const { standing } = yield* Database
   const journal = yield* Journal
@@ -79,16 +84,17 @@ const run = Effect.fnUntraced(function*(projection: Projection, options: RunProj
   const heard = yield* listen(projection, run.position, batchMax)
   yield* serveWhenCaughtUp(run, batchMax)
   yield* tellAll(run, options)
-  yield* Effect.forkScoped(watch(run, options.checkMs ?? 5_000))
-  while (true) {
+  const work = Effect.forever(Effect.gen(function*() {
     const commits = yield* gather(heard, batchMax)
     const written = yield* writeBatch(projection, edition, run.position, commits)
     run.position = written.position
+    pace.failures = 0
     standing.moved(edition.schema, run.position)
     yield* Metric.update(Metric.withAttributes(batchFacts, { projection: projection.name }), written.facts)
     if (!run.ready) yield* serveWhenCaughtUp(run, batchMax)
     if (written.asides.length > 0) yield* reportAsides(run, written.asides, options)
-  }
+  }))
+  return yield* Effect.raceFirst(work, watch(run, options.checkMs ?? 5_000))
 })
 
 /** One pump a stream into one queue. It is bounded, so that a slow Postgres slows the readers. */
@@ -162,13 +168,22 @@ const tellAll = Effect.fnUntraced(function*({ edition, projection }: Run, { tell
   }
 })
 
-/** Compares the position with the heads. Standing still while a stream grows is an alarm. */
-const watch = Effect.fnUntraced(function*(run: Run, checkMs: number) {
+/**
+ * Compares the position with the heads. Standing still while a stream grows is an alarm. Rows that are
+ * older than what was written here (somebody dropped or restored the database) end the run: the next
+ * one begins where they stand.
+ */
+const watch = Effect.fnUntraced(function*(run: Run, checkMs: number): Effect.fn.Return<never, DatabaseUnavailable | StatementFailed, Database | Journal> {
   const { name, hears } = run.projection
   let before = run.position
   let older = 1
   while (true) {
     yield* Effect.sleep(checkMs)
+    const written = run.position
+    const stored = yield* storedPosition(run.projection)
+    if (hears.some((stream) => (stored[stream] ?? 0) < (written[stream] ?? 0))) {
+      return yield* new DatabaseUnavailable({ doing: `watching ${name}`, detail: "its rows are older than what was written" })
+    }
     const looked = yield* Effect.exit(headsOf(hears))
     if (looked._tag === "Failure") continue
     const { position } = run
