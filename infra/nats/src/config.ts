@@ -19,6 +19,7 @@ export interface ServerConfig {
 }
 
 const LOG_BYTES_MAX = 8_000_000
+const CLAIMS_COMPARED_S = 2
 const CONTROL_LINE_BYTES_MAX = 32_768
 const quoted = (text: string) => JSON.stringify(text)
 
@@ -66,7 +67,8 @@ const accountsText = (storeDir: string, { accounts, operatorJwt, systemAccount }
   `operator: ${quoted(operatorJwt)}`,
   `system_account: ${quoted(systemAccount)}`,
   // The full resolver keeps account JWTs on disk and takes newer ones at run time: revocations arrive so.
-  `resolver { type: full, dir: ${quoted(`${storeDir}/accounts`)}, allow_delete: false, interval: "2m" }`,
+  // A node that was down meanwhile learns of them by its first comparison with the others, this soon.
+  `resolver { type: full, dir: ${quoted(`${storeDir}/accounts`)}, allow_delete: false, interval: "${CLAIMS_COMPARED_S}s" }`,
   "resolver_preload {",
   ...Object.entries(accounts).map(([key, jwt]) => `  ${key}: ${quoted(jwt)}`),
   "}"
