@@ -51,13 +51,12 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   const { decider } = options
   const journal = yield* Journal
   const standing = yield* restore(decider)
-  yield* catchUp(decider, standing)
+  let since = yield* catchUp(decider, standing)
   const line = yield* journal.line(decider.writes, standing.saw[decider.writes] ?? 0)
   yield* takeOver(options, standing, line)
   const heard = yield* listen(decider, standing.saw)
   const broken = yield* Queue.bounded<Overtaken | CommitRefused>(16)
   const flight = { count: 0 }
-  let since = 0
   let lastAtMs = 0
   while (true) {
     const failure = yield* Queue.poll(broken)
@@ -120,19 +119,24 @@ const foldBatch = <State>(
   standing: Standing<State>,
   batches: ReadonlyArray<ReadonlyArray<StoredCommit>>
 ): Effect.Effect<number, MustStepDown> =>
+  fold(decider, standing, decider.hears.flatMap((stream) => batches.filter((commits) => commits[0]?.place.stream === stream)))
+
+/** Folds commits as they come and counts their facts. What must be understood and is not ends the decider. */
+const fold = <State>(
+  decider: StreamDecider<State>,
+  standing: Standing<State>,
+  batches: ReadonlyArray<ReadonlyArray<StoredCommit>>
+): Effect.Effect<number, MustStepDown> =>
   Effect.try({
     try: () => {
       let count = 0
       let unreadable = 0
-      for (const stream of decider.hears) {
-        for (const commits of batches) {
-          if (commits[0]?.place.stream !== stream) continue
-          for (const commit of commits) {
-            standing.state = foldCommit(decider, standing.state, commit)
-            standing.saw[stream] = commit.place.sequence
-            count += commit.facts.length
-            unreadable += commit.facts.filter(({ event }) => event._tag === "Failure").length
-          }
+      for (const commits of batches) {
+        for (const commit of commits) {
+          standing.state = foldCommit(decider, standing.state, commit)
+          standing.saw[commit.place.stream] = commit.place.sequence
+          count += commit.facts.length
+          for (const { event } of commit.facts) if (event._tag === "Failure") unreadable += 1
         }
       }
       return { count, unreadable }
@@ -167,20 +171,19 @@ const usable = <State>(found: Checkpoint, decider: StreamDecider<State>, epoch: 
 /** Reads every stream up to its head of now, own stream last: it was written on the ground of the others. */
 const catchUp = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>) {
   const journal = yield* Journal
+  let facts = 0
   for (const stream of [...decider.hears, decider.writes]) {
     const head = yield* journal.head(stream)
     const from = standing.saw[stream] ?? 0
     if (from >= head) continue
-    yield* Effect.scoped(Effect.gen(function*() {
+    facts += yield* Effect.scoped(Effect.gen(function*() {
       const reader = yield* journal.read(stream, { after: from })
-      while ((standing.saw[stream] ?? 0) < head) {
-        for (const commit of yield* reader.take) {
-          standing.state = foldCommit(decider, standing.state, commit)
-          standing.saw[stream] = commit.place.sequence
-        }
-      }
+      let count = 0
+      while ((standing.saw[stream] ?? 0) < head) count += yield* fold(decider, standing, [yield* reader.take])
+      return count
     }))
   }
+  return facts
 })
 
 const takeOver = Effect.fnUntraced(function*<State>({ decider, takeOver }: RunOptions<State>, standing: Standing<State>, line: Line) {
