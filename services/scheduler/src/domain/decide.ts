@@ -35,10 +35,12 @@ export const decide = (world: World, round: Round): ReadonlyArray<Said> => {
   return saying.commits()
 }
 
-/** When time alone would let a job go on. */
-export const dueAtMs = ({ index: { backingOff } }: World): number | undefined => {
+/** When time alone would let a job go on. One whose scope is frozen waits for somebody, not for a time. */
+export const dueAtMs = (world: World): number | undefined => {
   let due: number | undefined
-  for (const { notBeforeMs } of backingOff) due = due === undefined ? notBeforeMs : Math.min(due, notBeforeMs)
+  for (const job of world.index.backingOff) {
+    if (!isFrozen(world, job)) due = due === undefined ? job.notBeforeMs : Math.min(due, job.notBeforeMs)
+  }
   return due
 }
 
@@ -261,7 +263,7 @@ class Room {
     const { runtime, trust } = job.submitted!.fact.spec
     return host.admitted && !host.dismissed && !host.leaving && host.joined !== undefined &&
       host.joined.capabilities.runtimes.includes(runtime) && host.joined.capabilities.trusts.includes(trust) &&
-      !this.#world.frozen.has(`host.${host.id}`) && !this.#world.frozen.has(`attempt.${host.id}`)
+      !["host", "attempt", "placement"].some((kind) => this.#world.frozen.has(`${kind}.${host.id}`))
   }
 }
 
@@ -276,4 +278,4 @@ const inOrder = (jobs: Iterable<JobState>): ReadonlyArray<JobState> =>
   [...jobs].sort((left, right) => left.submitted!.sequence - right.submitted!.sequence)
 
 const isFrozen = (world: World, job: JobState): boolean =>
-  world.frozen.size > 0 && world.frozen.has(`job.${job.submitted!.fact.workspace}`)
+  world.frozen.size > 0 && ["job", "schedule"].some((kind) => world.frozen.has(`${kind}.${job.submitted!.fact.workspace}`))

@@ -1,5 +1,5 @@
-import type { Fact, StreamDecider } from "@millrace/journal"
-import type { Principal, Resources } from "@millrace/schemas"
+import type { Fact, StoredCommit, StreamDecider } from "@millrace/journal"
+import type { MillFact, Principal, Resources } from "@millrace/schemas"
 import { decide, dueAtMs } from "./decide.ts"
 import { type AttemptState, emptyWorld, evolve, type HostState, type JobState, noResources, plus, reindexed, type World } from "./world.ts"
 
@@ -19,15 +19,20 @@ const byId = <T extends { readonly id: string }>(things: Iterable<T>): ReadonlyA
 const byKey = <V>(entries: Iterable<readonly [string, V]>): ReadonlyArray<readonly [string, V]> =>
   [...entries].sort(([left], [right]) => (left < right ? -1 : 1))
 
+/** The log lets a host write on its own subjects alone; a fact there about another host is nobody's word. */
+const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: MillFact): boolean =>
+  (kind !== "host" && kind !== "attempt") || ("hostId" in event && event.hostId === scope)
+
 /** The scheduler as the journal runs and replays it: everything it decides follows from these functions. */
 export const scheduler: StreamDecider<World> = {
   name: "scheduler",
-  codeVersion: "1",
+  codeVersion: "2",
   actor: "service:scheduler" as Principal,
   writes: "SCHEDULER",
   hears: ["GATEWAY", "HOSTS", "ACCESS"],
   initial: emptyWorld,
-  evolve: (world, { commit, event, id, partOf }: Fact) => evolve(world, { id, partOf, event, sequence: commit.place.sequence }),
+  evolve: (world, { commit, event, id, partOf }: Fact) =>
+    speaksForItself(commit, event) ? evolve(world, { id, partOf, event, sequence: commit.place.sequence }) : world,
   freeze: (world, { subject }) => {
     world.frozen.add(`${subject.kind}.${subject.scope}`)
     return world

@@ -41,7 +41,8 @@ export interface JobState {
   readonly id: JobId
   submitted: { readonly fact: JobSubmitted; readonly factId: FactId; readonly sequence: number } | undefined
   cancelledBy: FactId | undefined
-  readonly attempts: Map<AttemptId, AttemptState>
+  /** By attempt and host: what a host says of an attempt that was placed elsewhere is nothing to that attempt. */
+  readonly attempts: Map<string, AttemptState>
   /** The number of the newest attempt that we placed. */
   attempt: number
   /** The newest attempt after which we said that another follows. */
@@ -100,14 +101,14 @@ export const currentAttempt = (job: JobState): AttemptState | undefined => {
   return undefined
 }
 
-/** Words of attempts that no longer matter, and were not noted yet. */
+/** Words of attempts that no longer matter, and were not noted yet; the oldest attempt's first. */
 export const lateWords = (job: JobState): ReadonlyArray<Word> => {
-  const late: Array<Word> = []
+  const late: Array<{ readonly attempt: number; readonly word: Word }> = []
   for (const { placed, word } of job.attempts.values()) {
     if (word === undefined || placed === undefined || job.lateNoted.has(word.factId)) continue
-    if (placed.attempt < job.attempt && placed.attempt > job.retriedAfter) late.push(word)
+    if (placed.attempt < job.attempt && placed.attempt > job.retriedAfter) late.push({ attempt: placed.attempt, word })
   }
-  return late
+  return late.sort((left, right) => left.attempt - right.attempt).map(({ word }) => word)
 }
 
 export const stageOf = (job: JobState): Stage => {
@@ -138,8 +139,8 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
     }
     case "PlacementMade": {
       const job = jobOf(world, event.jobId)
-      const known = job.attempts.get(event.attemptId)
-      job.attempts.set(event.attemptId, { placed: event, placedBy: id, word: known?.word, withdrawn: known?.withdrawn ?? false })
+      const known = job.attempts.get(attemptOn(event))
+      job.attempts.set(attemptOn(event), { placed: event, placedBy: id, word: known?.word, withdrawn: known?.withdrawn ?? false })
       job.attempt = Math.max(job.attempt, event.attempt)
       job.notBeforeMs = 0
       if (known?.word === undefined) hold(hostOf(world, event.hostId), event.attemptId, event.spec.resources)
@@ -147,23 +148,23 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
     }
     case "PlacementWithdrawn": {
       const job = jobOf(world, event.jobId)
-      const known = job.attempts.get(event.attemptId)
-      if (known !== undefined) job.attempts.set(event.attemptId, { ...known, withdrawn: true })
+      const known = job.attempts.get(attemptOn(event))
+      if (known !== undefined) job.attempts.set(attemptOn(event), { ...known, withdrawn: true })
       return reindexed(world, job)
     }
     case "AttemptExited":
     case "AttemptRefused": {
       const job = jobOf(world, event.jobId)
-      const known = job.attempts.get(event.attemptId)
+      const known = job.attempts.get(attemptOn(event))
       if (known?.word === undefined) {
-        job.attempts.set(event.attemptId, {
+        job.attempts.set(attemptOn(event), {
           placed: known?.placed,
           placedBy: known?.placedBy,
           withdrawn: known?.withdrawn ?? false,
           word: { factId: id, fact: event }
         })
       }
-      letGo(hostOf(world, event.hostId), event.attemptId)
+      if (known?.placed !== undefined) letGo(hostOf(world, event.hostId), event.attemptId)
       return reindexed(world, job)
     }
     case "JobDeferred": {
@@ -213,6 +214,8 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
       return world
   }
 }
+
+const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`
 
 const jobOf = (world: World, id: JobId): JobState => {
   const known = world.jobs.get(id)
