@@ -133,8 +133,11 @@ export const waitFor = Effect.fnUntraced(function*(projection: Projection, cut: 
     if (leftMs <= 0) return yield* new ReadTooOld({ projection: projection.name, behind: edition === undefined ? {} : behind(edition.position, wanted) })
     const runsHere = edition !== undefined && standing.of(edition.schema) !== undefined
     const pause = Effect.sleep(Math.min(leftMs, runsHere ? LOOK_MS.most : pauseMs))
-    if (runsHere) yield* Effect.raceFirst(untilReached(standing, edition.schema, wanted), pause)
-    else yield* pause
+    if (runsHere) {
+      yield* Effect.raceFirst(untilReached(standing, edition.schema, wanted), pause)
+      const here = standing.of(edition.schema)
+      if (here !== undefined && reached(here, wanted)) return here
+    } else yield* pause
     pauseMs = Math.min(LOOK_MS.most, pauseMs * 2)
   }
 })
