@@ -14,6 +14,8 @@ export interface ConnectionLimits {
 interface Client {
   readonly sql: postgres.Sql
   lost: boolean
+  /** Whether it has answered before. */
+  warm: boolean
 }
 
 /** What a statement came to. `command` is what Postgres says it did: an aborted transaction answers ROLLBACK to a commit. */
@@ -26,6 +28,11 @@ export interface Answer {
 /** One connection, held by one user at a time. */
 export interface Held {
   readonly say: (text: string, parameters?: ReadonlyArray<unknown>) => Promise<Answer>
+  /**
+   * Whether a statement may be sent before the one ahead of it was answered: both go into one socket, so
+   * they share its fate. A client that is still connecting would run the second one on its next socket.
+   */
+  readonly warm: boolean
   /** Never lent again: it is not known what state it is in. */
   readonly discard: () => void
   readonly release: () => void
@@ -51,6 +58,7 @@ export class Connections {
     this.#open = () => {
       const client: Client = {
         lost: false,
+        warm: false,
         sql: postgres(url, {
           max: 1,
           fetch_types: false,
@@ -102,6 +110,7 @@ export class Connections {
   #held(client: Client): Held {
     return {
       say: (text, parameters = []) => this.#say(client, text, parameters),
+      warm: client.warm,
       discard: () => void (client.lost = true),
       release: () => this.#release(client)
     }
@@ -120,6 +129,7 @@ export class Connections {
       }
       client.sql.unsafe(text, [...parameters] as never, { prepare: true }).then((result) => {
         clearTimeout(late)
+        client.warm = true
         resolve({ rows: Array.from(result), command: result.command, count: result.count })
       }, fail)
     })
