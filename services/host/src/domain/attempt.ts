@@ -42,6 +42,9 @@ export const judge = (local: Local, made: PlacementMade): Judgement => {
   if (warrant.hostId !== local.hostId || warrant.jobId !== jobId || warrant.attempt !== made.attempt || hostId !== local.hostId) {
     return refuse("warrant_invalid", `the warrant names ${warrant.hostId}, ${warrant.jobId}, attempt ${warrant.attempt}`)
   }
+  if (isOlder(fence, warrant.fence) || isOlder(warrant.fence, fence)) {
+    return refuse("warrant_invalid", `the placement's fence ${fence.epoch}/${fence.sequence} is not its warrant's, ${warrant.fence.epoch}/${warrant.fence.sequence}`)
+  }
   if (!within(resources, warrant.resources)) return refuse("warrant_invalid", "the placement asks for more than its warrant allows")
   if (warrant.expiresAtMs <= local.nowMs) return refuse("warrant_expired", `it ended at ${warrant.expiresAtMs} ms`)
   const seen = local.fences.get(jobId)
