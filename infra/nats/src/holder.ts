@@ -49,6 +49,8 @@ export const holdsServer = (storeDir: string, pid: number): void =>
 export const stopByPid = Effect.fnUntraced(function*(pid: number) {
   for (const { signal, waitMs } of STOPS) {
     if (!send(pid, signal)) return
+    // One that is frozen hears nothing until it goes on.
+    send(pid, "SIGCONT")
     for (let waited = 0; waited < waitMs; waited += STOP_POLL_MS) {
       if (!isAlive(pid)) return
       yield* Effect.promise(() => new Promise((wake) => setTimeout(wake, STOP_POLL_MS)))

@@ -24,7 +24,7 @@ const store = async (connection: NatsConnection, replicas: number) => {
   return (await jetstream(connection).publish("t.a", "kept")).seq
 }
 const read = async (connection: NatsConnection) =>
-  (await (await jetstreamManager(connection)).streams.getMessage("T", { last_by_subj: "t.a" }))?.string()
+  (await (await jetstreamManager(connection, { checkAPI: false, timeout: 1_000 })).streams.getMessage("T", { last_by_subj: "t.a" }))?.string()
 
 describe("startServer", () => {
   it.live("serves on loopback, keeps what was acknowledged over a kill, and ends with its scope", () =>
@@ -83,6 +83,18 @@ describe("startServer", () => {
       assert.isTrue(isAlive(server.pid()))
     }))
 
+  it.live("a port that is taken is said so, and leaves the folder free", () =>
+    Effect.gen(function*() {
+      const storeDir = yield* folder
+      const first = yield* startServer({ storeDir: yield* folder })
+      const refused = yield* Effect.flip(startServer({ storeDir, port: first.port }))
+      assert.strictEqual(refused.reason, "would_not_start")
+      assert.match(refused.message, /address already in use/)
+      const server = yield* startServer({ storeDir })
+      yield* server.freeze
+      yield* server.restart
+    }))
+
   it.live("a server older than 2.12.3 is refused in a sentence", () =>
     Effect.gen(function*() {
       const storeDir = yield* folder
@@ -118,7 +130,7 @@ describe("startCluster", () => {
       yield* cluster.kill(0)
       yield* cluster.ready([1, 2])
       // The node may have led the stream: until another does, nobody answers for it.
-      const kept = yield* Effect.tryPromise(() => read(connection)).pipe(Effect.retry({ times: 5 }))
+      const kept = yield* Effect.tryPromise(() => read(connection)).pipe(Effect.retry({ times: 20 }))
       assert.strictEqual(kept, "kept")
       yield* cluster.restart(0)
       yield* cluster.ready()

@@ -1,4 +1,4 @@
-import { Effect, type Scope } from "effect"
+import { Effect, Exit, Scope } from "effect"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { configText, type OperatorMode, type ServerConfig } from "./config.ts"
@@ -68,8 +68,12 @@ export interface ServeOptions extends Omit<ServerOptions, "monitor"> {
   readonly cluster?: ServerConfig["cluster"]
 }
 
-/** Starts one nats-server on exactly these ports. */
-export const serve = Effect.fnUntraced(function*(options: ServeOptions) {
+/** Starts one nats-server on exactly these ports. One that does not start leaves nothing held. */
+export const serve = (options: ServeOptions): Effect.Effect<NatsServer, NatsUnavailable, Scope.Scope> =>
+  Effect.flatMap(Effect.flatMap(Effect.scope, (outer) => Scope.fork(outer)), (own) =>
+    serveWithin(options).pipe(Effect.provideService(Scope.Scope, own), Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))))
+
+const serveWithin = Effect.fnUntraced(function*(options: ServeOptions) {
   const storeDir = resolve(options.storeDir)
   const program = yield* findServer(storeDir)
   yield* Effect.try({
