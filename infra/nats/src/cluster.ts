@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import { NatsUnavailable } from "./nats-unavailable.ts"
 import { freePorts } from "./ports.ts"
-import { type NatsServer, portWasTaken, serve, type ServerOptions } from "./server.ts"
+import { type NatsServer, portWasTaken, serve, type ServerOptions, wholeOrNothing } from "./server.ts"
 
 const PORT_TRIES_MAX = 5
 const READY_MS_MAX = 30_000
@@ -57,7 +57,7 @@ export const startCluster = (options: ClusterOptions): Effect.Effect<NatsCluster
     }
     yield* cluster.ready()
     return cluster
-  }).pipe(Effect.retry({ times: PORT_TRIES_MAX, while: portWasTaken }))
+  }).pipe(wholeOrNothing, Effect.retry({ times: PORT_TRIES_MAX, while: portWasTaken }))
 
 const healthy = Effect.fnUntraced(function*({ monitorUrl, storeDir }: NatsServer) {
   let detail = "it does not answer"

@@ -68,10 +68,13 @@ export interface ServeOptions extends Omit<ServerOptions, "monitor"> {
   readonly cluster?: ServerConfig["cluster"]
 }
 
-/** Starts one nats-server on exactly these ports. One that does not start leaves nothing held. */
-export const serve = (options: ServeOptions): Effect.Effect<NatsServer, NatsUnavailable, Scope.Scope> =>
+/** Starts one nats-server on exactly these ports. */
+export const serve = (options: ServeOptions): Effect.Effect<NatsServer, NatsUnavailable, Scope.Scope> => wholeOrNothing(serveWithin(options))
+
+/** What fails to start lets go at once of what it had taken, so that it can be tried again. */
+export const wholeOrNothing = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
   Effect.flatMap(Effect.flatMap(Effect.scope, (outer) => Scope.fork(outer)), (own) =>
-    serveWithin(options).pipe(Effect.provideService(Scope.Scope, own), Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))))
+    effect.pipe(Effect.provideService(Scope.Scope, own), Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))))
 
 const serveWithin = Effect.fnUntraced(function*(options: ServeOptions) {
   const storeDir = resolve(options.storeDir)
