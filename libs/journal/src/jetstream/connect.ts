@@ -2,6 +2,7 @@ import { type Authenticator, connect, credsAuthenticator, errors, type NatsConne
 import { Effect, Schedule, Schema, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { readFile } from "node:fs/promises"
+import { inboxPrefixIn, jwtInCreds } from "../admission/jwt.ts"
 import { JournalUnavailable } from "../journal.ts"
 
 /** The oldest nats-server that keeps compare-and-append at three replicas, and acknowledges only what is synced. */
@@ -24,7 +25,7 @@ export interface NatsConfig {
   readonly servers: string | ReadonlyArray<string>
   /** Seen in the server's connection list. */
   readonly name: string
-  /** A file of user JWT and seed, as `nsc` writes it. Read once, at start. */
+  /** A file of user JWT and seed, as the provisioning writes it. Read once, at start. */
   readonly credentialsFile?: string
   readonly authenticator?: Authenticator
   readonly tls?: NonNullable<NodeConnectionOptions["tls"]>
@@ -67,11 +68,14 @@ export const connectNats = Effect.fnUntraced(function*(config: NatsConfig): Effe
   return connection
 })
 
-const optionsOf = (config: NatsConfig): Effect.Effect<NodeConnectionOptions, LogUnfit> =>
-  Effect.map(authenticatorOf(config), (authenticator) => ({
+const optionsOf = Effect.fnUntraced(function*(config: NatsConfig): Effect.fn.Return<NodeConnectionOptions, LogUnfit> {
+  const credentials = config.credentialsFile === undefined ? undefined : yield* credentialsIn(config.credentialsFile)
+  const authenticator = credentials === undefined ? config.authenticator : credsAuthenticator(new TextEncoder().encode(credentials.text))
+  const prefix = config.inboxPrefix ?? credentials?.inboxPrefix ?? "_INBOX"
+  return {
     servers: typeof config.servers === "string" ? config.servers : [...config.servers],
     name: config.name,
-    inboxPrefix: `${config.inboxPrefix ?? "_INBOX"}.${randomBytes(24).toString("base64url")}`,
+    inboxPrefix: `${prefix}.${randomBytes(24).toString("base64url")}`,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 200,
     reconnectJitter: 100,
@@ -81,21 +85,23 @@ const optionsOf = (config: NatsConfig): Effect.Effect<NodeConnectionOptions, Log
     noAsyncTraces: true,
     ...(authenticator === undefined ? {} : { authenticator }),
     ...(config.tls === undefined ? {} : { tls: config.tls })
-  }))
+  }
+})
 
-const authenticatorOf = ({ authenticator, credentialsFile }: NatsConfig): Effect.Effect<Authenticator | undefined, LogUnfit> => {
-  if (credentialsFile === undefined) return Effect.succeed(authenticator)
-  return Effect.tryPromise({
-    try: () => readFile(credentialsFile).then((bytes) => credsAuthenticator(bytes)),
+const credentialsIn = (file: string): Effect.Effect<{ readonly text: string; readonly inboxPrefix: string }, LogUnfit> =>
+  Effect.tryPromise({
+    try: async () => {
+      const text = await readFile(file, "utf8")
+      return { text, inboxPrefix: inboxPrefixIn(jwtInCreds(text)) }
+    },
     catch: (cause) =>
       new LogUnfit({
-        where: `the credentials file ${credentialsFile}`,
-        found: `unreadable (${reasonOf(cause)})`,
-        wanted: "a file of a user JWT and its seed",
+        where: `the credentials file ${file}`,
+        found: `unusable (${reasonOf(cause)})`,
+        wanted: "a file of a user JWT and its seed, as the provisioning writes it",
         remedy: "point MILLRACE_NATS_CREDS at the file that the provisioning wrote for this service"
       })
   })
-}
 
 const refusal = (config: NatsConfig, cause: unknown): JournalUnavailable | LogUnfit =>
   cause instanceof errors.AuthorizationError || cause instanceof errors.UserAuthenticationExpiredError
