@@ -1,3 +1,5 @@
+import type { AttemptId } from "@millrace/schemas"
+import { crashPoint } from "@millrace/journal"
 import { Duration, Effect } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdir, readdir, readFile, rm } from "node:fs/promises"
@@ -23,13 +25,22 @@ export const processRuntime = (folder: string): Runtime => ({
       catch: (cause) => new CannotStart({ runtime: "process", detail: String(cause) })
     })
     const env = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: cwd, MILLRACE_JOB: made.jobId, MILLRACE_ATTEMPT: made.attemptId, ...program.env }
-    const child = yield* spawned(command, args, { cwd, env })
+    const child = yield* spawned(command, args, { cwd, env }).pipe(
+      Effect.tapError(() => Effect.promise(() => rm(cwd, { recursive: true, force: true })))
+    )
     const stdout = kept(child, "stdout")
     const stderr = kept(child, "stderr")
     const over = new Promise<Ended>((resolve) => {
-      // Descendants may outlive their leader and hold its output open; nothing of the attempt does.
-      child.once("exit", () => signal(-child.pid!, "SIGKILL"))
+      // Descendants may outlive their leader and hold its output open; nothing of the attempt does. One that
+      // left the group is found by its environment; one that cleared that too no longer holds up the end.
+      let giveUp: NodeJS.Timeout | undefined
+      child.once("exit", () => {
+        signal(-child.pid!, "SIGKILL")
+        void endByEnvironment(made.attemptId).catch(() => undefined)
+        giveUp = setTimeout(() => [child.stdout, child.stderr].forEach((stream) => stream?.destroy()), graceMs)
+      })
       child.once("close", (code, signal) => {
+        clearTimeout(giveUp)
         void rm(cwd, { recursive: true, force: true }).catch(() => undefined).then(() =>
           resolve({
             ...(code === null ? {} : { code }),
@@ -47,19 +58,21 @@ export const processRuntime = (folder: string): Runtime => ({
         Effect.asVoid
       )
     })
+    yield* crashPoint("start work after")
     return { ended: Effect.promise(() => over), stop }
   }),
-  // The agent may have died between starting the work and writing down its pid, so the work is found by
-  // what is in its environment: every descendant of the attempt carries its id.
-  endOrphan: (attempt) =>
-    Effect.promise(async () => {
-      for (const pid of await readdir("/proc").catch(() => [])) {
-        if (!/^[0-9]+$/u.test(pid)) continue
-        const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "")
-        if (environment.split("\0").includes(`MILLRACE_ATTEMPT=${attempt}`)) signal(Number(pid), "SIGKILL")
-      }
-    })
+  // The agent may have died between starting the work and writing down its pid.
+  endOrphan: (attempt) => Effect.promise(() => endByEnvironment(attempt))
 })
+
+/** Ends every process that carries the attempt's id in its environment, as each descendant of it does. */
+const endByEnvironment = async (attempt: AttemptId): Promise<void> => {
+  for (const pid of await readdir("/proc").catch(() => [])) {
+    if (!/^[0-9]+$/u.test(pid)) continue
+    const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "")
+    if (environment.split("\0").includes(`MILLRACE_ATTEMPT=${attempt}`)) signal(Number(pid), "SIGKILL")
+  }
+}
 
 const spawned = (command: string, args: ReadonlyArray<string>, options: { readonly cwd: string; readonly env: Record<string, string> }) =>
   Effect.callback<ChildProcess, CannotStart>((resume) => {
