@@ -1,4 +1,4 @@
-import type { ApiClient } from "@millrace/cli"
+import { type ApiClient, cutText, followStory, storyText } from "@millrace/cli"
 import { Effect } from "effect"
 
 /** A first job, told line by line as it happens. Fails if it does not succeed. */
@@ -19,30 +19,11 @@ export const firstJob = Effect.fnUntraced(function*(client: ApiClient, say: (lin
   })
   say(`One job's story (trust: own, a plain process on this machine): ${submitted.jobId}`)
   say("")
-  yield* followStory(client, submitted.jobId, say)
+  const text = storyText()
+  const cut = yield* followStory(client, submitted.jobId, { after: submitted.cut, line: (line) => say(`  ${text(line)}`), note: say })
   const output = yield* client.jobs.output({ params: { jobId: submitted.jobId, name: "stdout" } })
   say("")
   say(`  it printed: ${Buffer.from(output.base64, "base64").toString("utf8").trim()}`)
-  const { job } = yield* client.jobs.show({ params: { jobId: submitted.jobId }, query: {} })
+  const { job } = yield* client.jobs.show({ params: { jobId: submitted.jobId }, query: { after: cutText(cut), waitMs: 5_000 } })
   if (job.state !== "succeeded") return yield* Effect.fail(new Error(`The first job ${job.state}: ${job.because}`))
-})
-
-/** Says each line of a job's story as it comes, until the story is over. */
-export const followStory = Effect.fnUntraced(function*(client: ApiClient, jobId: string, say: (line: string) => void) {
-  const told = new Set<string>()
-  const firstAtMs: { value?: number } = {}
-  while (true) {
-    const story = yield* client.jobs.story({ params: { jobId }, query: {} }).pipe(
-      // The tables may be a moment behind the log.
-      Effect.catchTag("NotFound", () => Effect.succeed({ lines: [], over: false, cut: {} }))
-    )
-    for (const { atMs, id, name, text } of story.lines) {
-      if (told.has(id)) continue
-      told.add(id)
-      firstAtMs.value ??= atMs
-      say(`  ${`+${atMs - firstAtMs.value} ms`.padEnd(12)}${name.padEnd(18)}${text}`)
-    }
-    if (story.over) return
-    yield* Effect.sleep("50 millis")
-  }
 })

@@ -8,6 +8,7 @@ import { parseArgs } from "node:util"
 import { apiClient } from "@millrace/cli"
 import { startServices } from "./all-in-one.ts"
 import { firstJob } from "./first-job.ts"
+import { openDoor } from "./open-door.ts"
 import { startStack } from "./stack.ts"
 
 requireNode24()
@@ -46,6 +47,7 @@ const run = Effect.scoped(Effect.gen(function*() {
   if (fresh) yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
   const stack = yield* startStack({ folder, freePorts: values.once || values["free-ports"], step })
   yield* step("services", startServices(stack))
+  yield* openDoor(stack)
   say("")
   for (const [name, where] of [["API", stack.apiUrl], ["hosts enrol", stack.accessUrl], ["NATS", stack.natsUrl], ["PostgreSQL", new URL(stack.databaseUrl).host], ["token", stack.tokenFile]]) {
     say(`  ${name!.padEnd(14)}${where}`)

@@ -1,0 +1,2 @@
+export { cancel, ls, outputOf, show, story } from "./jobs.ts"
+export { submit } from "./submit.ts"
