@@ -4,6 +4,7 @@ import { createHash } from "node:crypto"
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Packr } from "msgpackr"
+import { crashPoint } from "./crash.ts"
 
 /**
  * Where a fold stood, so that a start needs not read from fact one. A cache: it may be deleted at any
@@ -39,11 +40,12 @@ export class Checkpoints extends Context.Service<Checkpoints, {
    */
   static readonly layerFolder = (folder: string): Layer.Layer<Checkpoints> => Layer.succeed(Checkpoints, {
     load: (fold) => Effect.promise(() => readFile(join(folder, `${fold}.checkpoint`)).then(read, () => undefined)),
-    save: (checkpoint) => Effect.promise(async () => {
+    save: (checkpoint) => Effect.gen(function*() {
       const path = join(folder, `${checkpoint.fold}.checkpoint`)
-      await mkdir(folder, { recursive: true })
-      await writeFile(`${path}.next`, packr.pack(checkpoint))
-      await rename(`${path}.next`, path)
+      yield* Effect.promise(() => mkdir(folder, { recursive: true }))
+      yield* Effect.promise(() => writeFile(`${path}.next`, packr.pack(checkpoint)))
+      yield* crashPoint(`checkpoint ${checkpoint.fold} drafted`)
+      yield* Effect.promise(() => rename(`${path}.next`, path))
     }).pipe(Effect.catchDefect((defect) => Effect.logWarning("A checkpoint could not be written; the next start reads more", defect).pipe(
       Effect.andThen(Effect.promise(() => rm(join(folder, `${checkpoint.fold}.checkpoint.next`), { force: true })))
     )))

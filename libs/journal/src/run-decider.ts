@@ -3,7 +3,7 @@ import type { Cut, FactId, MillFact, StreamName, Subject } from "@millrace/schem
 import { Clock, Duration, Effect, Metric, Option, Queue, type Scope } from "effect"
 import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
 import type { Commit, StoredCommit } from "./commit.ts"
-import { crashPoint } from "./crash.ts"
+import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
 import { commitsOf, foldCommit, foreseen, MustStepDown, type StreamDecider } from "./deciding.ts"
 import { type CommitRefused, Journal, type JournalUnavailable, type Line, Overtaken } from "./journal.ts"
 
@@ -50,6 +50,8 @@ export const runDecider = <State>(options: RunOptions<State>): Effect.Effect<
 const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   const { decider } = options
   const journal = yield* Journal
+  // Looked up once: where nothing listens, a commit costs nothing more.
+  const mayCrash = (yield* CrashPoints) !== undefined
   const standing = yield* restore(decider)
   let since = yield* catchUp(decider, standing)
   const line = yield* journal.line(decider.writes, standing.saw[decider.writes] ?? 0)
@@ -69,10 +71,11 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     yield* Metric.update(rounds, 1)
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} decided`)
     for (const commit of commits) {
+      if (mayCrash) yield* appendPoints(commit, "before")
       const { outcome, sequence } = line.send(commit)
       flight.count += 1
       // Joined by nobody: a failure reaches the loop through `broken`, success needs no word.
-      yield* Effect.forkChild(outcome.pipe(
+      yield* Effect.forkChild((mayCrash ? Effect.tap(outcome, () => appendPoints(commit, "after")) : outcome).pipe(
         Effect.catch((error) => Effect.asVoid(Queue.offer(broken, error))),
         Effect.ensuring(Effect.sync(() => void (flight.count -= 1)))
       ), { startImmediately: true })
@@ -196,10 +199,10 @@ const takeOver = Effect.fnUntraced(function*<State>({ decider, takeOver }: RunOp
     happenedAtMs: atMs,
     facts: [{ id, partOf: id, event: takeOver.fact(standing.state), mustUnderstand: true }]
   }
-  yield* crashPoint(`append ${commit.facts[0].event._tag} before`)
+  yield* appendPoints(commit, "before")
   const { outcome, sequence } = line.send(commit)
   yield* outcome
-  yield* crashPoint(`append ${commit.facts[0].event._tag} after`)
+  yield* appendPoints(commit, "after")
   standing.saw[decider.writes] = sequence
   standing.state = foldCommit(decider, standing.state, foreseen(commit, decider.writes, sequence, journal.epoch))
 })
@@ -229,7 +232,8 @@ const drain = (flight: { readonly count: number }): Effect.Effect<void> =>
 /** Written only when nothing is in flight: a checkpoint holds what the log holds, never a prediction. */
 const checkpoint = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, epoch: number) {
   const state = decider.save(standing.state)
+  yield* crashPoint(`checkpoint ${decider.name} before`)
   yield* Checkpoints.use((checkpoints) =>
     checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch, saw: { ...standing.saw }, hash: hashOf(state), state }))
-  yield* crashPoint(`checkpoint ${decider.name} written`)
+  yield* crashPoint(`checkpoint ${decider.name} after`)
 })

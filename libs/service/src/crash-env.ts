@@ -1,4 +1,4 @@
-import { appendFileSync } from "node:fs"
+import { appendFileSync, readFileSync } from "node:fs"
 import { CrashPoints } from "@millrace/journal"
 import { Effect, Layer } from "effect"
 
@@ -12,6 +12,22 @@ export interface CrashAt {
 export const parseCrashAt = (text: string): CrashAt => {
   const match = /^(.*)#([1-9][0-9]{0,8})$/su.exec(text)
   return match === null ? { point: text, passing: 1 } : { point: match[1] ?? "", passing: Number(match[2]) }
+}
+
+/** What `MILLRACE_CRASH_AT` says now. `@<path>` looks into a file at each point, so that a process is armed while it runs. */
+const wantedIn = (crashAt: string): (() => CrashAt | undefined) => {
+  if (!crashAt.startsWith("@")) {
+    const wanted = parseCrashAt(crashAt)
+    return () => wanted
+  }
+  return () => {
+    try {
+      return parseCrashAt(readFileSync(crashAt.slice(1), "utf8").trim())
+    } catch {
+      // No file: not armed yet.
+      return undefined
+    }
+  }
 }
 
 /** Whether faults are allowed here, where to die, and where to write down each place that was passed. */
@@ -28,13 +44,14 @@ export interface CrashSettings {
  */
 export const crashPointsLayer = ({ crashAt, crashLog, faults }: CrashSettings): Layer.Layer<never> => {
   if (!faults || (crashAt === undefined && crashLog === undefined)) return Layer.empty
-  const wanted = crashAt === undefined ? undefined : parseCrashAt(crashAt)
+  const wantedNow = crashAt === undefined ? () => undefined : wantedIn(crashAt)
   const passed = new Set<string>()
   let passings = 0
   return Layer.succeed(CrashPoints, (point: string) =>
     Effect.suspend(() => {
       if (crashLog !== undefined && !passed.has(point)) appendFileSync(crashLog, `${point}\n`)
       passed.add(point)
+      const wanted = wantedNow()
       if (point !== wanted?.point) return Effect.void
       passings += 1
       if (passings !== wanted.passing) return Effect.void

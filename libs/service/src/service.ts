@@ -84,7 +84,7 @@ export const processConfig = Config.all({
   ),
   crashAt: setting("MILLRACE_CRASH_AT", {
     purpose: "the crash point, and at which passing, where SIGKILL comes",
-    wants: "the name of a point, or name#n",
+    wants: "the name of a point, or name#n, or @ and the path of a file that will hold it",
     read: Config.NonEmptyString,
     default: undefined
   }),

@@ -1,7 +1,9 @@
 import { Checkpoints } from "@millrace/journal"
 import { logConfig, logLayer, service, setting, WarrantSigner } from "@millrace/service"
-import { Config, Layer } from "effect"
-import { SchedulerService } from "./service.ts"
+import { Config, Layer, Schema } from "effect"
+import { schedulerService } from "./service.ts"
+
+const FactsBetween = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
 
 /** The scheduler as a process: its settings, and what it stands on. */
 export const schedulerProcess = service({
@@ -17,10 +19,16 @@ export const schedulerProcess = service({
       purpose: "where folds keep their checkpoints; may be deleted at any time",
       wants: "a path",
       read: Config.NonEmptyString
+    }),
+    checkpointEvery: setting("MILLRACE_CHECKPOINT_EVERY", {
+      purpose: "how many facts are folded between two checkpoints; fewer make starts shorter and rounds longer",
+      wants: "a whole number from 1 to 10000000",
+      read: (name) => Config.schema(FactsBetween, name),
+      default: 100_000
     })
   }),
-  layer: ({ cellKey, checkpoints, log }) =>
-    SchedulerService.pipe(
+  layer: ({ cellKey, checkpointEvery, checkpoints, log }) =>
+    schedulerService({ checkpointEvery }).pipe(
       Layer.provide([logLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), WarrantSigner.layer(cellKey)])
     )
 })

@@ -1,4 +1,4 @@
-import { startCell } from "@millrace/infra-nats"
+import { type NatsServer, startCell } from "@millrace/infra-nats"
 import { startPostgres } from "@millrace/infra-postgres"
 import { credentialsIn } from "@millrace/journal/admission"
 import { connectNats, provisionStreams } from "@millrace/journal/jetstream"
@@ -21,8 +21,8 @@ export interface Stack {
   readonly credentials: string
   /** The environment of each service's process. */
   readonly env: Readonly<Record<string, string>>
-  /** The servers' processes, for fault tests. */
-  readonly pids: { readonly nats: () => number; readonly postgres: number }
+  /** The log's server, which fault tests kill and start again. */
+  readonly nats: NatsServer
 }
 
 export interface StackOptions {
@@ -30,6 +30,8 @@ export interface StackOptions {
   readonly folder: string
   /** Free ports instead of the usual ones, so that several may run beside each other. */
   readonly freePorts: boolean
+  /** The address of a PostgreSQL that runs already; without it one is started. */
+  readonly databaseUrl?: string
   /** Called before and after each step. */
   readonly step?: <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
@@ -38,14 +40,14 @@ const usualPorts = { api: 8080, access: 8081, nats: 4222, postgres: 5433 }
 const enrolmentLifeMs = 365 * 24 * 3_600_000
 
 /** Starts nats-server and PostgreSQL as children, with accounts, streams, keys and tokens, for as long as the scope lives. */
-export const startStack = Effect.fnUntraced(function*({ folder, freePorts, step = (_, effect) => effect }: StackOptions): Effect.fn.Return<Stack, unknown, Scope.Scope> {
+export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, freePorts, step = (_, effect) => effect }: StackOptions): Effect.fn.Return<Stack, unknown, Scope.Scope> {
   const at = (...names: ReadonlyArray<string>) => join(folder, ...names)
   yield* Effect.promise(() => mkdir(at("keys"), { recursive: true, mode: 0o700 }))
   const ports = freePorts ? { api: yield* freePort, access: yield* freePort, nats: 0, postgres: 0 } : usualPorts
   if (!freePorts) yield* Effect.forEach(Object.entries(ports), ([name, port]) => untaken(name, port), { discard: true })
   const [cell, postgres] = yield* Effect.all([
     step("nats-server", startCell({ storeDir: at("nats"), keysDir: at("keys", "nats"), port: ports.nats })),
-    step("PostgreSQL", startPostgres({ dataDir: at("postgres"), ...(ports.postgres === 0 ? {} : { port: ports.postgres }) }))
+    databaseUrl !== undefined ? Effect.succeed({ url: databaseUrl }) : step("PostgreSQL", startPostgres({ dataDir: at("postgres"), ...(ports.postgres === 0 ? {} : { port: ports.postgres }) }))
   ], { concurrency: 2 })
   const natsUrl = cell.urls.join(",")
   yield* step("streams", provisioned(natsUrl, cell.keys.creds("provisioner")))
@@ -62,7 +64,7 @@ export const startStack = Effect.fnUntraced(function*({ folder, freePorts, step 
     accessUrl,
     tokenFile,
     credentials: cell.keys.folder,
-    pids: { nats: cell.nodes[0]!.pid, postgres: postgres.pid },
+    nats: cell.nodes[0]!,
     env: {
       MILLRACE_NATS_URL: natsUrl,
       MILLRACE_NATS_CREDS: cell.keys.folder,

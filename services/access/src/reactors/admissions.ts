@@ -1,5 +1,5 @@
 import { deriveId } from "@millrace/decider"
-import { type CommitRefused, Journal, type JournalUnavailable, readable, type StoredCommit } from "@millrace/journal"
+import { type CommitRefused, crashPoint, Journal, type JournalUnavailable, readable, type StoredCommit } from "@millrace/journal"
 import { Admission, type AdmissionFailed, type HostCredentials, isSignedBy } from "@millrace/journal/admission"
 import type { Digest, FactId, HostId, Principal, WorkspaceName } from "@millrace/schemas"
 import { Clock, Context, Effect, Layer, Semaphore } from "effect"
@@ -78,7 +78,9 @@ export class Admissions extends Context.Service<Admissions, {
         const atMs = yield* Clock.currentTimeMillis
         yield* tell({ _tag: "Enrol", oneTimeKeyDigest: digestOfKey(oneTimeKey), publicKey, atMs })
         const hostId = yield* hostOf(publicKey)
-        return { hostId, epoch: journal.epoch, ...yield* admission.admitHost({ hostId, publicKey }) }
+        const credentials = yield* admission.admitHost({ hostId, publicKey })
+        yield* crashPoint("admit host answered")
+        return { hostId, epoch: journal.epoch, ...credentials }
       }),
       renew: Effect.fnUntraced(function*(publicKey, atMs, signature) {
         const hostId = yield* hostOf(publicKey)

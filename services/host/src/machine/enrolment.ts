@@ -1,3 +1,4 @@
+import { crashPoint } from "@millrace/journal"
 import { hostCredentials, newSeed, signingKey } from "@millrace/journal/admission"
 import type { NatsConfig } from "@millrace/journal/jetstream"
 import { Count, EpochMillis, HostId } from "@millrace/schemas"
@@ -70,13 +71,16 @@ export const enrol = (options: EnrolmentOptions): Effect.Effect<Enrolled, NotAdm
       return yield* ask(options, "renew", { publicKey: key.publicKey, atMs, signature })
     })
     const saved = yield* savedIn(options.folder)
+    if (saved === undefined) yield* crashPoint("enrol before")
     const nowMs = yield* Clock.currentTimeMillis
     let current: Credentials = saved === undefined
       ? yield* first(options, key.publicKey)
       : saved.expiresAtMs - nowMs > leftMsMin
       ? saved
       : yield* renew
+    if (saved === undefined) yield* crashPoint("enrol answered")
     yield* save(options.folder, current)
+    if (saved === undefined) yield* crashPoint("enrol after")
     const renewing = Effect.gen(function*() {
       const leftMs = current.expiresAtMs - (yield* Clock.currentTimeMillis)
       yield* Effect.sleep(Math.max(1_000, leftMs / 3))
@@ -134,7 +138,9 @@ const seedIn = (path: string): Effect.Effect<string> =>
     const kept = await readFile(path, "utf8").catch(() => undefined)
     if (kept !== undefined) return kept.trim()
     const seed = newSeed("user")
-    await writeFile(path, `${seed}\n`, { mode: 0o600, flag: "wx" })
+    // Whole or not at all: half a key would be no key, and yet there.
+    await writeFile(`${path}.next`, `${seed}\n`, { mode: 0o600 })
+    await rename(`${path}.next`, path)
     return seed
   })
 

@@ -1,3 +1,4 @@
+import { crashPoint } from "@millrace/journal"
 import type { AttemptId, Fence, JobId } from "@millrace/schemas"
 import { Context, Effect, Layer, Schema } from "effect"
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
@@ -29,7 +30,10 @@ export class Ledger extends Context.Service<Ledger, {
     attempts: ledger.kept.attempts,
     fences: ledger.kept.fences,
     remember: (attempt, remembered) =>
-      Effect.try({ try: () => ledger.remember(attempt, remembered), catch: (cause) => new LedgerFull({ path, cause }) })
+      crashPoint(`remember ${remembered.state} before`).pipe(
+        Effect.andThen(Effect.try({ try: () => ledger.remember(attempt, remembered), catch: (cause) => new LedgerFull({ path, cause }) })),
+        Effect.andThen(crashPoint(`remember ${remembered.state} after`))
+      )
   }))))
 
   /** For the simulator: what `kept` holds outlives the agent, as a disk does. */

@@ -25,6 +25,7 @@ export const processRuntime = (folder: string): Runtime => ({
       catch: (cause) => new CannotStart({ runtime: "process", detail: String(cause) })
     })
     const env = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: cwd, MILLRACE_JOB: made.jobId, MILLRACE_ATTEMPT: made.attemptId, ...program.env }
+    yield* crashPoint("start work before")
     const child = yield* spawned(command, args, { cwd, env }).pipe(
       Effect.tapError(() => Effect.promise(() => rm(cwd, { recursive: true, force: true })))
     )
