@@ -1,3 +1,4 @@
+export * from "./archive.ts"
 export * from "./checkpoints.ts"
 export * from "./codec.ts"
 export * from "./commit.ts"

@@ -1,10 +1,12 @@
 import type { Msg, NatsConnection } from "@nats-io/transport-node"
 import { Deferred, Effect, Latch, Metric, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
+import { type Archive, type ArchivedMessage, type Segment, storedFrom } from "../archive.ts"
 import { decodeMessage } from "../codec.ts"
 import type { StoredCommit } from "../commit.ts"
 import { JournalUnavailable, type Reader, type ReadOptions } from "../journal.ts"
-import { type Api, ask, askPatiently, headOf, messageOf, unforeseen } from "./api.ts"
+import { matches } from "../memory.ts"
+import { type Api, ask, askPatiently, headOf, infoOf, messageOf, pause, unforeseen } from "./api.ts"
 import { headerBlock, headerIn } from "./headers.ts"
 import { type Delivery, Pull } from "./pull.ts"
 
@@ -12,6 +14,8 @@ import { type Delivery, Pull } from "./pull.ts"
 const replaced = Metric.counter("millrace_reader_replaced_total", { incremental: true })
 
 export interface ReaderTuning {
+  /** Where a reader looks for what has left its stream. Without one, a start before the stream's first message fails. */
+  readonly archive?: Archive["Service"]
   /** How often a reader's progress is compared with its stream's, in ms. Frozen for two such spans, it is replaced. */
   readonly progressMs?: number
   /** Commits that may lie in a reader before it asks the server for no more. */
@@ -28,7 +32,7 @@ export const openReader = Effect.fnUntraced(function*(
   api: Api,
   stream: string,
   options: ReadOptions,
-  { bufferMax = 8_192, progressMs = 3_000 }: ReaderTuning = {}
+  { archive, bufferMax = 8_192, progressMs = 3_000 }: ReaderTuning = {}
 ): Effect.fn.Return<Reader, JournalUnavailable, Scope.Scope> {
   const trouble = yield* Latch.make(false)
   const intake = new Intake(api.connection, api.prefix, stream, options, bufferMax, progressMs * 2, () => trouble.openUnsafe())
@@ -36,12 +40,44 @@ export const openReader = Effect.fnUntraced(function*(
     intake.end()
     return remove(api, stream, intake.consumer)
   }))
-  yield* create(api, intake)
-  yield* Effect.forkScoped(watch(api, intake, trouble, progressMs).pipe(
-    Effect.catch((error) => Effect.sync(() => intake.fail(error)))
-  ))
-  return { take: intake.take, poll: intake.poll }
+  const scope = yield* Effect.scope
+  const follow = Effect.andThen(
+    create(api, intake),
+    Effect.forkIn(watch(api, intake, trouble, progressMs).pipe(Effect.catch((error) => Effect.sync(() => intake.fail(error)))), scope)
+  )
+  const archived = yield* archivedBefore(api, intake, archive)
+  if (archived.length === 0 || archive === undefined) {
+    yield* follow
+    return { take: intake.take, poll: intake.poll }
+  }
+  return throughArchive(intake, archive, archived, Effect.asVoid(follow))
 })
+
+/** Gives the segments one by one, no more than one in memory, and then what follows in the stream. */
+const throughArchive = (
+  intake: Intake,
+  archive: Archive["Service"],
+  segments: ReadonlyArray<Segment>,
+  follow: Effect.Effect<void, JournalUnavailable>
+): Reader => {
+  let next = 0
+  let following = false
+  const fill: Effect.Effect<void, JournalUnavailable> = Effect.suspend(() => {
+    if (following || intake.held > 0) return Effect.void
+    const segment = segments[next]
+    next += 1
+    if (segment === undefined) {
+      following = true
+      return follow
+    }
+    return archive.read(segment).pipe(
+      Effect.mapError((error) => new JournalUnavailable({ doing: `reading ${intake.stream} behind ${intake.position}`, detail: error.message })),
+      Effect.flatMap((messages) => Effect.sync(() => messages.forEach((message) => intake.archived(message)))),
+      Effect.andThen(fill)
+    )
+  })
+  return { take: Effect.andThen(fill, intake.take), poll: Effect.andThen(fill, intake.poll) }
+}
 
 class Intake {
   readonly stream: string
@@ -103,6 +139,13 @@ class Intake {
     return this.held >= this.#bufferMax
   }
 
+  /** Takes in a message of the archive, unless it is known already or the filter leaves it out. */
+  archived(message: ArchivedMessage): void {
+    if (message.sequence <= this.position) return
+    this.position = message.sequence
+    if (this.filter === undefined || matches(this.filter, message.subject)) this.#held.push(decodeMessage(storedFrom(this.stream, message, headerIn)))
+  }
+
   /** Listens to a consumer that begins behind `position`. */
   begin(consumer: string): void {
     this.#pull?.stop()
@@ -140,7 +183,9 @@ class Intake {
   }
 
   #receive(message: Msg, { delivered, sequence, storedAtMs }: Delivery): void {
-    if (delivered !== this.#delivered + 1 || sequence <= this.position) return this.#break(`delivery ${delivered} of ${sequence} came behind delivery ${this.#delivered} of ${this.position}`)
+    // Nothing is ever deleted, so without a filter the sequences themselves have no gap either.
+    const gap = this.filter === undefined ? sequence !== this.position + 1 : sequence <= this.position
+    if (delivered !== this.#delivered + 1 || gap) return this.#break(`delivery ${delivered} of ${sequence} came behind delivery ${this.#delivered} of ${this.position}`)
     this.#delivered = delivered
     this.position = sequence
     this.#held.push(decodeMessage({
@@ -181,9 +226,27 @@ class Intake {
   }
 }
 
+/**
+ * The segments that lie between a reader's position and the first message of the stream. A start that
+ * neither holds fails: what is missing must not look as if it had never been.
+ */
+const archivedBefore = Effect.fnUntraced(function*(api: Api, { position, stream }: Intake, archive: Archive["Service"] | undefined) {
+  const doing = `reading ${stream} behind ${position}`
+  const { state } = yield* Effect.mapError(infoOf(api, stream), unforeseen(doing))
+  const first = Math.max(1, state.first_seq)
+  if (position + 1 >= first) return []
+  const all = archive === undefined ? [] : yield* Effect.mapError(archive.segments(stream), ({ message }) => new JournalUnavailable({ doing, detail: message }))
+  const needed = all.filter(({ from, to }) => to > position && from < first)
+  if ((needed[0]?.from ?? first) > position + 1 || (needed.at(-1)?.to ?? 0) + 1 < first) {
+    return yield* new JournalUnavailable({ doing, detail: `the stream begins at ${first}, and no archive holds all that lay between` })
+  }
+  return needed
+})
+
 /** Looks now and then whether the reader keeps up, and at once when it says that it cannot go on. */
 const watch = Effect.fnUntraced(function*(api: Api, intake: Intake, trouble: Latch.Latch, progressMs: number): Effect.fn.Return<never, JournalUnavailable> {
   let seen = { position: -1, head: 0 }
+  let fruitless = { position: -1, times: 0 }
   while (true) {
     yield* Effect.raceFirst(trouble.await, Effect.sleep(progressMs))
     trouble.closeUnsafe()
@@ -195,6 +258,8 @@ const watch = Effect.fnUntraced(function*(api: Api, intake: Intake, trouble: Lat
     if (intake.broken === "") {
       seen = { position: intake.position, head: yield* furthest(api, intake).pipe(Effect.catch(() => Effect.succeed(0))) }
     } else {
+      fruitless = { position: intake.position, times: fruitless.position === intake.position ? fruitless.times + 1 : 0 }
+      if (fruitless.times > 0) yield* pause(fruitless.times)
       yield* Metric.update(replaced, 1)
       yield* Effect.logWarning(`A reader of ${intake.stream} goes on behind ${intake.position} with another consumer: ${intake.broken}`)
       yield* remove(api, intake.stream, intake.consumer)
