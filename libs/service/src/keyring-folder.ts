@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto"
+import { statSync } from "node:fs"
 import { chmod, link, mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Layer } from "effect"
@@ -19,27 +20,66 @@ import {
  * Keys in a folder that only its owner may enter: `<folder>/<workspace>/<version>.key`, 32 bytes each.
  * A version is made by linking a finished file to its name, so processes that make the same one at once
  * agree on whose it is. A forgotten key leaves an empty file, so its version is never used again.
- * Nothing is cached: what one process forgets, no other opens. The medium may keep old blocks; put the
- * folder on an encrypted one.
+ * What one process forgets, no other opens: keys are held in memory only for as long as the workspace's
+ * folder has not changed since they were read. The medium may keep old blocks; put the folder on an
+ * encrypted one.
  */
 export const keyringInFolder = (folder: string): Layer.Layer<Keyring, KeyringUnavailable> =>
   Layer.effect(Keyring, Effect.as(attempt("opening the folder of the keys", () => prepare(folder)), make(folder)))
 
-const make = (folder: string): KeyringShape => ({
-  seal: (workspace, content, place) =>
-    Effect.map(attempt(`sealing for ${workspace}`, () => newest(folder, workspace)), ({ key, version }) =>
-      sealUnder({ key, keyId: keyIdOf(workspace, version), nonce: randomBytes(NONCE_BYTES), content, place })),
-  open: (sealed, place) =>
-    Effect.gen(function*() {
-      const named = partsOf(sealed.key)
-      const key = named && (yield* attempt(`opening ${sealed.key}`, () => readKey(fileOf(folder, named.workspace, named.version))))
-      if (key === undefined) return yield* new KeyForgotten({ key: sealed.key })
-      return yield* openUnder(key, sealed, place)
-    }),
-  rotate: (workspace) =>
-    Effect.map(attempt(`rotating the key of ${workspace}`, () => rotated(folder, workspace)), (version) => keyIdOf(workspace, version)),
-  forget: (workspace) => attempt(`forgetting the keys of ${workspace}`, () => forget(folder, workspace))
-})
+const make = (folder: string): KeyringShape => {
+  const held = new Held(folder)
+  return {
+    seal: (workspace, content, place) =>
+      Effect.map(attempt(`sealing for ${workspace}`, () => held.get(workspace, "newest", () => newest(folder, workspace))), ({ key, version }) =>
+        sealUnder({ key, keyId: keyIdOf(workspace, version), nonce: randomBytes(NONCE_BYTES), content, place })),
+    open: (sealed, place) =>
+      Effect.gen(function*() {
+        const named = partsOf(sealed.key)
+        const key = named && (yield* attempt(`opening ${sealed.key}`, () =>
+          held.get(named.workspace, named.version, () => readKey(fileOf(folder, named.workspace, named.version)))))
+        if (key === undefined) return yield* new KeyForgotten({ key: sealed.key })
+        return yield* openUnder(key, sealed, place)
+      }),
+    rotate: (workspace) =>
+      Effect.map(attempt(`rotating the key of ${workspace}`, () => rotated(folder, workspace)), (version) => keyIdOf(workspace, version)),
+    forget: (workspace) => attempt(`forgetting the keys of ${workspace}`, () => forget(folder, workspace))
+  }
+}
+
+/**
+ * What was read of each workspace's folder, for as long as that folder stays as it was: making, rotating and
+ * forgetting keys all change a name in it, and so its time. A folder that changed only just now may change
+ * again within the same tick of the file system's clock, so what is read then is not held.
+ */
+class Held {
+  readonly #folder: string
+  readonly #workspaces = new Map<string, { readonly changedMs: number; readonly read: Map<string | number, unknown> }>()
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  async get<A>(workspace: string, what: string | number, read: () => Promise<A>): Promise<A> {
+    const changedMs = this.#changedMs(workspace)
+    const known = this.#workspaces.get(workspace)
+    if (known !== undefined && known.changedMs === changedMs && known.read.has(what)) return known.read.get(what) as A
+    const found = await read()
+    if (changedMs !== undefined && Date.now() - changedMs > SETTLED_MS && this.#changedMs(workspace) === changedMs) {
+      const held = known !== undefined && known.changedMs === changedMs ? known : { changedMs, read: new Map() }
+      held.read.set(what, found)
+      this.#workspaces.set(workspace, held)
+    }
+    return found
+  }
+
+  #changedMs(workspace: string): number | undefined {
+    return statSync(join(this.#folder, workspace), { throwIfNoEntry: false })?.mtimeMs
+  }
+}
+
+/** Longer than a tick of any file system's clock that we know, in ms. */
+const SETTLED_MS = 100
 
 const fileOf = (folder: string, workspace: string, version: number) => join(folder, workspace, `${version}.key`)
 

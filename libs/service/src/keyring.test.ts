@@ -3,10 +3,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Program, Sealed, WorkspaceName } from "@millrace/schemas"
-import { Effect, Layer, Random, Schema } from "effect"
+import { Context, Effect, Layer, Random, Schema } from "effect"
 import { keyringInFolder } from "./keyring-folder.ts"
 import { keyringInMemory } from "./keyring-memory.ts"
-import { Keyring, openValue, sealValue } from "./keyring.ts"
+import { KeyForgotten, Keyring, openValue, sealValue } from "./keyring.ts"
 import { startChild } from "./testing.ts"
 
 const acme = WorkspaceName.make("acme")
@@ -153,6 +153,22 @@ describe("keys in a folder", () => {
         for (const one of sealed) assert.deepStrictEqual(yield* keyring.open(one, "here"), bytes("x"))
       }).pipe(Effect.provide(keyringInFolder(path)))
       assert.isTrue(readdirSync(join(path, "acme")).every((name) => /^[123]\.key$/u.test(name)))
+    }))
+
+  it.live("held in memory are let go when another process turns or forgets them", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "keys")
+      const another = yield* Layer.build(Layer.fresh(keyringInFolder(path)))
+      yield* Effect.gen(function*() {
+        const keyring = yield* Keyring
+        const first = yield* keyring.seal(acme, bytes("x"), "here")
+        yield* Effect.sleep("150 millis")
+        for (let round = 0; round < 3; round++) assert.deepStrictEqual(yield* keyring.open(first, "here"), bytes("x"))
+        yield* Context.get(another, Keyring).rotate(acme)
+        assert.strictEqual((yield* keyring.seal(acme, bytes("y"), "here")).key, "acme/2")
+        yield* Context.get(another, Keyring).forget(acme)
+        assert.instanceOf(yield* Effect.flip(keyring.open(first, "here")), KeyForgotten)
+      }).pipe(Effect.provide(Layer.fresh(keyringInFolder(path))))
     }))
 
   it.live("leave no byte of a forgotten key behind in the folder", () =>
