@@ -2,7 +2,7 @@ import { headsOf, Journal, type JournalUnavailable, type StoredCommit } from "@m
 import type { Cut, StreamName } from "@millrace/schemas"
 import { Effect } from "effect"
 import { sql } from "kysely"
-import { attempt, Database, type DatabaseUnavailable, type StatementFailed, told } from "./database.ts"
+import { type AnyTransaction, attempt, Database, type DatabaseUnavailable, type StatementFailed, told } from "./database.ts"
 
 /** At most one mark a stream for this long, in ms: what a time is resolved to begins at a mark and is read on from there. */
 const BUCKET_MS = 5_000
@@ -15,15 +15,24 @@ export interface Mark {
   readonly sequence: number
 }
 
-/** The first commit of each bucket within a batch. */
-export const marksOf = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Mark> => {
-  const last = new Map<string, number>()
+/** The first commit of each bucket within a batch, but for the buckets that were marked last. */
+export const marksOf = (commits: ReadonlyArray<StoredCommit>, marked: ReadonlyMap<string, number>): ReadonlyArray<Mark> => {
+  const last = new Map(marked)
   return commits.flatMap(({ place: { sequence, storedAtMs, stream } }) => {
     const bucket = Math.floor(storedAtMs / BUCKET_MS)
     if (last.get(stream) === bucket) return []
     last.set(stream, bucket)
     return [{ stream, bucket, stored_at_ms: storedAtMs, sequence }]
   })
+}
+
+/** Keeps marks, in the transaction that has seen the commits. Another projection's mark serves as well. */
+export const keepMarks = async (tx: AnyTransaction, epoch: number, marks: ReadonlyArray<Mark>): Promise<void> => {
+  if (marks.length === 0) return
+  await sql`insert into millrace.marks (epoch, stream, bucket, stored_at_ms, sequence)
+    select ${epoch}, * from jsonb_to_recordset(${JSON.stringify(marks)}::text::jsonb)
+      as mark (stream text, bucket bigint, stored_at_ms bigint, sequence bigint)
+    on conflict do nothing`.execute(tx)
 }
 
 /**

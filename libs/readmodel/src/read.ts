@@ -65,7 +65,7 @@ export const read = <Tables, A>(
     if (options.at !== undefined && (projection.history ?? []).length === 0) return yield* new HistoryNotKept({ projection: projection.name })
     const wanted = { ...options.after, ...options.at }
     if (Object.keys(wanted).length > 0) yield* waitFor(projection, wanted, options.waitMsMax ?? 2_000)
-    const once = snapshot(projection, query, options.at)
+    const once = snapshot(projection, query, options.at, within(projection, wanted))
     // The edition may be dropped between choosing it and reading it; the next look chooses another.
     return yield* once.pipe(Effect.catchIf(isElsewhere, () => once), Effect.catchIf(isElsewhere, () => Effect.fail(new ReadTooOld({ projection: projection.name, behind: {} }))))
   })
@@ -75,12 +75,14 @@ class Elsewhere extends Schema.TaggedError<Elsewhere>()("Elsewhere", {}) {}
 
 const isElsewhere = (error: { readonly _tag: string }): error is Elsewhere => error._tag === "Elsewhere"
 
-const snapshot = <Tables, A>(projection: Projection<Tables>, query: (reading: Reading<Tables>) => Promise<A>, at: Cut | undefined) =>
+const snapshot = <Tables, A>(projection: Projection<Tables>, query: (reading: Reading<Tables>) => Promise<A>, at: Cut | undefined, wanted: Cut) =>
   Database.use(({ transact }) =>
     transact(`reading ${projection.name}`, (tx) =>
       Effect.gen(function*() {
         const edition = chosen(projection.version, yield* attempt(() => editionsOf(tx, projection.name)))
         if (edition === undefined) return yield* new ReadTooOld({ projection: projection.name, behind: {} })
+        // Rows may have gone since somebody saw them reach the cut: what the snapshot says is what counts.
+        if (!reached(edition.position, wanted)) return yield* new ReadTooOld({ projection: projection.name, behind: behind(edition.position, wanted) })
         const reading: Reading<Tables> = {
           db: tx.withSchema(edition.schema) as unknown as Kysely<Tables>,
           cut: at === undefined ? edition.position : within(projection, at),
@@ -125,23 +127,22 @@ export const waitFor = Effect.fnUntraced(function*(projection: Projection, cut: 
   const { standing } = yield* Database
   const untilMs = (yield* Clock.currentTimeMillis) + waitMsMax
   const wanted = within(projection, cut)
-  let pauseMs: number = LOOK_MS.first
-  while (true) {
+  for (let pauseMs: number = LOOK_MS.first; ; pauseMs = Math.min(LOOK_MS.most, pauseMs * 2)) {
+    const leftMs = untilMs - (yield* Clock.currentTimeMillis)
+    const here = standing.servedHere(projection.name, projection.version)
+    if (here !== undefined) {
+      yield* Effect.raceFirst(untilReached(standing, here, wanted), Effect.sleep(Math.max(0, leftMs)))
+      const position = standing.of(here)
+      if (position !== undefined && reached(position, wanted)) return position
+    }
     const edition = yield* editionRead(projection)
     if (edition !== undefined && reached(edition.position, wanted)) return edition.position
-    const leftMs = untilMs - (yield* Clock.currentTimeMillis)
     if (leftMs <= 0) return yield* new ReadTooOld({ projection: projection.name, behind: edition === undefined ? {} : behind(edition.position, wanted) })
-    const runsHere = edition !== undefined && standing.of(edition.schema) !== undefined
-    const pause = Effect.sleep(Math.min(leftMs, runsHere ? LOOK_MS.most : pauseMs))
-    if (runsHere) {
-      yield* Effect.raceFirst(untilReached(standing, edition.schema, wanted), pause)
-      const here = standing.of(edition.schema)
-      if (here !== undefined && reached(here, wanted)) return here
-    } else yield* pause
-    pauseMs = Math.min(LOOK_MS.most, pauseMs * 2)
+    yield* Effect.sleep(Math.min(leftMs, pauseMs))
   }
 })
 
+/** Ends when this process's runner has reached the cut, or runs no more. */
 const untilReached = (standing: Database["Service"]["standing"], schema: string, wanted: Cut): Effect.Effect<void> =>
   Effect.suspend(() => {
     const position = standing.of(schema)

@@ -131,6 +131,7 @@ const total = (cut: Cut): number => Object.values(cut).reduce((sum, missing) => 
 
 /** Near enough: what is missing fits into one more batch, so readers do not step back when they turn. */
 const serveWhenCaughtUp = Effect.fnUntraced(function*(run: Run, batchMax: number) {
+  const { standing } = yield* Database
   if (!run.ready) {
     if (total(behind(run.position, run.goal)) > 0) return
     run.goal = yield* headsOf(run.projection.hears)
@@ -139,6 +140,7 @@ const serveWhenCaughtUp = Effect.fnUntraced(function*(run: Run, batchMax: number
     run.ready = true
     yield* Effect.logInfo(`${run.projection.name} is served from version ${run.edition.version}`)
   }
+  standing.serves(run.projection.name, run.edition.version, run.edition.schema)
   yield* dropOlder(run.projection, run.edition)
 })
 

@@ -21,10 +21,22 @@ export const behind = (position: Cut, cut: Cut): Cut =>
 export class Standing {
   readonly #positions = new Map<string, Cut>()
   readonly #moved = new Map<string, Latch.Latch>()
+  /** Per stream, the stretch of time that was marked last: the next mark is due with the next one. */
+  readonly marked = new Map<string, number>()
+  readonly #served = new Map<string, string>()
 
   /** The last position that this process committed; undefined when it does not run that edition. */
   of(edition: string): Cut | undefined {
     return this.#positions.get(edition)
+  }
+
+  /** The edition that a version's readers are served from, when it is one that this process runs. */
+  servedHere(projection: string, version: number): string | undefined {
+    return this.#served.get(`${projection} ${version}`)
+  }
+
+  serves(projection: string, version: number, edition: string): void {
+    this.#served.set(`${projection} ${version}`, edition)
   }
 
   moved(edition: string, position: Cut): void {
@@ -37,6 +49,7 @@ export class Standing {
   /** No longer run here. Whoever waits looks in Postgres from now on. */
   left(edition: string): void {
     this.#positions.delete(edition)
+    for (const [key, served] of this.#served) if (served === edition) this.#served.delete(key)
     this.#moved.get(edition)?.openUnsafe()
     this.#moved.delete(edition)
   }

@@ -5,7 +5,7 @@ import { sql } from "kysely"
 import { type AnyTransaction, attempt, Database, type DatabaseUnavailable, type StatementFailed } from "./database.ts"
 import type { Edition } from "./edition.ts"
 import { isPassing } from "./failure.ts"
-import { type Mark, marksOf } from "./marks.ts"
+import { keepMarks, type Mark, marksOf } from "./marks.ts"
 import type { Projection } from "./projection.ts"
 import { type Aside, asideOf, asideOfFact, keepAside } from "./set-aside.ts"
 
@@ -35,8 +35,8 @@ export const writeBatch = (
   edition: Edition,
   position: Cut,
   commits: ReadonlyArray<StoredCommit>
-): Effect.Effect<Written, Fenced | DatabaseUnavailable | StatementFailed, Database> => {
-  const batch = sorted(projection, edition, commits)
+): Effect.Effect<Written, Fenced | DatabaseUnavailable | StatementFailed, Database> => Effect.flatMap(Database, ({ standing }) => {
+  const batch = sorted(projection, edition, commits, marksOf(commits, standing.marked))
   const next = { ...position, ...batch.reached }
   const write = (apply: (tx: AnyTransaction) => Effect.Effect<ReadonlyArray<Aside>, unknown>) =>
     Database.use(({ transact }) =>
@@ -50,9 +50,12 @@ export const writeBatch = (
         }))) as Effect.Effect<Written, Fenced | DatabaseUnavailable | StatementFailed, Database>
   return write((tx) => Effect.as(attempt(() => projection.apply(tx, batch.facts)), [])).pipe(
     Effect.catchTag("StatementFailed", () => write((tx) => attempt(() => applyApart(projection, edition, tx, batch.facts)))),
-    Effect.tap(() => crashPoint(`commit ${projection.name} after`))
+    Effect.tap(() => {
+      for (const { bucket, stream } of batch.marks) standing.marked.set(stream, bucket)
+      return crashPoint(`commit ${projection.name} after`)
+    })
   )
-}
+})
 
 interface Batch {
   readonly facts: ReadonlyArray<Fact>
@@ -61,7 +64,7 @@ interface Batch {
   readonly marks: ReadonlyArray<Mark>
 }
 
-const sorted = (projection: Projection, edition: Edition, commits: ReadonlyArray<StoredCommit>): Batch => {
+const sorted = (projection: Projection, edition: Edition, commits: ReadonlyArray<StoredCommit>, marks: ReadonlyArray<Mark>): Batch => {
   const { only } = projection
   const minds = (name: string): boolean => only === undefined || only.includes(name)
   const facts: Array<Fact> = []
@@ -74,7 +77,7 @@ const sorted = (projection: Projection, edition: Edition, commits: ReadonlyArray
     for (const fact of read.unreadable) if (minds(fact.name) || fact.name === "?") unreadable.push(asideOf(projection, edition, commit, fact, fact.reason))
     reached[commit.place.stream] = commit.place.sequence
   }
-  return { facts, unreadable, reached, marks: marksOf(commits) }
+  return { facts, unreadable, reached, marks }
 }
 
 /**
@@ -82,22 +85,18 @@ const sorted = (projection: Projection, edition: Edition, commits: ReadonlyArray
  * this batch begins: a fence that only went forward would let a slower runner count the overlap again.
  */
 const move = Effect.fnUntraced(function*(tx: AnyTransaction, { name, version }: Projection, { epoch, schema }: Edition, position: Cut, { marks, reached }: Batch) {
-  const steps = Object.entries(reached).map(([stream, sequence]) => ({ stream, expected: position[stream], sequence }))
-  const { rows } = yield* attempt(() => sql<{ moved: number }>`
-    with moved as (
-      update millrace.positions p set sequence = step.sequence
-      from jsonb_to_recordset(${JSON.stringify(steps)}::text::jsonb) as step (stream text, expected bigint, sequence bigint)
-      where p.projection = ${name} and p.version = ${version} and p.epoch = ${epoch}
-        and p.stream = step.stream and p.sequence = step.expected
-      returning 1
-    ), marked as (
-      insert into millrace.marks (epoch, stream, bucket, stored_at_ms, sequence)
-      select ${epoch}, * from jsonb_to_recordset(${JSON.stringify(marks)}::text::jsonb)
-        as mark (stream text, bucket bigint, stored_at_ms bigint, sequence bigint)
-      on conflict do nothing
-    )
-    select count(*)::int as moved, set_config('search_path', ${schema}, true) from moved`.execute(tx))
-  if (rows[0]?.moved !== steps.length) return yield* new Fenced({ projection: name })
+  for (const [stream, sequence] of Object.entries(reached)) {
+    const { rows } = yield* attempt(() => sql<{ moved: number }>`
+      with moved as (
+        update millrace.positions set sequence = ${sequence}
+        where projection = ${name} and version = ${version} and epoch = ${epoch}
+          and stream = ${stream} and sequence = ${position[stream] ?? -1}
+        returning 1
+      )
+      select count(*)::int as moved, set_config('search_path', ${schema}, true) from moved`.execute(tx))
+    if (rows[0]?.moved !== 1) return yield* new Fenced({ projection: name })
+  }
+  yield* attempt(() => keepMarks(tx, epoch, marks))
 })
 
 /** Applies what can be applied, in order, and finds what cannot by halving behind savepoints. */
@@ -135,5 +134,5 @@ const tried = async (tx: AnyTransaction, work: () => Promise<void>): Promise<Res
 
 /** Applies commits as `writeBatch` would, without books: for building again what is then compared. */
 export const applyCommits = async (projection: Projection, edition: Edition, tx: AnyTransaction, commits: ReadonlyArray<StoredCommit>): Promise<void> => {
-  await applyApart(projection, edition, tx, sorted(projection, edition, commits).facts)
+  await applyApart(projection, edition, tx, sorted(projection, edition, commits, []).facts)
 }
