@@ -4,6 +4,7 @@ import { Cause, Effect, Exit, Fiber, Layer } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import { exitCodes } from "./exit-codes.ts"
 import { millrace } from "./millrace.ts"
+import { presenter } from "./presenter.ts"
 import { Ended } from "./trouble.ts"
 import manifest from "../package.json" with { type: "json" }
 
@@ -13,7 +14,7 @@ const stopMsMax = 3_000
 const around = Layer.mergeAll(
   NodeServices.layer,
   CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
-  CliOutput.layer(CliOutput.defaultFormatter({ colors: process.stdout.isTTY === true && process.env["NO_COLOR"] === undefined })),
+  CliOutput.layerPresenter(presenter(CliOutput.defaultFormatter({ colors: process.stdout.isTTY === true && process.env["NO_COLOR"] === undefined }))),
   logsLayer({ format: "auto", level: "Error", fields: {} })
 )
 

@@ -1,2 +1,5 @@
+export { doctor, status } from "./doctor.ts"
+export { events } from "./events.ts"
 export { cancel, ls, outputOf, show, story } from "./jobs.ts"
+export { replay } from "./replay.ts"
 export { submit } from "./submit.ts"
