@@ -48,6 +48,8 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
 
   const begin = Effect.fnUntraced(function*(story: Story): Effect.fn.Return<Told> {
     const { made } = story
+    // The agent before this one refused it and fell before it could note so. Another answer would be a second one.
+    if (voice.saidBefore(factOf(story, "refused"))) return noteTold(story)
     const nowMs = yield* Clock.currentTimeMillis
     const judgement = judge({ hostId: machine.hostId, capabilities: machine.capabilities, attempts: ledger.attempts, fences: ledger.fences, nowMs }, made)
     switch (judgement.verdict) {
@@ -67,9 +69,10 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
   const refuse = (story: Story, reason: Parameters<typeof refused>[1], detail: string) =>
     tellEnd(story, [refused(story, reason, detail)])
 
+  const noteTold = ({ made }: Story): Effect.Effect<void> => Effect.orDie(ledger.remember(made.attemptId, { state: "told", made }))
+
   /** The last words of an attempt, and then the ledger's. */
-  const tellEnd = ({ made }: Story, facts: ReadonlyArray<NewFact>): Told =>
-    voice.say(facts, Effect.orDie(ledger.remember(made.attemptId, { state: "told", made })))
+  const tellEnd = (story: Story, facts: ReadonlyArray<NewFact>): Told => voice.say(facts, noteTold(story))
 
   const start = Effect.fnUntraced(function*(story: Story): Effect.fn.Return<Told> {
     const { made } = story
@@ -142,6 +145,10 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
     for (const [attemptId, remembered] of [...ledger.attempts]) {
       if (remembered.state !== "begun" && remembered.state !== "running") continue
       for (const runtime of runtimes.values()) yield* runtime.endOrphan(attemptId)
+      if (voice.saidBefore(factOf(remembered, "refused"))) {
+        yield* noteTold(remembered)
+        continue
+      }
       const at = yield* moment
       const end = exited(remembered, at, { cause: "agent_restarted" })
       yield* tellEnd(remembered, remembered.state === "begun" ? [started(remembered, at), end] : [end])
@@ -177,11 +184,14 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
 
 const which = ({ made: { attempt, attemptId, fence, hostId, jobId, workspace } }: Story) => ({ jobId, workspace, hostId, attempt, attemptId, fence })
 
-/** A fact about an attempt. Its id derives from the placement, so whoever tells it again tells the same. */
-const about = ({ causedBy, made: { fence }, partOf }: Story, what: string, event: MillFact): NewFact => ({
-  id: deriveId<FactId>("fct", timeOfId(causedBy), causedBy, "host", what, fence.epoch, fence.sequence),
-  partOf,
-  causedBy,
+/** The id of what is said of an attempt. It derives from the placement, so whoever tells it again tells the same. */
+const factOf = ({ causedBy, made: { fence } }: Story, what: string): FactId =>
+  deriveId<FactId>("fct", timeOfId(causedBy), causedBy, "host", what, fence.epoch, fence.sequence)
+
+const about = (story: Story, what: string, event: MillFact): NewFact => ({
+  id: factOf(story, what),
+  partOf: story.partOf,
+  causedBy: story.causedBy,
   event
 })
 

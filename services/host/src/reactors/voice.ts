@@ -1,14 +1,18 @@
 import { type Commit, Journal, type JournalShape, type NewFact } from "@millrace/journal"
 import type { FactId, Principal, Subject } from "@millrace/schemas"
-import { Clock, Deferred, Effect, Queue, type Scope } from "effect"
+import { Clock, Deferred, Effect, Fiber, Queue, type Scope } from "effect"
 
 /** One subject's only writer. */
 export interface Voice {
   /**
    * Says facts in order; succeeds once the log holds them and `noted` has run. The next commit is not sent
-   * before that, so what is not noted can only be in the last commit.
+   * before that, so what is not noted can only be in the last commit. Dies once the voice is lost.
    */
   readonly say: (facts: ReadonlyArray<NewFact>, noted: Effect.Effect<void>) => Effect.Effect<void>
+  /** Whether the last commit before this voice was opened holds this fact: said, and perhaps not noted. */
+  readonly saidBefore: (id: FactId) => boolean
+  /** Never succeeds; dies when the voice can say no more. */
+  readonly lost: Effect.Effect<never>
 }
 
 interface Telling {
@@ -34,7 +38,7 @@ export const openVoice = Effect.fnUntraced(function*(subject: Subject, actor: Pr
   const inDoubt = new Set<FactId>(newest?.facts.map(({ id }) => id))
   const waiting = yield* Queue.bounded<Telling>(waitingMax)
   let sequence = newest?.place.sequence ?? 0
-  yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
+  const speaking = yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
     const tellings = yield* gathered(waiting)
     const facts = tellings.flatMap(({ facts }) => facts).filter(({ id }) => !inDoubt.has(id))
     if (facts.length > 0) {
@@ -46,12 +50,16 @@ export const openVoice = Effect.fnUntraced(function*(subject: Subject, actor: Pr
       Deferred.doneUnsafe(told, Effect.void)
     }
   })))
+  // Whoever waits for a word must not wait for ever when nobody can say it.
+  const lost = Fiber.join(speaking)
   return {
+    saidBefore: (id) => inDoubt.has(id),
+    lost,
     say: (facts, noted) =>
       Effect.gen(function*() {
         const told = yield* Deferred.make<void>()
         yield* Queue.offer(waiting, { facts, noted, told })
-        yield* Deferred.await(told)
+        yield* Effect.raceFirst(Deferred.await(told), lost)
       })
   }
 })
