@@ -56,7 +56,8 @@ export class Submissions extends Context.Service<Submissions, {
       const atMs = yield* Clock.currentTimeMillis
       const program = yield* sealProgram(workspace, programOf(request), `${jobId}/program`).pipe(Effect.provideService(Keyring, keyring))
       const event: MillFact = { _tag: "JobSubmitted", jobId, workspace, submittedBy: principal, spec: specOf(request, program), requestDigest, decision: { rule, view: {} } }
-      const id = deriveId<FactId>("fct", atMs, jobId, "gateway", "submitted", requestDigest)
+      // The nonce is this submission's own, so that one which comes in the same millisecond is not taken for it.
+      const id = deriveId<FactId>("fct", atMs, jobId, "gateway", "submitted", requestDigest, program.nonce)
       const subject = { kind: "job", scope: workspace, story: jobId }
       const said: Commit = { subject, actor: principal, happenedAtMs: atMs, facts: [{ id, partOf: id, event }] }
       return yield* journal.append(said, { last: "subject", sequence: 0 }).pipe(
