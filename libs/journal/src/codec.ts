@@ -108,12 +108,15 @@ export const fenceMessage = ({ actor, happenedAtMs }: Commit, epoch: number): Me
   body: new Uint8Array(0)
 })
 
-/** The id that a stored message goes by: its first fact's. Enough to know one's own append again. */
-export const commitIdOf = (header: (name: string) => string): string => {
-  const ids = header(headers.id)
-  const end = ids.indexOf(",")
-  return end < 0 ? ids : ids.slice(0, end)
-}
+/** The ids of a commit's facts, as its header holds them. */
+export const idsOf = (commit: Commit): string => list(commit.facts.map(({ id }) => id))
+
+/**
+ * Whether a stored message is this very commit: all of its facts and no others. The first id alone would
+ * not do: a writer that fell between an append and its answer may say the same fact again with more behind
+ * it, and what lay behind it would count as said.
+ */
+export const isCommit = (commit: Commit, header: (name: string) => string): boolean => header(headers.id) === idsOf(commit)
 
 /**
  * A stored message as a commit. Total: bytes that nobody can read come out as one unreadable fact for

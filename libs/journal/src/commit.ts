@@ -88,5 +88,9 @@ export interface Appended {
   readonly epoch: number
 }
 
+/** Whether a commit lies in the log as this one: all of its facts and no others. */
+export const sameFacts = ({ facts }: Commit, stored: StoredCommit): boolean =>
+  facts.length === stored.facts.length && facts.every(({ id }, ordinal) => stored.facts[ordinal]?.id === id)
+
 /** The cut right behind an append: a read that waits for it sees the write. */
 export const cutOf = ({ stream, sequence }: Appended): Cut => ({ [stream]: sequence })

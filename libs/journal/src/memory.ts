@@ -1,7 +1,7 @@
 import { type Kind, kinds, type StreamName, subjectsOf, subjectText } from "@millrace/schemas"
 import { Clock, Effect, Layer, Latch } from "effect"
 import { decodeMessage, encodeCommit, type Message } from "./codec.ts"
-import type { Appended, Commit, Expectation, StoredCommit } from "./commit.ts"
+import { type Appended, type Commit, type Expectation, sameFacts, type StoredCommit } from "./commit.ts"
 import { CommitRefused, Journal, type JournalShape, type Line, Overtaken, type ReactOptions, type Reader, type ReadOptions } from "./journal.ts"
 
 interface Kept {
@@ -176,7 +176,7 @@ const ownAppend = (log: MemoryLog, commit: Commit, expect: Expectation): Appende
   if (stream === undefined) return undefined
   const filter = expect.last === "subject" ? text : undefined
   const first = log.after(stream, expect.sequence, filter, 1).commits[0]
-  return first?.facts[0]?.id === commit.facts[0].id
+  return first !== undefined && sameFacts(commit, first)
     ? { stream, sequence: first.place.sequence, epoch: log.epoch }
     : undefined
 }

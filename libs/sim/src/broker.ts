@@ -1,5 +1,5 @@
 import type { Commit, Expectation, StoredCommit } from "@millrace/journal"
-import { fenceMessage, JournalUnavailable, matches, MemoryLog } from "@millrace/journal"
+import { fenceMessage, JournalUnavailable, matches, MemoryLog, sameFacts } from "@millrace/journal"
 import { type StreamName, subjectText } from "@millrace/schemas"
 import { Effect } from "effect"
 import type { Chance } from "./chance.ts"
@@ -115,7 +115,7 @@ export class Broker {
     }
     const stream = this.log.streamOf(subjectText(commit.subject))!
     const first = this.firstBehind(stream, commit, expect)
-    return first?.facts[0]?.id === commit.facts[0].id
+    return first !== undefined && sameFacts(commit, first)
       ? { _tag: "Own", sequence: first.place.sequence }
       : { _tag: "Behind", found: answer.found }
   }

@@ -1,4 +1,4 @@
-import { type Appended, type Commit, CommitRefused, type Line, Overtaken } from "@millrace/journal"
+import { type Appended, type Commit, CommitRefused, type Line, Overtaken, sameFacts } from "@millrace/journal"
 import { type StreamName, subjectText } from "@millrace/schemas"
 import { Deferred, Effect, Latch, type Scope } from "effect"
 import { answerMsMax, type Broker, type Stored } from "./broker.ts"
@@ -120,17 +120,18 @@ class SimulatedLine {
     for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
       const { commit, expected, sequence } = entry
       const seen = isStored(entry.answer)
-        ? { known: true as const, value: { id: commit.facts[0].id, head: sequence } }
+        ? { known: true as const, value: { found: "ours" as const, head: sequence } }
         : yield* this.#broker.ask(this.#life, () => {
           const head = this.#broker.log.head(this.#stream)
-          return { id: head < sequence ? undefined : this.#broker.at(this.#stream, sequence).facts[0]?.id ?? "a fence", head }
+          const found = head < sequence ? undefined : sameFacts(commit, this.#broker.at(this.#stream, sequence)) ? "ours" as const : "another" as const
+          return { found, head }
         })
       if (!seen.known) continue
-      const { head, id } = seen.value
-      if (id === commit.facts[0].id) {
+      const { found, head } = seen.value
+      if (found === "ours") {
         if (entry.answer === "lost") this.#broker.sometimes.saw("unknown_outcome_was_stored")
         this.#settle()
-      } else if (id !== undefined || head < expected) {
+      } else if (found === "another" || head < expected) {
         this.#broker.sometimes.saw("append_overtaken")
         return this.#end(new Overtaken({ where: this.#stream, expected, actual: head }))
       } else if (typeof entry.answer === "object" && entry.answer._tag === "NoStream") {

@@ -1,6 +1,6 @@
 import { type StreamName, subjectText } from "@millrace/schemas"
 import { Effect } from "effect"
-import { commitIdOf, encodeCommit, type StoredMessage } from "../codec.ts"
+import { encodeCommit, isCommit, type StoredMessage } from "../codec.ts"
 import type { Appended, Commit, Expectation } from "../commit.ts"
 import { CommitRefused, type JournalUnavailable, Overtaken } from "../journal.ts"
 import { type Api, lastOnDirectly, messageOf, pause } from "./api.ts"
@@ -67,7 +67,7 @@ const lookBehind = Effect.fnUntraced(function*({ commit, door, expect, stream, w
     if (found !== undefined && found < expect.sequence) return yield* new Overtaken({ where, expected: expect.sequence, actual: found })
     return undefined
   }
-  if (commitIdOf(first.header) === commit.facts[0].id) return { stream, sequence: first.sequence, epoch: door.epoch }
+  if (isCommit(commit, first.header)) return { stream, sequence: first.sequence, epoch: door.epoch }
   return yield* new Overtaken({ where, expected: expect.sequence, actual: found ?? first.sequence })
 })
 

@@ -1,7 +1,7 @@
 import { type StreamName, subjectText } from "@millrace/schemas"
 import { Deferred, Effect, Latch, Metric, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
-import { commitIdOf, encodeCommit, fenceMessage, type Message } from "../codec.ts"
+import { encodeCommit, fenceMessage, isCommit, type Message } from "../codec.ts"
 import type { Appended, Commit } from "../commit.ts"
 import { CommitRefused, type Line, Overtaken } from "../journal.ts"
 import { headOf, messageOf, pause } from "./api.ts"
@@ -219,7 +219,7 @@ type Verdict = "stored" | "absent" | "unclear" | { readonly head: number }
 const look = Effect.fnUntraced(function*({ api }: Door, stream: StreamName, entry: Entry) {
   if (entry.answer?._tag === "Stored" && entry.answer.sequence === entry.sequence + entry.fence) return "stored" as Verdict
   const found = yield* messageOf(api, stream, { seq: entry.sequence })
-  if (found !== undefined && commitIdOf(found.header) === entry.commit.facts[0].id) return "stored" as Verdict
+  if (found !== undefined && isCommit(entry.commit, found.header)) return "stored" as Verdict
   const head = yield* headOf(api, stream)
   if (found !== undefined) return { head } as Verdict
   if (head === entry.expected) return "absent" as Verdict

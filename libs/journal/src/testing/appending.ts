@@ -65,6 +65,16 @@ export const appending = (it: Vitest.MethodsNonLive<LogUnderTest>): void => {
       assert.lengthOf(yield* journal.story(storyOf("again")), 2)
     }))
 
+  it.effect("an append that begins with a fact already said, and has more behind it, is not that older append", () =>
+    Effect.gen(function*() {
+      const journal = yield* Effect.flatten(LogUnderTest.useSync(({ open }) => open))
+      const short = commitOn("begins", 1)
+      yield* journal.append(short, { last: "subject", sequence: 0 })
+      const longer: Commit = { ...short, facts: [short.facts[0], ...commitOn("begins", 2).facts] }
+      assert.strictEqual((yield* Effect.flip(journal.append(longer, { last: "subject", sequence: 0 })))._tag, "Overtaken")
+      assert.lengthOf(yield* journal.story(storyOf("begins")), 1)
+    }))
+
   it.effect("a subject that no stream holds is refused at once", () =>
     Effect.gen(function*() {
       const journal = yield* Effect.flatten(LogUnderTest.useSync(({ open }) => open))
