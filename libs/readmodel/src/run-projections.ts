@@ -94,7 +94,7 @@ const run = Effect.fnUntraced(function*(
     if (!run.ready) yield* serveWhenCaughtUp(run, batchMax)
     if (written.asides.length > 0) yield* reportAsides(run, written.asides, options)
   }))
-  return yield* Effect.raceFirst(work, watch(run, options.checkMs ?? 5_000))
+  return yield* Effect.raceFirst(work, watch(run, options))
 })
 
 /** One pump a stream into one queue. It is bounded, so that a slow Postgres slows the readers. */
@@ -152,7 +152,7 @@ const reportAsides = Effect.fnUntraced(function*(run: Run, asides: ReadonlyArray
   yield* tellAll(run, options)
 })
 
-/** Tells of each until all are told. A failure is left for the next aside or the next start: facts go on. */
+/** Tells of each until all are told. A failure is left for the next look at progress: facts go on meanwhile. */
 const tellAll = Effect.fnUntraced(function*({ edition, projection }: Run, { tell }: RunProjectionsOptions) {
   if (tell === undefined) return
   const { transact } = yield* Database
@@ -175,12 +175,13 @@ const tellAll = Effect.fnUntraced(function*({ edition, projection }: Run, { tell
  * older than what was written here (somebody dropped or restored the database) end the run: the next
  * one begins where they stand.
  */
-const watch = Effect.fnUntraced(function*(run: Run, checkMs: number): Effect.fn.Return<never, DatabaseUnavailable | StatementFailed, Database | Journal> {
+const watch = Effect.fnUntraced(function*(run: Run, options: RunProjectionsOptions): Effect.fn.Return<never, DatabaseUnavailable | StatementFailed, Database | Journal> {
   const { name, hears } = run.projection
   let before = run.position
   let older = 1
   while (true) {
-    yield* Effect.sleep(checkMs)
+    yield* Effect.sleep(options.checkMs ?? 5_000)
+    yield* tellAll(run, options)
     const written = run.position
     const stored = yield* storedPosition(run.projection)
     if (hears.some((stream) => (stored[stream] ?? 0) < (written[stream] ?? 0))) {
