@@ -1,13 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type AttemptId, type Fence, HostId, type JobId, type PlacementMade } from "@millrace/schemas"
 import { capabilities, factId, hostId, job, placement } from "../testing/placement.ts"
-import { isOlder, judge, type Local, type Remembered } from "./attempt.ts"
+import { exchange, holdingOf, isOlder, judge, type Local, nothingHeld, type Remembered } from "./attempt.ts"
 
 const made = placement("a")
 const story = { causedBy: factId("cause"), partOf: factId("part") }
 
 const knowing = (attempts: ReadonlyArray<readonly [AttemptId, Remembered]> = [], fences: ReadonlyArray<readonly [JobId, Fence]> = [], nowMs = 0): Local => ({
-  hostId, capabilities, attempts: new Map(attempts), fences: new Map(fences), nowMs
+  hostId, capabilities, attempts: new Map(attempts), fences: new Map(fences), nowMs,
+  held: attempts.reduce((held, [, remembered]) => exchange(held, nothingHeld, holdingOf(remembered)), nothingHeld)
 })
 
 const assertRefuses = (local: Local, placement: PlacementMade, reason: string, detail: string) => {

@@ -18,6 +18,8 @@ export interface Local {
   readonly attempts: ReadonlyMap<AttemptId, Remembered>
   /** The highest fence that was seen, per job. */
   readonly fences: ReadonlyMap<JobId, Fence>
+  /** What the attempts that have begun and are not over take of the host. */
+  readonly held: Resources
   readonly nowMs: number
 }
 
@@ -64,15 +66,23 @@ export const isOlder = (left: Fence, right: Fence): boolean =>
 const within = (need: Resources, room: Resources): boolean =>
   need.cpuMilli <= room.cpuMilli && need.memoryMib <= room.memoryMib && need.diskMib <= room.diskMib && need.gpus <= room.gpus
 
-const roomLeft = ({ attempts, capabilities: { resources } }: Local): Resources => {
-  const left = { ...resources }
-  for (const remembered of attempts.values()) {
-    if (remembered.state !== "begun" && remembered.state !== "running") continue
-    const held = remembered.made.spec.resources
-    left.cpuMilli -= held.cpuMilli
-    left.memoryMib -= held.memoryMib
-    left.diskMib -= held.diskMib
-    left.gpus -= held.gpus
-  }
-  return left
-}
+const roomLeft = ({ capabilities: { resources }, held }: Local): Resources => ({
+  cpuMilli: resources.cpuMilli - held.cpuMilli,
+  memoryMib: resources.memoryMib - held.memoryMib,
+  diskMib: resources.diskMib - held.diskMib,
+  gpus: resources.gpus - held.gpus
+})
+
+/** What one attempt takes of its host: something from when it has begun until its end is told. */
+export const holdingOf = (remembered: Remembered | undefined): Resources =>
+  remembered?.state === "begun" || remembered?.state === "running" ? remembered.made.spec.resources : nothingHeld
+
+export const nothingHeld: Resources = { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 0 }
+
+/** What is held when one holding takes the place of another. */
+export const exchange = (held: Resources, before: Resources, after: Resources): Resources => ({
+  cpuMilli: held.cpuMilli - before.cpuMilli + after.cpuMilli,
+  memoryMib: held.memoryMib - before.memoryMib + after.memoryMib,
+  diskMib: held.diskMib - before.diskMib + after.diskMib,
+  gpus: held.gpus - before.gpus + after.gpus
+})

@@ -1,9 +1,9 @@
 import { crashPoint } from "@millrace/journal"
-import type { AttemptId, Fence, JobId } from "@millrace/schemas"
+import type { AttemptId, Fence, JobId, Resources } from "@millrace/schemas"
 import { Context, Effect, Layer, Schema } from "effect"
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
 import { dirname } from "node:path"
-import { isOlder, type Remembered } from "../domain/attempt.ts"
+import { exchange, holdingOf, isOlder, nothingHeld, type Remembered } from "../domain/attempt.ts"
 
 /** The host's own memory cannot be written: it must not start what it could not remember. */
 export class LedgerFull extends Schema.TaggedError<LedgerFull>()("LedgerFull", { path: Schema.String, cause: Schema.Defect() }) {
@@ -20,6 +20,8 @@ export class LedgerFull extends Schema.TaggedError<LedgerFull>()("LedgerFull", {
 export class Ledger extends Context.Service<Ledger, {
   readonly attempts: ReadonlyMap<AttemptId, Remembered>
   readonly fences: ReadonlyMap<JobId, Fence>
+  /** What all that has begun and is not over takes together: kept as it changes, for a host has run thousands. */
+  readonly held: () => Resources
   readonly remember: (attempt: AttemptId, remembered: Remembered) => Effect.Effect<void, LedgerFull>
 }>()("millrace/host/Ledger") {
   /** One JSON line for each thing remembered, in a file that is written anew when most of it is past. */
@@ -29,6 +31,7 @@ export class Ledger extends Context.Service<Ledger, {
   ).pipe(Effect.map((ledger) => ({
     attempts: ledger.kept.attempts,
     fences: ledger.kept.fences,
+    held: () => ledger.kept.held,
     remember: (attempt, remembered) =>
       crashPoint(`remember ${remembered.state} before`).pipe(
         Effect.andThen(Effect.try({ try: () => ledger.remember(attempt, remembered), catch: (cause) => new LedgerFull({ path, cause }) })),
@@ -40,6 +43,7 @@ export class Ledger extends Context.Service<Ledger, {
   static readonly layerKept = (kept: Kept): Layer.Layer<Ledger> => Layer.succeed(Ledger, {
     attempts: kept.attempts,
     fences: kept.fences,
+    held: () => kept.held,
     remember: (attempt, remembered) => Effect.sync(() => note(kept, attempt, remembered))
   })
 }
@@ -47,14 +51,17 @@ export class Ledger extends Context.Service<Ledger, {
 export interface Kept {
   readonly attempts: Map<AttemptId, Remembered>
   readonly fences: Map<JobId, Fence>
+  held: Resources
 }
 
-export const nothingKept = (): Kept => ({ attempts: new Map(), fences: new Map() })
+export const nothingKept = (): Kept => ({ attempts: new Map(), fences: new Map(), held: nothingHeld })
 
 /** Ends that were told are forgotten after this many newer ones: a placement is not delivered again so late. */
 const toldMax = 50_000
 
-const note = ({ attempts, fences }: Kept, attempt: AttemptId, remembered: Remembered): void => {
+const note = (kept: Kept, attempt: AttemptId, remembered: Remembered): void => {
+  const { attempts, fences } = kept
+  kept.held = exchange(kept.held, holdingOf(attempts.get(attempt)), holdingOf(remembered))
   attempts.delete(attempt)
   attempts.set(attempt, remembered)
   if (remembered.state !== "withdrawn") {
