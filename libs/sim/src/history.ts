@@ -28,6 +28,7 @@ export interface History {
 export const streamsOf = (broker: Broker): History["streams"] =>
   new Map(streamNames.map((stream) => [stream, broker.range(stream, 0, broker.log.head(stream), undefined)]))
 
+/** The commits of a stream, in its order. */
 export const commitsIn = ({ streams }: Pick<History, "streams">, stream: StreamName): ReadonlyArray<StoredCommit> => streams.get(stream) ?? []
 
 /** The facts of one name in a stream, in its order. */
