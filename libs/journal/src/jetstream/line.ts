@@ -41,7 +41,7 @@ interface Entry {
  * messages, stored together by an atomic batch. No line runs further ahead than that, so whatever an older
  * line still has under way expects a sequence that is already past. `Nats-Expected-Last-Msg-Id` would say
  * the same without a fence, but at three replicas a mismatch is a "critical write error" on nats-server
- * 2.15.1, after which the stream takes nothing until its servers are restarted.
+ * 2.15.1, after which the stream takes nothing any more, not even when its servers are restarted.
  */
 export const openLine = Effect.fnUntraced(function*(door: Door, stream: StreamName, after: number): Effect.fn.Return<Line, never, Scope.Scope> {
   const trouble = yield* Latch.make(false)

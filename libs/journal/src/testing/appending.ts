@@ -151,7 +151,7 @@ export const appending = (it: Vitest.MethodsNonLive<LogUnderTest>): void => {
       assert.strictEqual(found, accepted.size)
       assert.isAtLeast(accepted.size, appends)
       assert.isAbove(refused, 0, "nobody ever came second: nothing was contended")
-    })), 90_000)
+    })), 120_000)
 }
 
 /** A commit in the stream of access, for lines: nobody else writes it in these tests. */
