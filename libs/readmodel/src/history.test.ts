@@ -45,7 +45,7 @@ describe("a table with history", () => {
       }
       assert.deepStrictEqual(yield* rowsAt(), foldOf(facts), "now")
     }))
-  }, { arbitrary: { runs: 12 } })
+  }, { arbitrary: { runs: 8 } })
 
   it.live("says the same when the facts of one commit were taken in apart", () => {
     const said = new Said()
