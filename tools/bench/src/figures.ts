@@ -34,6 +34,6 @@ export const fsyncMs = (folder = tmpdir()): number => {
 /** Prints a nested record of figures as aligned lines. */
 export const asLines = (figures: unknown, indent = ""): string =>
   Object.entries(figures as Record<string, unknown>).map(([name, value]) =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
+    typeof value === "object" && value !== null && !(Array.isArray(value) && value.every((item) => typeof item !== "object"))
       ? `${indent}${name}\n${asLines(value, `${indent}  `)}`
       : `${indent}${name.padEnd(24 - indent.length)}${String(value)}`).join("\n")

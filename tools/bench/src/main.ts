@@ -8,7 +8,7 @@ requireNode24()
 const benches = {
   jobs: { about: "jobs end to end beside the bare chain of three processes", load: () => import("./jobs/jobs.ts") },
   journal: { about: "append, commit, read and replay beside bare JetStream", load: () => import("./jobs/jobs.ts") },
-  cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./jobs/jobs.ts") }
+  cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./cell/cell.ts") }
 } as const
 
 const help = `npm run bench -- NAME [-o json] [--quick]
@@ -18,6 +18,7 @@ ${Object.entries(benches).map(([name, { about }]) => `  ${name.padEnd(10)}${abou
 Figures go to stdout, progress to stderr. Every figure stands beside the floor of the same run.
   -o json    one JSON object
   --quick    fewer rounds: to see that it works, not to quote
+  --hosts N  cell: how many hosts the first stage has; each later one has twice as many
 `
 
 const { positionals, values } = parseArgs({
@@ -25,6 +26,7 @@ const { positionals, values } = parseArgs({
   options: {
     output: { type: "string", short: "o", default: "text" },
     quick: { type: "boolean", default: false },
+    hosts: { type: "string" },
     help: { type: "boolean", default: false }
   }
 })
@@ -32,6 +34,8 @@ const { positionals, values } = parseArgs({
 /** What every bench is told, and how it says where it is. */
 export interface Bench {
   readonly quick: boolean
+  /** How many hosts to begin with, where hosts are counted. */
+  readonly hosts?: number
   readonly say: (line: string) => void
 }
 
@@ -44,6 +48,7 @@ if (values.help || name === undefined || !(name in benches)) {
 const { bench } = await benches[name as keyof typeof benches].load()
 const exit = await Effect.runPromiseExit(Effect.scoped(bench({
   quick: values.quick,
+  ...(values.hosts === undefined ? {} : { hosts: Math.max(1, Number(values.hosts) || 1) }),
   say: (line) => void process.stderr.write(`${line}\n`)
 }) as Effect.Effect<unknown, unknown, never>))
 if (Exit.isSuccess(exit)) {
