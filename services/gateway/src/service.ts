@@ -3,7 +3,7 @@ import { Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { Keyring } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Layer } from "effect"
+import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
@@ -13,6 +13,7 @@ import { JobsLive, WellformedLive } from "./api/jobs.ts"
 import { jobs } from "./projections/jobs.ts"
 import { stories } from "./projections/stories.ts"
 import { Submissions } from "./reactors/submissions.ts"
+import { tellAside } from "./reactors/tell-asides.ts"
 
 export interface GatewayOptions {
   readonly host: string
@@ -34,6 +35,8 @@ export const GatewayService = ({ host, port }: GatewayOptions): Layer.Layer<
     Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
     Layer.orDie
   )
-  return Layer.merge(http, runProjections([jobs, stories]))
+  const tables = Layer.unwrap(Effect.map(Journal, (journal) =>
+    runProjections([jobs, stories], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))
+  return Layer.merge(http, tables)
 }
 

@@ -1,7 +1,7 @@
 import { deriveId } from "@millrace/decider"
-import { Journal } from "@millrace/journal"
 import type { Action, DecisionMade, Digest, FactId, Principal, Resource, WorkspaceName } from "@millrace/schemas"
 import { Clock, Effect } from "effect"
+import { sayOn } from "./say-on.ts"
 
 /** What was asked of this gate and refused. */
 export interface Denial {
@@ -14,14 +14,8 @@ export interface Denial {
   readonly argumentsDigest: Digest
 }
 
-const subject = { kind: "decision", scope: "gateway" }
-
-/**
- * Writes a refusal down before it is answered, so that the audit knows of every one. Gateways share the
- * subject: whoever is overtaken looks again.
- */
+/** Writes a refusal down before it is answered, so that the audit knows of every one. */
 export const tellDenial = Effect.fnUntraced(function*({ action, argumentsDigest, principal, resource, rule, workspace }: Denial) {
-  const journal = yield* Journal
   const atMs = yield* Clock.currentTimeMillis
   const event: DecisionMade = {
     _tag: "DecisionMade",
@@ -39,9 +33,10 @@ export const tellDenial = Effect.fnUntraced(function*({ action, argumentsDigest,
     viewAgeMs: 0,
     decidedAtMs: atMs
   }
-  yield* Effect.gen(function*() {
-    const sequence = (yield* journal.last(subject))?.place.sequence ?? 0
-    const id = deriveId<FactId>("fct", atMs, principal, action, resource, sequence)
-    yield* journal.append({ subject, actor: principal, happenedAtMs: atMs, facts: [{ id, partOf: id, event }] }, { last: "subject", sequence })
-  }).pipe(Effect.retry({ times: 20, while: (error) => error._tag === "Overtaken" }))
+  yield* sayOn({
+    subject: { kind: "decision", scope: "gateway" },
+    actor: principal,
+    event,
+    idBehind: (sequence) => deriveId<FactId>("fct", atMs, principal, action, resource, sequence)
+  })
 })
