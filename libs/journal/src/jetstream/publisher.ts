@@ -1,6 +1,7 @@
-import { createInbox, errors, type NatsConnection } from "@nats-io/transport-node"
+import { createInbox, errors, type NatsConnection, type Status } from "@nats-io/transport-node"
 import type { CommitRefused } from "../journal.ts"
 import { reasonOf } from "./connect.ts"
+import { onStatus } from "./connection-events.ts"
 import { asHeaders, headerBlock, statusIn } from "./headers.ts"
 
 /** What became of one message. `Unknown` means that it may lie in the log or not: whoever sent it looks. */
@@ -46,7 +47,7 @@ export class Publisher {
   #waitingFrom = 0
   #number = 0
   #timer: NodeJS.Timeout | undefined
-  #unsubscribe: () => void
+  readonly #unsubscribe: () => void
   #closed = false
 
   constructor(connection: NatsConnection, { timeoutMs = 5_000, windowMax = 1_024 }: PublisherOptions = {}) {
@@ -66,8 +67,11 @@ export class Publisher {
         this.#next()
       }
     })
-    this.#unsubscribe = () => subscription.unsubscribe()
-    void this.#watch()
+    const unheard = onStatus(connection, (status) => this.#heard(status))
+    this.#unsubscribe = () => {
+      unheard()
+      subscription.unsubscribe()
+    }
   }
 
   /** Messages sent and not answered yet. */
@@ -147,13 +151,10 @@ export class Publisher {
   }
 
   /** A refusal by permission comes with no reply, and an answer to a lost connection never comes. */
-  async #watch(): Promise<void> {
-    for await (const status of this.#connection.status()) {
-      if (this.#closed) return
-      if (status.type === "disconnect" || status.type === "close") this.#forgetAll({ _tag: "Unknown", detail: "the connection was lost" })
-      if (status.type === "error" && status.error instanceof errors.PermissionViolationError && status.error.operation === "publish") {
-        this.#refuse(status.error.subject, status.error.message)
-      }
+  #heard(status: Status): void {
+    if (status.type === "disconnect" || status.type === "close") this.#forgetAll({ _tag: "Unknown", detail: "the connection was lost" })
+    if (status.type === "error" && status.error instanceof errors.PermissionViolationError && status.error.operation === "publish") {
+      this.#refuse(status.error.subject, status.error.message)
     }
   }
 

@@ -1,4 +1,5 @@
 import { createInbox, type Msg, type NatsConnection, type Subscription } from "@nats-io/transport-node"
+import { onStatus } from "./connection-events.ts"
 import { headerBlock, headerIn, statusIn } from "./headers.ts"
 
 /** What the server says about a delivery, in the reply subject of each message. */
@@ -54,6 +55,7 @@ export class Pull {
   readonly #handler: PullHandler
   readonly #inbox: string
   readonly #subscription: Subscription
+  readonly #unheard: () => void
   #outstanding = 0
   #heardAtMs = performance.now()
   #over = false
@@ -64,6 +66,10 @@ export class Pull {
     this.#inbox = createInbox((options.connection as unknown as { readonly options: { readonly inboxPrefix?: string } }).options.inboxPrefix)
     this.#subscription = options.connection.subscribe(this.#inbox, {
       callback: (error, message) => (error === null ? this.#received(message) : this.#break(error.message))
+    })
+    // What was asked for over the old connection was asked for by nobody whom the server still knows.
+    this.#unheard = onStatus(options.connection, ({ type }) => {
+      if (type === "reconnect") this.#break("the connection was lost in between")
     })
   }
 
@@ -88,6 +94,7 @@ export class Pull {
 
   stop(): void {
     this.#over = true
+    this.#unheard()
     this.#subscription.unsubscribe()
   }
 

@@ -256,7 +256,9 @@ const watch = Effect.fnUntraced(function*(api: Api, intake: Intake, trouble: Lat
       yield* Effect.logError(`A reader of ${intake.stream} stands still: ${intake.broken}. It is replaced`)
     }
     if (intake.broken === "") {
-      seen = { position: intake.position, head: yield* furthest(api, intake).pipe(Effect.catch(() => Effect.succeed(0))) }
+      // A question that went under with its connection must not hold up the news that it did.
+      const head = yield* Effect.raceFirst(furthest(api, intake).pipe(Effect.catch(() => Effect.succeed(0))), Effect.as(trouble.await, 0))
+      seen = { position: intake.position, head }
     } else {
       fruitless = { position: intake.position, times: fruitless.position === intake.position ? fruitless.times + 1 : 0 }
       if (fruitless.times > 0) yield* pause(fruitless.times)
