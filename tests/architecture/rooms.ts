@@ -63,11 +63,11 @@ export const table: ReadonlyArray<Room> = [
   {
     room: "reactors",
     may: [
-      "schemas", "libs/decider", "libs/journal", "libs/blobs", "libs/wire", "libs/service",
+      "schemas", "libs/decider", "libs/journal", "libs/readmodel", "libs/blobs", "libs/wire", "libs/service",
       "own:domain", "own:reactors", "own:providers", "own:machine", "own:store", "effect", "node:crypto"
     ],
-    mayName: ["libs/readmodel", "own:projections"],
-    because: "a reactor hears facts, tells deciders and touches the world through an adapter; tables are for people who ask"
+    mayName: ["own:projections"],
+    because: "a reactor hears facts, tells deciders and touches the world through an adapter, and says what a projection set aside; tables are for people who ask"
   },
   {
     room: "projections",
