@@ -27,15 +27,17 @@ export const HostService: Layer.Layer<
   const actor = `host:${hostId}` as Principal
   return worker(
     Effect.scoped(Effect.gen(function*() {
-      const placements = yield* openPlacements(yield* openVoice({ kind: "attempt", scope: hostId }, actor))
+      const attempts = yield* openVoice({ kind: "attempt", scope: hostId }, actor)
+      const placements = yield* openPlacements(attempts)
       const nowMs = yield* Clock.currentTimeMillis
       const id = deriveId<FactId>("fct", nowMs, hostId, "joined", bootId)
       const voice = yield* openVoice({ kind: "host", scope: hostId }, actor)
       yield* voice.say([{ id, partOf: id, event: { _tag: "HostJoined", hostId, bootId, capabilities, agentVersion } }], Effect.void)
-      return yield* journal.react(
+      const carryingOut = journal.react(
         { stream: "SCHEDULER", durable: `host-${hostId}`, filter: `mill.placement.${hostId}` },
-        (commit) => traced("host.run-placements", { subject: `mill.placement.${hostId}`, ...(commit.trace === undefined ? {} : { trace: commit.trace }) }, placements.handle(commit))
+        (commit) => traced("host.run-placements", commit, placements.handle(commit))
       )
+      return yield* Effect.raceFirst(carryingOut, Effect.raceFirst(attempts.lost, voice.lost))
     })),
     { name: "host.placements" }
   )

@@ -7,7 +7,7 @@ export type Remembered =
   /** It runs, and its start has been told. */
   | { readonly state: "running"; readonly made: PlacementMade; readonly causedBy: FactId; readonly partOf: FactId }
   /** It is over, and its end has been told. */
-  | { readonly state: "told"; readonly made: PlacementMade }
+  | { readonly state: "told"; readonly made: Pick<PlacementMade, "jobId" | "fence"> }
   /** It was withdrawn before it was heard of. */
   | { readonly state: "withdrawn" }
 

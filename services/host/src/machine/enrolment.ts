@@ -80,7 +80,7 @@ export const enrol = (options: EnrolmentOptions): Effect.Effect<Enrolled, NotAdm
       : yield* renew
     if (saved === undefined) yield* crashPoint("enrol answered")
     yield* save(options.folder, current)
-    if (saved === undefined) yield* crashPoint("enrol after")
+    if (saved === undefined) yield* crashPoint("enrol kept")
     const renewing = Effect.gen(function*() {
       const leftMs = current.expiresAtMs - (yield* Clock.currentTimeMillis)
       yield* Effect.sleep(Math.max(1_000, leftMs / 3))

@@ -1,7 +1,7 @@
 import { crashPoint } from "@millrace/journal"
 import type { AttemptId, Fence, JobId, Resources } from "@millrace/schemas"
 import { Context, Effect, Layer, Schema } from "effect"
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
 import { dirname } from "node:path"
 import { exchange, holdingOf, isOlder, nothingHeld, type Remembered } from "../domain/attempt.ts"
 
@@ -85,6 +85,7 @@ class FileLedger {
   readonly #path: string
   #file: number
   #lines = 0
+  #bytes = 0
 
   constructor(path: string) {
     this.#path = path
@@ -94,7 +95,7 @@ class FileLedger {
   }
 
   remember(attempt: AttemptId, remembered: Remembered): void {
-    writeSync(this.#file, `${JSON.stringify({ attempt, remembered: slim(remembered) })}\n`)
+    this.#write(Buffer.from(`${JSON.stringify({ attempt, remembered: slim(remembered) })}\n`))
     note(this.kept, attempt, remembered)
     this.#lines += 1
     if (this.#lines > 4 * toldMax) {
@@ -107,6 +108,17 @@ class FileLedger {
     closeSync(this.#file)
   }
 
+  /** A whole line or nothing of it: half a line in the middle would make the file unreadable. */
+  #write(line: Uint8Array): void {
+    try {
+      for (let done = 0; done < line.length;) done += writeSync(this.#file, line, done)
+    } catch (cause) {
+      ftruncateSync(this.#file, this.#bytes)
+      throw cause
+    }
+    this.#bytes += line.length
+  }
+
   /** What is kept, in a new file in place of the old one; a crash leaves one of the two. */
   #rewritten(): number {
     const draft = openSync(`${this.#path}.next`, "w", 0o600)
@@ -116,13 +128,16 @@ class FileLedger {
     closeSync(draft)
     renameSync(`${this.#path}.next`, this.#path)
     this.#lines = this.kept.attempts.size
-    return openSync(this.#path, "a", 0o600)
+    const file = openSync(this.#path, "a", 0o600)
+    this.#bytes = fstatSync(file).size
+    return file
   }
 }
 
 /** The sealed program is in the log; here it would only be another copy. */
 const slim = (remembered: Remembered): Remembered => {
   if (remembered.state === "withdrawn") return remembered
+  if (remembered.state === "told") return { state: "told", made: { jobId: remembered.made.jobId, fence: remembered.made.fence } }
   const { program: _, ...spec } = remembered.made.spec
   return { ...remembered, made: { ...remembered.made, spec } }
 }

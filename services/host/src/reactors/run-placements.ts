@@ -48,10 +48,8 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
 
   const begin = Effect.fnUntraced(function*(story: Story): Effect.fn.Return<Told> {
     const { made } = story
-    // The agent before this one refused it and fell before it could note so. Another answer would be a second one.
-    if (voice.saidBefore(factOf(story, "refused"))) return noteTold(story)
     const nowMs = yield* Clock.currentTimeMillis
-    const judgement = judge({ hostId: machine.hostId, capabilities: machine.capabilities, attempts: ledger.attempts, fences: ledger.fences, nowMs }, made)
+    const judgement = judge({ hostId: machine.hostId, capabilities: machine.capabilities, attempts: ledger.attempts, fences: ledger.fences, held: ledger.held(), nowMs }, made)
     switch (judgement.verdict) {
       case "known":
         return Effect.void
@@ -140,15 +138,28 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
       ? Effect.succeed<Program>({ argv: [], env: {}, labels: {} })
       : openProgram(program, `${jobId}/program`).pipe(Effect.provideService(Keyring, keyring))
 
+  /**
+   * Notes what the agent before this one said last and may have fallen before noting. All of it, and before
+   * a word more is said: this agent may fall too, and the one after it looks at the last commit alone.
+   */
+  const noteLastWords = Effect.gen(function*() {
+    const lastWords = voice.inDoubt === undefined ? [] : readable(voice.inDoubt).facts
+    for (const { event } of lastWords) {
+      if (event._tag === "AttemptExited" || event._tag === "AttemptRefused") {
+        yield* Effect.orDie(ledger.remember(event.attemptId, { state: "told", made: event }))
+      } else if (event._tag === "AttemptStarted") {
+        const known = ledger.attempts.get(event.attemptId)
+        if (known?.state === "begun") yield* Effect.orDie(ledger.remember(event.attemptId, { ...known, state: "running" }))
+      }
+    }
+  })
+
   /** Tells what the agent before this one began and did not see to its end. */
   const recover = Effect.gen(function*() {
+    yield* noteLastWords
     for (const [attemptId, remembered] of [...ledger.attempts]) {
       if (remembered.state !== "begun" && remembered.state !== "running") continue
       for (const runtime of runtimes.values()) yield* runtime.endOrphan(attemptId)
-      if (voice.saidBefore(factOf(remembered, "refused"))) {
-        yield* noteTold(remembered)
-        continue
-      }
       const at = yield* moment
       const end = exited(remembered, at, { cause: "agent_restarted" })
       yield* tellEnd(remembered, remembered.state === "begun" ? [started(remembered, at), end] : [end])

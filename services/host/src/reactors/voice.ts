@@ -1,4 +1,4 @@
-import { type Commit, Journal, type JournalShape, type NewFact } from "@millrace/journal"
+import { type Commit, Journal, type JournalShape, type NewFact, type StoredCommit } from "@millrace/journal"
 import type { FactId, Principal, Subject } from "@millrace/schemas"
 import { Clock, Deferred, Effect, Fiber, Queue, type Scope } from "effect"
 
@@ -9,8 +9,8 @@ export interface Voice {
    * before that, so what is not noted can only be in the last commit. Dies once the voice is lost.
    */
   readonly say: (facts: ReadonlyArray<NewFact>, noted: Effect.Effect<void>) => Effect.Effect<void>
-  /** Whether the last commit before this voice was opened holds this fact: said, and perhaps not noted. */
-  readonly saidBefore: (id: FactId) => boolean
+  /** The last commit before this voice was opened: said, and perhaps not noted. Nothing older is in doubt. */
+  readonly inDoubt: StoredCommit | undefined
   /** Never succeeds; dies when the voice can say no more. */
   readonly lost: Effect.Effect<never>
 }
@@ -30,7 +30,8 @@ const commitFactsMax = 512
  * together into the next commit, so a busy host costs one fsync for many facts.
  *
  * After a crash only the last commit on the subject can be in doubt, because each one is known before the
- * next is sent. Its ids are looked up at the start, so telling them again adds nothing.
+ * next is sent. Whoever opens the voice notes what is in it before saying more, for then it is no longer
+ * the last; and until then telling its facts again adds nothing.
  */
 export const openVoice = Effect.fnUntraced(function*(subject: Subject, actor: Principal): Effect.fn.Return<Voice, never, Journal | Scope.Scope> {
   const journal = yield* Journal
@@ -53,7 +54,7 @@ export const openVoice = Effect.fnUntraced(function*(subject: Subject, actor: Pr
   // Whoever waits for a word must not wait for ever when nobody can say it.
   const lost = Fiber.join(speaking)
   return {
-    saidBefore: (id) => inDoubt.has(id),
+    inDoubt: newest,
     lost,
     say: (facts, noted) =>
       Effect.gen(function*() {
