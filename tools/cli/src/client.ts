@@ -1,4 +1,4 @@
-import { Api, Authentication } from "@millrace/gateway"
+import { Api, Authentication } from "@millrace/gateway/api"
 import { Effect } from "effect"
 import { FetchHttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient, HttpApiMiddleware } from "effect/http-api"

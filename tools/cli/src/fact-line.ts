@@ -1,4 +1,4 @@
-import { sentence } from "@millrace/gateway"
+import { sentence } from "@millrace/gateway/api"
 import { readable, type StoredCommit, type StoredFact } from "@millrace/journal"
 import { encodeFact, subjectText } from "@millrace/schemas"
 import { Result } from "effect"

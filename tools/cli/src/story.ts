@@ -1,4 +1,4 @@
-import type { StoryLine } from "@millrace/gateway"
+import type { StoryLine } from "@millrace/gateway/api"
 import type { Cut } from "@millrace/schemas"
 import { Effect, Schedule } from "effect"
 import type { ApiClient } from "./client.ts"

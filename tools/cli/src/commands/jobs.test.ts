@@ -1,4 +1,4 @@
-import type { JobView, StoryLine } from "@millrace/gateway"
+import type { JobView, StoryLine } from "@millrace/gateway/api"
 import { afterAll, assert, beforeAll, describe, expect, it } from "vitest"
 import { exitCodes } from "../exit-codes.ts"
 import type { FactView } from "../fact-line.ts"

@@ -1,4 +1,4 @@
-import type { JobView } from "@millrace/gateway"
+import type { JobView } from "@millrace/gateway/api"
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { type ApiGiven, apiFlags, apiUrl, type OpenDoor, openDoor } from "../door.ts"

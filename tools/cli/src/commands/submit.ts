@@ -1,4 +1,4 @@
-import { JobRequest } from "@millrace/gateway"
+import { JobRequest } from "@millrace/gateway/api"
 import { Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { apiFlags, apiUrl, openDoor } from "../door.ts"
