@@ -1,14 +1,12 @@
-import { deriveId } from "@millrace/decider"
-import type { Commit, Line } from "@millrace/journal"
-import { type AttemptId, type FactId, type HostId, type JobId, type Principal, type WarrantId, WorkspaceName } from "@millrace/schemas"
+import type { Line } from "@millrace/journal"
+import type { HostId } from "@millrace/schemas"
 import { Effect } from "effect"
 import { quantile, rounded } from "../figures.ts"
+import { placementsOn } from "../placement.ts"
 import type { Fleet } from "./fleet.ts"
 import { sharedNowMs } from "./words.ts"
 
 const tickMs = 10
-const workspace = WorkspaceName.make("bench")
-const actor = "service:scheduler" as Principal
 
 /** What became of a number of placements. Times are from the append being sent to the host's reactor handing it over. */
 export interface Delivered {
@@ -44,7 +42,7 @@ export const placingOver = (line: Line, fleet: Fleet): Placing => {
       for (let at = 0; at < hosts.length;) {
         const due = Math.min(hosts.length, Math.ceil(((sharedNowMs() - beganMs + tickMs) / 1000) * perS))
         for (; at < due; at += 1) {
-          const { outcome, sequence } = line.send(placementOn(hosts[at]!, number++))
+          const { outcome, sequence } = line.send(placementsOn(hosts[at]!, number++))
           sent.set(sequence, sharedNowMs())
           outcomes.push(outcome)
         }
@@ -61,36 +59,5 @@ export const placingOver = (line: Line, fleet: Fleet): Placing => {
         msMax: rounded(quantile(took, 1))
       }
     })
-  }
-}
-
-const placementOn = (hostId: HostId, number: number): Commit => {
-  const atMs = Date.now()
-  const jobId = deriveId<JobId>("job", atMs, "bench", number)
-  const id = deriveId<FactId>("fct", atMs, "bench", number)
-  const fence = { epoch: 1, sequence: number }
-  const resources = { cpuMilli: 100, memoryMib: 100, diskMib: 0, gpus: 0 }
-  return {
-    subject: { kind: "placement", scope: hostId },
-    actor,
-    happenedAtMs: atMs,
-    decided: { saw: { GATEWAY: number, HOSTS: number, ACCESS: number, SCHEDULER: number }, decidedAtMs: atMs, ordinal: 0, of: 1 },
-    facts: [{
-      id,
-      partOf: id,
-      event: {
-        _tag: "PlacementMade",
-        jobId,
-        workspace,
-        hostId,
-        attempt: 1,
-        attemptId: deriveId<AttemptId>("att", atMs, jobId),
-        fence,
-        spec: { runtime: "noop", trust: "own", resources, attemptsMax: 1, runMsMax: 60_000, onSilence: { keepMs: 0 } },
-        warrant: { warrantId: deriveId<WarrantId>("wrt", atMs, jobId), hostId, jobId, attempt: 1, fence, resources, grantPath: [], expiresAtMs: atMs + 60_000, view: { ACCESS: number } },
-        signature: "A".repeat(86),
-        reason: "it is its turn"
-      }
-    }]
   }
 }
