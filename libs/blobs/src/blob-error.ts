@@ -1,3 +1,4 @@
+import { inspect } from "node:util"
 import { BlobRef, Bytes, Digest } from "@millrace/schemas"
 import { Schema } from "effect"
 
@@ -31,7 +32,7 @@ export class BlobStoreUnclear extends blobError<BlobStoreUnclear>()("BlobStoreUn
   cause: Schema.Defect()
 }) {
   override get message() {
-    return `The blob store left it unclear whether "${this.doing}" is done (${String(this.cause)}). Do it again.`
+    return `The blob store left it unclear whether "${this.doing}" is done (${this.cause instanceof Error ? this.cause.message : inspect(this.cause)}). Do it again.`
   }
 }
 

@@ -1,7 +1,5 @@
 import { type NatsServer, startCell } from "@millrace/infra-nats"
 import { startPostgres } from "@millrace/infra-postgres"
-import { credentialsIn } from "@millrace/journal/admission"
-import { connectNats, provisionStreams } from "@millrace/journal/jetstream"
 import { cellKey } from "@millrace/service"
 import { Clock, Effect, type Scope } from "effect"
 import { hash, randomBytes } from "node:crypto"
@@ -44,13 +42,13 @@ export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, fre
   const at = (...names: ReadonlyArray<string>) => join(folder, ...names)
   yield* Effect.promise(() => mkdir(at("keys"), { recursive: true, mode: 0o700 }))
   const ports = freePorts ? { api: yield* freePort, access: yield* freePort, nats: 0, postgres: 0 } : usualPorts
-  if (!freePorts) yield* Effect.forEach(Object.entries(ports), ([name, port]) => untaken(name, port), { discard: true })
+  // The servers' own ports may be held by what a killed run has left behind, which they deal with themselves.
+  if (!freePorts) yield* Effect.forEach(["api", "access"] as const, (name) => untaken(name, ports[name]), { discard: true })
   const [cell, postgres] = yield* Effect.all([
     step("nats-server", startCell({ storeDir: at("nats"), keysDir: at("keys", "nats"), port: ports.nats })),
     databaseUrl !== undefined ? Effect.succeed({ url: databaseUrl }) : step("PostgreSQL", startPostgres({ dataDir: at("postgres"), ...(ports.postgres === 0 ? {} : { port: ports.postgres }) }))
   ], { concurrency: 2 })
   const natsUrl = cell.urls.join(",")
-  yield* step("streams", provisioned(natsUrl, cell.keys.creds("provisioner")))
   yield* Effect.sync(() => cellKey(at("keys", "cell.pem")))
   const tokenFile = yield* tokens(at("keys"))
   yield* oneTimeKey(at("keys"))
@@ -85,12 +83,6 @@ export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, fre
     }
   }
 })
-
-const provisioned = (servers: string, creds: string) =>
-  Effect.scoped(Effect.gen(function*() {
-    const connection = yield* connectNats({ servers: servers.split(","), name: "provisioner", ...credentialsIn(creds) })
-    yield* provisionStreams({ connection, prefix: "$JS.API", patienceMs: 60_000 })
-  }))
 
 /** The owner's token, made once: the token itself in a file of its own (0600), its digest where the gateway looks. */
 const tokens = (folder: string): Effect.Effect<string> =>
