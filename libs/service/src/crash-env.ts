@@ -40,21 +40,23 @@ export interface CrashSettings {
 /**
  * Places to die, chosen from outside, for fault tests over real processes: kills this process with SIGKILL
  * at the named point, so that nothing is given back, flushed or said; and writes each point's name to
- * a file when it is first passed. Both only where `MILLRACE_FAULTS=1`; otherwise nothing listens.
+ * a file when it is first passed, and `died at` it where it died. Both only where `MILLRACE_FAULTS=1`; otherwise nothing listens.
  */
 export const crashPointsLayer = ({ crashAt, crashLog, faults }: CrashSettings): Layer.Layer<never> => {
   if (!faults || (crashAt === undefined && crashLog === undefined)) return Layer.empty
   const wantedNow = crashAt === undefined ? () => undefined : wantedIn(crashAt)
+  const note = (point: string) => crashLog === undefined ? undefined : appendFileSync(crashLog, `${point}\n`)
   const passed = new Set<string>()
   let passings = 0
   return Layer.succeed(CrashPoints, (point: string) =>
     Effect.suspend(() => {
-      if (crashLog !== undefined && !passed.has(point)) appendFileSync(crashLog, `${point}\n`)
+      if (!passed.has(point)) note(point)
       passed.add(point)
       const wanted = wantedNow()
       if (point !== wanted?.point) return Effect.void
       passings += 1
       if (passings !== wanted.passing) return Effect.void
+      note(`died at ${point}`)
       process.kill(process.pid, "SIGKILL")
       // The signal may take a moment to arrive; nothing behind this point may run meanwhile.
       return Effect.never

@@ -160,7 +160,7 @@ describe.concurrent("crash points", () => {
       const child = yield* start("pass", { MILLRACE_FAULTS: "1", MILLRACE_CRASH_AT: "append A before#2", MILLRACE_CRASH_LOG: log })
       assert.deepStrictEqual(yield* child.exited, { code: null, signal: "SIGKILL" })
       assert.deepStrictEqual(messages(child).slice(1), ["at append A before", "at append A after", "at append A before"])
-      assert.strictEqual(readFileSync(log, "utf8"), "append A before\nappend A after\n")
+      assert.strictEqual(readFileSync(log, "utf8"), "append A before\nappend A after\ndied at append A before\n")
     }))
 
   it.live("do nothing without MILLRACE_FAULTS=1", () =>
