@@ -16,7 +16,7 @@ export const presenter = (formatter: CliOutput.Formatter): CliOutput.Presenter =
           return note(troubleText(
             new Trouble({
               code: "usage",
-              what: event.errors.map(({ message }) => message.replace(/Expected: (?=".*" is not )/u, "")).join("; "),
+              what: event.errors.map(({ message }) => message.replace(/Expected: (?=.* is not )/u, "")).join("; "),
               where: "the command line",
               remedy: `see: ${event.commandPath.join(" ")} --help`,
               ending: "usage"

@@ -1,7 +1,9 @@
 import type { JobView, StoryLine } from "@millrace/gateway/api"
+import type { Cut } from "@millrace/schemas"
 import { afterAll, assert, beforeAll, describe, expect, it } from "vitest"
 import { exitCodes } from "../exit-codes.ts"
 import type { FactView } from "../fact-line.ts"
+import { cutText } from "../story.ts"
 import { linesOf, millrace, type Ran, shapeOf, startTestCell, type TestCell } from "../testing/cell.ts"
 
 const told = (lines: ReadonlyArray<{ readonly name: string }>) => lines.map(({ name }) => name)
@@ -59,7 +61,8 @@ describe("the command, against a running cell", () => {
     assert.strictEqual(follower.code, exitCodes.interrupted.code, follower.stderr)
     const [, jobId] = /Detached; the job goes on\. Come back with: millrace story (job_[0-9A-Z]{26}) --follow\n$/u.exec(follower.stderr) ?? []
     assert.isDefined(jobId, follower.stderr)
-    const shown = await json<{ job: JobView }>("show", jobId!)
+    const { cut } = await json<{ cut: Cut }>("story", jobId!)
+    const shown = await json<{ job: JobView }>("show", jobId!, "--after", cutText(cut))
     assert.strictEqual(shown.job.state, "running")
     const [back, cancelled] = await Promise.all([run("story", jobId!, "--follow"), run("cancel", jobId!)])
     assert.deepStrictEqual([back.code, cancelled.code], [0, 0], back.stderr + cancelled.stderr)
@@ -109,10 +112,10 @@ describe("the command, against a running cell", () => {
   it("what -o json prints has the documented shapes", async () => {
     const submitted = await json<{ jobId: string }>("submit", "--key", "shapes", ...node("console.log(1)"))
     await run("story", submitted.jobId, "--follow", "--after", "GATEWAY=1")
-    const [ls, show, story, output, cancel, doctor, status] = await Promise.all([
-      json("ls", "--limit", "1"),
-      json("show", submitted.jobId),
-      json("story", submitted.jobId),
+    const story = await json<{ cut: Cut }>("story", submitted.jobId)
+    const [ls, show, output, cancel, doctor, status] = await Promise.all([
+      json("ls", "--limit", "1", "--after", cutText(story.cut)),
+      json("show", submitted.jobId, "--after", cutText(story.cut)),
       json("output", submitted.jobId),
       json("cancel", submitted.jobId),
       json<{ rows: ReadonlyArray<{ name: string; ok: boolean }> }>("doctor"),

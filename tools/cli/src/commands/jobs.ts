@@ -1,19 +1,22 @@
 import type { JobView } from "@millrace/gateway/api"
+import type { Cut } from "@millrace/schemas"
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { parseCut } from "../cut.ts"
 import { type ApiGiven, apiFlags, apiUrl, type OpenDoor, openDoor } from "../door.ts"
 import { note, type Output, output, say, sayJson, table, telling } from "../print.ts"
-import { storyText } from "../story.ts"
+import { cutText, storyText } from "../story.ts"
 import { follow } from "./follow.ts"
 
 const after = Flag.String("after").pipe(
+  Flag.filterMap((text) => Option.fromUndefinedOr(parseCut(text)), (text) => `${JSON.stringify(text)} is not a cut such as GATEWAY=12`),
   Flag.withMetavar("cut"),
   Flag.withDescription("wait until the answer holds this cut, such as GATEWAY=12"),
   Flag.optional
 )
 const jobId = Argument.String("job").pipe(Argument.withDescription("the job's id"))
 
-const query = (cut: Option.Option<string>) => Option.match(cut, { onNone: () => ({}), onSome: (after) => ({ after, waitMs: 5_000 }) })
+const query = (cut: Option.Option<Cut>) => Option.match(cut, { onNone: () => ({}), onSome: (after) => ({ after: cutText(after), waitMs: 5_000 }) })
 
 /** Runs a command's question with an open door, and says what goes wrong. */
 const asking = <A, E, R>(given: ApiGiven & { readonly output: Output }, ask: (door: OpenDoor) => Effect.Effect<A, E, R>) =>
@@ -42,13 +45,17 @@ export const story = Command.make("story", {
 )
 
 export const ls = Command.make("ls", {
-  limit: Flag.Int("limit").pipe(Flag.withDescription("how many at most, 1 to 1000 (100)"), Flag.between(0, 1), Flag.map(([limit]) => limit)),
+  limit: Flag.Int("limit").pipe(
+    Flag.filter((limit) => limit >= 1 && limit <= 1000, (limit) => `${limit} is not a number from 1 to 1000`),
+    Flag.withDescription("how many at most, 1 to 1000 (100)"),
+    Flag.withDefault(100)
+  ),
   after,
   output,
   ...apiFlags
 }, (given) =>
   asking(given, Effect.fnUntraced(function*({ client }) {
-    const answer = yield* client.jobs.list({ query: { ...query(given.after), ...(given.limit === undefined ? {} : { limit: given.limit }) } })
+    const answer = yield* client.jobs.list({ query: { ...query(given.after), limit: given.limit } })
     if (given.output === "json") return sayJson(answer)
     say(table(["JOB", "STATE", "ATTEMPT", "SUBMITTED", "HOST", "BECAUSE"], answer.jobs.map((job) => [
       job.jobId, job.state, String(job.attempt), timeText(job.submittedAtMs), job.hostId ?? "-", job.because ?? "-"

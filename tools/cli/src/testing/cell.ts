@@ -72,7 +72,7 @@ export const shapeOf = (value: unknown): unknown =>
     : value === null
     ? "null"
     : typeof value === "object"
-    ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, shapeOf(one)]))
+    ? Object.fromEntries(Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, one]) => [key, shapeOf(one)]))
     : typeof value
 
 export const linesOf = (text: string): ReadonlyArray<string> => text.split("\n").filter((line) => line !== "")
