@@ -74,6 +74,10 @@ export const output = (cell: Cell, jobId: JobId): Effect.Effect<string> =>
     return status === 200 ? Buffer.from((body as { base64: string }).base64, "base64").toString("utf8") : undefined
   }, `the output of ${jobId}`))
 
+/** The status with which the API shows a job now. */
+export const statusOf = (cell: Cell, jobId: JobId): Effect.Effect<number> =>
+  Effect.promise(async () => (await ask(cell, "GET", `/v1/jobs/${jobId}`)).status)
+
 export interface Request {
   readonly runtime: "process" | "noop"
   readonly argv: ReadonlyArray<string>
