@@ -15,7 +15,8 @@ import { sharedNowMs } from "./words.ts"
 
 /** What a cell must keep up to count as carrying its hosts, and how long each part may be tried. */
 const limits = {
-  joinMsMax: 60_000,
+  joinMsMax: 75_000,
+  joinedPerSMin: 20,
   deliveryMsP99Max: 1_000,
   undeliveredMsMax: 20_000,
   restartMsMax: 60_000,
@@ -29,12 +30,23 @@ const limits = {
 interface Stage {
   readonly hosts: number
   readonly joinedPerS: number
+  /** Consumers made and credentials minted: the part of joining that access and the server do. */
+  readonly admittedPerS: number
   readonly joinCpuPercent: Busy
   readonly idleCpuPercent: Busy
   readonly serverMemoryMib: number
   readonly hostProcessesMemoryMib: number
   readonly delivery: Delivered & { readonly perS: number }
-  readonly restart: { readonly acceptsMs: number; readonly servedMsP50: number; readonly allServedMs: number; readonly unserved: number }
+  /** `served...` count from when the server is asked to stop until a host's reactor hands over what came after. */
+  readonly restart: {
+    /** It is killed where it has not stopped by itself within 10 s. */
+    readonly stopMs: number
+    readonly startMs: number
+    readonly servedMsP50: number
+    readonly servedMsP99: number
+    readonly allServedMs: number
+    readonly unserved: number
+  }
 }
 
 /** CPU used in percent of one core: says who the wall was. */
@@ -76,8 +88,11 @@ export const bench = ({ hosts: asked, quick, say }: Bench): Effect.Effect<unknow
       say(`${wanted} hosts`)
       const stage = yield* tried(standing, wanted, say)
       if ("hosts" in stage) stages.push(stage)
-      brokeBy = "hosts" in stage ? overstrained(standing, stage, wanted) : stage.error
-      if (brokeBy === undefined) ceiling = wanted
+      brokeBy = "hosts" in stage ? overstrained(standing, stage) : stage.error
+      if (brokeBy === undefined && "hosts" in stage) {
+        ceiling = stage.hosts
+        brokeBy = tooSlow(stage, wanted)
+      }
     }
     return {
       hosts: stages,
@@ -111,9 +126,10 @@ const tried = ({ cell, fleet, pace, placing }: Standing, wanted: number, say: Be
     const before = fleet.joined()
     say("  joining")
     const joining = yield* watched(server.pid(), fleet, fleet.join(wanted - before, limits.joinMsMax))
-    const hosts = fleet.joined()
-    if (hosts === before) return { error: `joining: ${fleet.failure() ?? "not one more host had joined"} after ${Math.round(joining.tookMs / 1000)} s` }
+    const joined = fleet.joined() - before
+    if (joined === 0) return { error: `joining: ${fleet.failure() ?? "not one more host had joined"} after ${Math.round(joining.tookMs / 1000)} s` }
     const idle = yield* watched(server.pid(), fleet, Effect.sleep(pace.idleMs))
+    const hosts = fleet.joined()
     say(`  placing on ${hosts} hosts`)
     // The line opens with its first commit, which is no delivery's cost.
     yield* placing.place(fleet.hosts.slice(0, 1), pace.perS, limits.undeliveredMsMax)
@@ -121,33 +137,49 @@ const tried = ({ cell, fleet, pace, placing }: Standing, wanted: number, say: Be
     const serverMemoryMib = residentMib(server.pid())
     say("  restarting the server")
     const beganMs = sharedNowMs()
+    yield* server.stop
+    const stopMs = sharedNowMs() - beganMs
     yield* server.restart
     const acceptsMs = sharedNowMs() - beganMs
     // All at once: each host hears its own as soon as it is served again.
     const again = yield* placing.place(fleet.hosts, Number.POSITIVE_INFINITY, limits.restartMsMax)
     return {
       hosts,
-      joinedPerS: rounded(((hosts - before) / joining.tookMs) * 1000),
+      joinedPerS: rounded((joined / joining.tookMs) * 1000),
+      admittedPerS: rounded(fleet.admittedPerS()),
       joinCpuPercent: joining.busy,
       idleCpuPercent: idle.busy,
       serverMemoryMib,
       hostProcessesMemoryMib: fleet.pids.reduce((sum, pid) => sum + residentMib(pid), 0),
       delivery: { ...delivery, perS: pace.perS },
-      restart: { acceptsMs: rounded(acceptsMs), servedMsP50: rounded(acceptsMs + again.msP50), allServedMs: rounded(acceptsMs + again.msMax), unserved: again.undelivered }
+      restart: {
+        stopMs: rounded(stopMs),
+        startMs: rounded(acceptsMs - stopMs),
+        servedMsP50: rounded(acceptsMs + again.msP50),
+        servedMsP99: rounded(acceptsMs + again.msP99),
+        allServedMs: rounded(acceptsMs + again.msMax),
+        unserved: again.undelivered
+      }
     }
   }).pipe(Effect.catchCause((cause) => Effect.succeed({ error: `an error at ${wanted} hosts: ${Cause.pretty(cause)}` })))
 
 /** Why a stage does not count as carried. */
-const overstrained = ({ fleet }: Standing, { delivery, hosts, joinCpuPercent, joinedPerS, restart, serverMemoryMib }: Stage, wanted: number): string | undefined => {
+const overstrained = ({ fleet }: Standing, { delivery, hosts, restart, serverMemoryMib }: Stage): string | undefined => {
   const memoryMibMax = Math.round((totalmem() / 2 ** 20) * limits.memoryShareMax)
   const failure = fleet.failure()
   if (failure !== undefined) return `a host: ${failure}`
-  if (hosts < wanted) return `join rate: ${hosts} of ${wanted} hosts had joined after ${limits.joinMsMax / 1000} s, ${joinedPerS} a second, with the server at ${joinCpuPercent.server} %, the processes of hosts at ${joinCpuPercent.hostProcesses} % and admission at ${joinCpuPercent.admission} % of a core`
   if (delivery.undelivered > 0) return `delivery: ${delivery.undelivered} of ${delivery.placements} placements had not come ${limits.undeliveredMsMax / 1000} s after the last`
   if (delivery.msP99 > limits.deliveryMsP99Max) return `delivery: p99 is ${delivery.msP99} ms, more than ${limits.deliveryMsP99Max} ms`
   if (restart.unserved > 0) return `restart: ${restart.unserved} of ${hosts} hosts were not served again ${limits.restartMsMax / 1000} s after it`
   if (serverMemoryMib > memoryMibMax) return `memory: the server has ${serverMemoryMib} MiB, more than ${memoryMibMax} MiB`
   return undefined
+}
+
+/** Why a stage that was carried is the last one. */
+const tooSlow = ({ admittedPerS, hosts, joinCpuPercent, joinedPerS }: Stage, wanted: number): string | undefined => {
+  const how = `${joinedPerS} a second joined, ${admittedPerS} were admitted, with the server at ${joinCpuPercent.server} %, the processes of hosts at ${joinCpuPercent.hostProcesses} % and admission at ${joinCpuPercent.admission} % of a core`
+  if (joinedPerS < limits.joinedPerSMin) return `join rate: ${how}`
+  return hosts < wanted ? `join rate: ${hosts} of ${wanted} hosts had joined after ${limits.joinMsMax / 1000} s, and they are carried: ${how}` : undefined
 }
 
 /** At most so many of them, evenly from first to last. */

@@ -3,7 +3,7 @@ import type { HostId } from "@millrace/schemas"
 import { Effect, type Scope } from "effect"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import type { Order, Word } from "./words.ts"
+import { type Order, sharedNowMs, type Word } from "./words.ts"
 
 const admittingMax = 32
 const startMsMax = 20_000
@@ -14,6 +14,8 @@ export interface Fleet {
   readonly pids: ReadonlyArray<number>
   /** The hosts that have been admitted, in order. */
   readonly hosts: ReadonlyArray<HostId>
+  /** How many a second were admitted in the last call of `join`. */
+  readonly admittedPerS: () => number
   /** How many have connected and listen. */
   readonly joined: () => number
   /** What went wrong with the first host that something went wrong with. */
@@ -32,6 +34,7 @@ export const startFleet = Effect.fnUntraced(function*(
   const listeners: Array<(sequence: number, atMs: number) => void> = []
   let joined = 0
   let made = 0
+  let admittedPerS = 0
   let failure: string | undefined
   const children: Array<ChildProcess> = []
   for (let index = 0; index < processes; index += 1) children.push(yield* child(url))
@@ -68,9 +71,12 @@ export const startFleet = Effect.fnUntraced(function*(
         Effect.map(keysOf(to, numbers), (keys) => keys.map((host) => ({ to, host }))), { concurrency: "unbounded" })).flat()
       // Turn by turn over the processes, as hosts come from everywhere.
       asks.sort((left, right) => (left.host.hostId < right.host.hostId ? -1 : 1))
+      const fromMs = sharedNowMs()
+      const from = hosts.length
       yield* Effect.forEach(asks, ({ host, to }) =>
         Effect.map(admission.admitHost(host), ({ jwt }) => {
           hosts.push(host.hostId)
+          admittedPerS = ((hosts.length - from) / (sharedNowMs() - fromMs)) * 1000
           tell(to, { what: "enter", hostId: host.hostId, jwt })
         }), { concurrency: admittingMax, discard: true })
       while (joined < wanted && failure === undefined) yield* Effect.sleep(pollMs)
@@ -79,6 +85,7 @@ export const startFleet = Effect.fnUntraced(function*(
   return {
     pids: children.map(({ pid }) => pid ?? 0),
     hosts,
+    admittedPerS: () => admittedPerS,
     joined: () => joined,
     failure: () => failure,
     join,
