@@ -63,5 +63,19 @@ const read = (bytes: Uint8Array | undefined): Checkpoint | undefined => {
   }
 }
 
-/** The hash that identifies a fold's state: of its canonical bytes, so that equal states hash equal. */
-export const hashOf = (state: unknown): string => createHash("sha256").update(packr.pack(state)).digest("hex")
+/**
+ * The hash that identifies a fold's state, whatever the order in which its keys came to be: a live fold and
+ * a rebuild hear the same facts in different orders.
+ */
+export const hashOf = (state: unknown): string => createHash("sha256").update(packr.pack(canonical(state))).digest("hex")
+
+const canonical = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(canonical)
+  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value
+  const sorted: Record<string, unknown> = {}
+  for (const key of Object.keys(value).sort()) {
+    const field = (value as Record<string, unknown>)[key]
+    if (field !== undefined) sorted[key] = canonical(field)
+  }
+  return sorted
+}
