@@ -171,11 +171,15 @@ const restore = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>
 const usable = <State>(found: Checkpoint, decider: StreamDecider<State>, epoch: number): boolean =>
   found.codeVersion === decider.codeVersion && found.epoch === epoch && hashOf(found.state) === found.hash
 
-/** Reads every stream up to its head of now, own stream last: it was written on the ground of the others. */
+/**
+ * Reads every stream up to its head of now, own stream first: whatever its commits had seen of the others
+ * then lies before the heads that are asked for after it. So what this decider has seen never goes back
+ * behind what the one before it had seen, and a replay can follow both in one pass.
+ */
 const catchUp = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>) {
   const journal = yield* Journal
   let facts = 0
-  for (const stream of [...decider.hears, decider.writes]) {
+  for (const stream of [decider.writes, ...decider.hears]) {
     const head = yield* journal.head(stream)
     const from = standing.saw[stream] ?? 0
     if (from >= head) continue
