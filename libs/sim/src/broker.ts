@@ -20,6 +20,16 @@ export interface BrokerOptions {
    */
   readonly fenceWidth?: number
   readonly runAheadMax?: number
+  /** Bugs of a journal, for the tests that plant them. */
+  readonly bugs?: JournalBugs
+}
+
+/** What a journal could get wrong inside, where nothing can be wrapped around it. */
+export interface JournalBugs {
+  /** A replaced reader goes on at the head instead of behind the last commit it gave. */
+  readonly replacedReaderSkips?: boolean
+  /** It takes any commit that begins with the same fact for its own. */
+  readonly knowsCommitsByFirstFact?: boolean
 }
 
 /** What the log did with an append. */
@@ -50,18 +60,21 @@ export class Broker {
   readonly sometimes: Sometimes
   readonly fenceWidth: number
   readonly runAheadMax: number
+  readonly bugs: JournalBugs
   readonly #chance: Chance
   #swarm: Swarm
   #leaderlessUntilMs = 0
   readonly #kept = new Map<string, Array<StoredCommit>>()
   readonly #consumers = new Map<string, Set<number>>()
+  readonly #handedOver = new Set<string>()
   readonly #feeds = new Set<Feed>()
   readonly #heard: Array<(commit: StoredCommit) => void> = []
 
-  constructor({ chance, fenceWidth = 15, runAheadMax = fenceWidth, sometimes, swarm, time }: BrokerOptions) {
+  constructor({ bugs = {}, chance, fenceWidth = 15, runAheadMax = fenceWidth, sometimes, swarm, time }: BrokerOptions) {
     this.time = time
     this.fenceWidth = fenceWidth
     this.runAheadMax = runAheadMax
+    this.bugs = bugs
     this.sometimes = sometimes
     this.#chance = chance
     this.#swarm = swarm
@@ -115,7 +128,9 @@ export class Broker {
     }
     const stream = this.log.streamOf(subjectText(commit.subject))!
     const first = this.firstBehind(stream, commit, expect)
-    return first !== undefined && sameFacts(commit, first)
+    const own = first !== undefined &&
+      (sameFacts(commit, first) || (this.bugs.knowsCommitsByFirstFact === true && first.facts[0]?.id === commit.facts[0].id))
+    return own
       ? { _tag: "Own", sequence: first.place.sequence }
       : { _tag: "Behind", found: answer.found }
   }
@@ -159,6 +174,14 @@ export class Broker {
     let acknowledged = this.#consumers.get(durable)
     if (acknowledged === undefined) this.#consumers.set(durable, acknowledged = new Set())
     return acknowledged
+  }
+
+  /** Notes that a consumer was handed a commit, and says whether it had been before. */
+  isHandedOver(durable: string, sequence: number): boolean {
+    const key = `${durable} ${sequence}`
+    const before = this.#handedOver.has(key)
+    this.#handedOver.add(key)
+    return before
   }
 
   /**
@@ -256,6 +279,7 @@ export class Feed {
   readonly #give: (commits: ReadonlyArray<StoredCommit>) => void
   #position: number
   #under = false
+  #replaced = false
   #frozenUntilMs = 0
   #laggingUntilMs = 0
   #lagMs = 0
@@ -308,12 +332,17 @@ export class Feed {
     if (!this.life.alive) return
     const heldMs = Math.max(this.life.process.partitionedUntilMs, this.#frozenUntilMs) - this.#broker.time.nowMs
     if (heldMs > 0) {
-      if (this.#frozenUntilMs > this.#broker.time.nowMs) this.#broker.sometimes.saw("reader_replaced")
+      if (this.#frozenUntilMs > this.#broker.time.nowMs) this.#replaced = true
       this.#later(heldMs + this.#broker.between(1, 10))
       return
     }
     this.#under = false
     const upTo = this.#broker.log.head(this.stream)
+    if (this.#replaced) {
+      this.#replaced = false
+      this.#broker.sometimes.saw("reader_replaced")
+      if (this.#broker.bugs.replacedReaderSkips === true) this.#position = upTo
+    }
     const commits = this.#broker.range(this.stream, this.#position, upTo, this.#filter)
     this.#position = upTo
     if (commits.length > 0) this.life.receive(() => this.#give(commits))

@@ -1,6 +1,6 @@
 import { readable, type StoredCommit } from "@millrace/journal"
 import { type AttemptId, type HostId, type JobId, type Resources, subjectText } from "@millrace/schemas"
-import { factsIn, type History, sawOf } from "./history.ts"
+import { commitsIn, factsIn, type History, sawOf } from "./history.ts"
 
 /** A promise that was broken, and where it can be seen. */
 export interface Violation {
@@ -67,16 +67,20 @@ const oneAtATime: Checker = (history) => {
   return broken
 }
 
-/** The next attempt is placed by somebody who has seen the end of the one before; attempts count up by one. */
+/**
+ * The next attempt is placed only after the cell's order has seen the end of the one before; attempts count
+ * up by one. A scheduler that took over knows by the older one's `JobRetried` what it has not heard itself.
+ */
 const endedBeforeNext: Checker = (history) => {
   const broken: Array<string> = []
   const ends = endsOf(history)
+  const seen = seenBy(history)
   const before = new Map<JobId, { readonly attempt: number; readonly attemptId: AttemptId }>()
   for (const { commit, event: { attempt, attemptId, jobId } } of factsIn(history, "SCHEDULER", "PlacementMade")) {
     const last = before.get(jobId)
     if (attempt !== (last?.attempt ?? 0) + 1) broken.push(`attempt ${attempt} of ${jobId} follows ${last?.attempt ?? "nothing"}`)
-    if (last !== undefined && (ends.get(last.attemptId) ?? Number.POSITIVE_INFINITY) > sawOf(commit, "HOSTS")) {
-      broken.push(`attempt ${attempt} of ${jobId} was placed by somebody who had not seen the end of the one before`)
+    if (last !== undefined && (ends.get(last.attemptId) ?? Number.POSITIVE_INFINITY) > seen(commit)) {
+      broken.push(`attempt ${attempt} of ${jobId} was placed when nobody had seen the end of the one before`)
     }
     before.set(jobId, { attempt, attemptId })
   }
@@ -92,17 +96,26 @@ const endsOf = (history: History): ReadonlyMap<AttemptId, number> => {
   return ends
 }
 
+/** How much of the hosts' stream the cell's order had seen by one of its commits. */
+const seenBy = (history: History): (commit: StoredCommit) => number => {
+  const seen: Array<number> = []
+  let most = 0
+  for (const commit of commitsIn(history, "SCHEDULER")) seen[commit.place.sequence] = most = Math.max(most, sawOf(commit, "HOSTS"))
+  return ({ place }) => seen[place.sequence] ?? 0
+}
+
 const dimensions = ["cpuMilli", "memoryMib", "diskMib", "gpus"] as const
 
 /** At no point of the scheduler's order does a host hold more than it has, in any dimension. */
 const neverOvercommitted: Checker = (history) => {
   const broken: Array<string> = []
   const ends = endsOf(history)
+  const seen = seenBy(history)
   const holds = new Map<HostId, Map<AttemptId, Resources>>()
   for (const { commit, event: { attemptId, hostId, spec } } of factsIn(history, "SCHEDULER", "PlacementMade")) {
     const held = holds.get(hostId) ?? new Map<AttemptId, Resources>()
     holds.set(hostId, held)
-    for (const other of held.keys()) if ((ends.get(other) ?? Number.POSITIVE_INFINITY) <= sawOf(commit, "HOSTS")) held.delete(other)
+    for (const other of held.keys()) if ((ends.get(other) ?? Number.POSITIVE_INFINITY) <= seen(commit)) held.delete(other)
     held.set(attemptId, spec.resources)
     broken.push(...overIn([...held.values()], history.capacity.get(hostId), `${hostId} holds at SCHEDULER ${commit.place.sequence}`))
   }

@@ -145,6 +145,7 @@ const react = Effect.fnUntraced(function*<E, R>(
       const { sequence } = commit.place
       // The server skips what was acknowledged before this reader came.
       if (before.delete(sequence)) continue
+      if (broker.isHandedOver(durable, sequence)) broker.sometimes.saw(`${commit.facts[0]?.name} heard again`)
       const failed = yield* Effect.exit(handle(commit))
       if (failed._tag === "Failure") {
         if (failed.cause.reasons.every((reason) => reason._tag !== "Fail")) return yield* Effect.failCause(failed.cause as Cause.Cause<never>)

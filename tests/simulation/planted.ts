@@ -1,0 +1,196 @@
+import type { Commit, JournalShape, StreamDecider } from "@millrace/journal"
+import { deriveId } from "@millrace/decider"
+import type { FactId } from "@millrace/schemas"
+import type { JournalBugs } from "@millrace/sim"
+import { Effect } from "effect"
+import { scheduler } from "../../services/scheduler/src/domain/scheduler.ts"
+import type { World } from "../../services/scheduler/src/domain/world.ts"
+import type { MachineBugs } from "./machine.ts"
+
+type Wrap = (journal: JournalShape) => JournalShape
+
+/** Where a planted bug stands: between a service and what it stands on, so that no service carries one. */
+export interface Plants {
+  readonly decider?: StreamDecider<World>
+  readonly gateway?: Wrap
+  readonly scheduler?: Wrap
+  readonly host?: Wrap
+  readonly machine?: MachineBugs
+  readonly journal?: JournalBugs
+  /** How wide the fence of a line is; 0 is none. */
+  readonly fenceWidth?: number
+}
+
+/** A bug that somebody could write, and the laws that must catch it. */
+export interface PlantedBug {
+  readonly what: string
+  readonly plants: Plants
+}
+
+const letGo = (world: World, hostId: string, attemptId: string): World => {
+  const host = [...world.hosts.values()].find(({ id }) => id === hostId)
+  const held = host === undefined ? undefined : [...host.holds].find(([id]) => id === attemptId)
+  if (host === undefined || held === undefined) return world
+  const [id, { cpuMilli, diskMib, gpus, memoryMib }] = held
+  host.holds.delete(id)
+  const { used } = host
+  host.used = { cpuMilli: used.cpuMilli - cpuMilli, memoryMib: used.memoryMib - memoryMib, diskMib: used.diskMib - diskMib, gpus: used.gpus - gpus }
+  return world
+}
+
+let decisions = 0
+
+/** The same facts under other ids, as a writer says them that makes up an id for each try. */
+const renamed = (commit: Commit, word: string): Commit => ({
+  ...commit,
+  facts: commit.facts.map((fact) => ({ ...fact, id: deriveId<FactId>("fct", commit.happenedAtMs, fact.id, word) })) as unknown as Commit["facts"]
+})
+
+/**
+ * Bugs that are planted here, each in a world of its own, to see that the simulation finds it. They live in
+ * wrappers and in the simulated journal and machines: no service's code holds one.
+ */
+export const plantedBugs = {
+  line_without_fence: {
+    what: "a scheduler's pipelined appends run ahead without a fence before them",
+    plants: { fenceWidth: 0 }
+  },
+  own_append_by_first_fact: {
+    what: "the journal takes any commit that begins with the same fact for the one it sent",
+    plants: { journal: { knowsCommitsByFirstFact: true } }
+  },
+  replaced_reader_skips: {
+    what: "a frozen reader's successor begins at the head",
+    plants: { journal: { replacedReaderSkips: true } }
+  },
+  ignores_holds: {
+    what: "the scheduler forgets that a placement takes room",
+    plants: {
+      decider: {
+        ...scheduler,
+        evolve: (world, fact) => {
+          const next = scheduler.evolve(world, fact)
+          return fact.event._tag === "PlacementMade" ? letGo(next, fact.event.hostId, fact.event.attemptId) : next
+        }
+      }
+    }
+  },
+  frees_on_withdrawal: {
+    what: "the scheduler takes a withdrawn attempt's room for free before the host says so",
+    plants: {
+      decider: {
+        ...scheduler,
+        evolve: (world, fact) => {
+          const next = scheduler.evolve(world, fact)
+          return fact.event._tag === "PlacementWithdrawn" ? letGo(next, fact.event.hostId, fact.event.attemptId) : next
+        }
+      }
+    }
+  },
+  decides_by_chance: {
+    what: "a decision holds something that is in no fact",
+    plants: {
+      decider: {
+        ...scheduler,
+        decide: (world, round) => {
+          decisions += 1
+          return scheduler.decide(world, round).map((said) => ({
+            ...said,
+            facts: said.facts.map((fact) =>
+              fact.event._tag === "PlacementMade" ? { ...fact, event: { ...fact.event, reason: `decision ${decisions}` } } : fact
+            ) as unknown as typeof said.facts
+          }))
+        }
+      }
+    }
+  },
+  checkpoint_forgets_the_end: {
+    what: "a checkpoint does not keep which jobs are over",
+    plants: {
+      decider: {
+        ...scheduler,
+        load: (saved: never) => {
+          const { jobs, ...rest } = saved as { readonly jobs: ReadonlyArray<object> }
+          return scheduler.load({ ...rest, jobs: jobs.map((job) => ({ ...job, settled: false })) } as never)
+        }
+      }
+    }
+  },
+  ignores_cancels: {
+    what: "the scheduler places a job whose cancel it has heard",
+    plants: {
+      decider: {
+        ...scheduler,
+        evolve: (world, fact) => fact.event._tag === "JobCancelRequested" ? world : scheduler.evolve(world, fact)
+      }
+    }
+  },
+  believes_predictions: {
+    what: "the scheduler takes what it has sent for stored",
+    plants: {
+      scheduler: (journal) => ({
+        ...journal,
+        line: (stream, after) =>
+          Effect.map(journal.line(stream, after), (line) => ({
+            last: line.last,
+            send: (commit) => {
+              const { sequence } = line.send(commit)
+              return { sequence, outcome: Effect.succeed({ stream, sequence, epoch: journal.epoch }) }
+            }
+          }))
+      })
+    }
+  },
+  acknowledges_before_handling: {
+    what: "a host acknowledges a placement before it has carried it out",
+    plants: {
+      host: (journal) => ({
+        ...journal,
+        react: (options, handle) => journal.react(options, (commit) => Effect.asVoid(Effect.forkChild(handle(commit))))
+      })
+    }
+  },
+  forgets_last_words: {
+    what: "a host's agent does not look at what the one before it said last",
+    plants: {
+      host: (journal) => ({
+        ...journal,
+        last: (subject) => Effect.map(journal.last(subject), (newest) => newest === undefined ? undefined : { ...newest, facts: [] })
+      })
+    }
+  },
+  ledger_forgets: {
+    what: "a host does not remember what it began",
+    plants: { machine: { ledgerForgets: true } }
+  },
+  leaves_orphans: {
+    what: "an agent that starts anew does not end the work of the one before",
+    plants: { machine: { leavesOrphans: true } }
+  },
+  answers_before_stored: {
+    what: "a gateway answers before the log has",
+    plants: {
+      gateway: (journal) => ({
+        ...journal,
+        append: (commit, expect) =>
+          Effect.as(Effect.forkChild(journal.append(commit, expect)), { stream: "GATEWAY", sequence: expect.sequence + 1, epoch: journal.epoch })
+      })
+    }
+  },
+  insists_with_another_id: {
+    what: "a gateway that comes second says it again under another id, behind what it found",
+    plants: {
+      gateway: (journal) => ({
+        ...journal,
+        append: (commit, expect) =>
+          journal.append(commit, expect).pipe(
+            Effect.catchTag("Overtaken", ({ actual }) => journal.append(renamed(commit, `behind ${actual}`), { last: "subject", sequence: actual }))
+          )
+      })
+    }
+  }
+} as const satisfies Readonly<Record<string, PlantedBug>>
+
+export type PlantedBugName = keyof typeof plantedBugs
+
+export const plantsOf = (bug: PlantedBugName | undefined): Plants => bug === undefined ? {} : plantedBugs[bug].plants

@@ -1,0 +1,282 @@
+import { Blobs } from "@millrace/blobs"
+import { deriveId } from "@millrace/decider"
+import { type Checkpoint, Checkpoints } from "@millrace/journal"
+import type { Capabilities, FactId, HostId, JobId, Principal, Warrant, WorkspaceName } from "@millrace/schemas"
+import { Keyring, keyringInMemory, WarrantForged, WarrantSigner, WarrantVerifier } from "@millrace/service"
+import {
+  Broker,
+  Chance,
+  type Death,
+  heal,
+  type History,
+  type Life,
+  type ProcessOptions,
+  runProcess,
+  SimulatedProcess,
+  Sometimes,
+  streamsOf,
+  type Swarm,
+  swarmOf,
+  unleash,
+  VirtualTime,
+  type WorkMark
+} from "@millrace/sim"
+import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Random, References } from "effect"
+import { createHash } from "node:crypto"
+import { HostService } from "../../services/host/src/service.ts"
+import { schedulerService } from "../../services/scheduler/src/service.ts"
+import { clients } from "./clients.ts"
+import { Desk } from "./desk.ts"
+import { SimulatedMachine } from "./machine.ts"
+import { type PlantedBugName, plantsOf } from "./planted.ts"
+
+export interface SimulateOptions {
+  readonly seed: number
+  /** Virtual minutes in which jobs come and faults strike; then all is healed and drained. */
+  readonly minutes?: number
+  readonly hosts?: number
+  readonly jobs?: number
+  /** Without it the seed chooses. */
+  readonly faults?: Swarm
+  /** A bug that is planted in this run, by name. */
+  readonly bug?: PlantedBugName
+}
+
+export interface Run {
+  readonly seed: number
+  readonly history: History
+  readonly sometimes: Sometimes
+  /** Jobs that had not come to an end when patience ended. */
+  readonly stuck: ReadonlyArray<JobId>
+  /** Ends of processes that no fault explains. */
+  readonly bugs: ReadonlyArray<string>
+  readonly checkpoints: ReadonlyArray<Checkpoint>
+  readonly broker: Broker
+  readonly virtualMs: number
+}
+
+const workspaces = ["acme", "umbra"] as const
+const drainMsMax = 3 * 60_000
+
+/**
+ * Everything in one process under one seed: gateways, two schedulers, hosts and clients, over a log whose
+ * network fails as the seed says. The same options give the same history, byte for byte.
+ */
+export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, seed }: SimulateOptions): Run => {
+  const root = new Chance(`seed ${seed}`)
+  const sometimes = new Sometimes()
+  const time = new VirtualTime()
+  const swarm = faults ?? swarmOf(root.fork("swarm"))
+  const plants = plantsOf(bug)
+  const broker = new Broker({
+    time,
+    chance: root.fork("network"),
+    swarm,
+    sometimes,
+    runAheadMax: 15,
+    fenceWidth: plants.fenceWidth ?? 15,
+    ...(plants.journal === undefined ? {} : { bugs: plants.journal })
+  })
+  const marks: Array<WorkMark> = []
+  const checkpoints: Array<Checkpoint> = []
+  const bugs: Array<string> = []
+  const forMs = minutes * 60_000
+  const startMs = time.nowMs
+
+  const skews = root.fork("skews")
+  const process = (name: string) => {
+    const skewed = swarm.clock_skew > 0 && skews.happens(swarm.clock_skew)
+    if (skewed) sometimes.saw("clock_skew")
+    return new SimulatedProcess(time, { name, chance: root.fork(name), skewMs: skewed ? skews.between(-2_000, 2_000) : 0 })
+  }
+  const machines = root.fork("machines")
+  const hostsOf = Array.from({ length: hosts }, (_, index) => {
+    const hostId = deriveId<HostId>("hst", startMs, "simulated host", index)
+    return {
+      process: process(`host ${index + 1}`),
+      machine: new SimulatedMachine({ broker, marks, hostId, chance: machines.fork(hostId), capabilities: capabilitiesOf(machines, index), bugs: plants.machine ?? {} })
+    }
+  })
+  const schedulers = [process("scheduler 1"), process("scheduler 2")]
+  const desks = [new Desk(process("gateway 1")), new Desk(process("gateway 2"))]
+  const processes = [...schedulers, ...desks.map((desk) => desk.process), ...hostsOf.map((host) => host.process)]
+  admit(broker, hostsOf.map(({ machine }) => machine.hostId))
+
+  const settled = new Set<JobId>()
+  const submitted = new Set<JobId>()
+  const rest = Deferred.makeUnsafe<void>()
+  let draining = false
+  const lookForRest = () => {
+    if (draining && [...submitted].every((jobId) => settled.has(jobId))) Deferred.doneUnsafe(rest, Effect.void)
+  }
+  broker.onStored(({ facts }) => {
+    for (const { event } of facts) {
+      if (event._tag !== "Success") continue
+      if (event.success._tag === "JobSubmitted") submitted.add(event.success.jobId)
+      if (event.success._tag === "SchedulerTookOver" && schedulers.some(({ paused }) => paused)) sometimes.saw("took over from one that stood still")
+      if (event.success._tag === "JobSettled" || event.success._tag === "JobRefused") settled.add(event.success.jobId)
+    }
+    lookForRest()
+  })
+
+  const acknowledged = new Set<JobId>()
+  const cancelled = new Set<JobId>()
+  const restarts = root.fork("restarts")
+  const operate = (
+    process: SimulatedProcess,
+    layer: ProcessOptions["layer"],
+    { looksUpAnywhere = false, wrap }: { readonly looksUpAnywhere?: boolean; readonly wrap?: ProcessOptions["wrap"] | undefined } = {}
+  ) =>
+    Effect.forkChild(runProcess({
+      broker,
+      process,
+      layer,
+      looksUpAnywhere,
+      ...(wrap === undefined ? {} : { wrap }),
+      restartMs: () => restarts.between(10, 1_500),
+      onDeath: (death) => {
+        sometimes.saw(`${process.name.split(" ")[0]}_restarted`)
+        const unexplained = bugIn(death)
+        if (unexplained !== undefined) bugs.push(`${process.name}: ${unexplained}`)
+      }
+    }))
+
+  const main = Effect.gen(function*() {
+    const keyring = Layer.succeed(Keyring, yield* Keyring.pipe(Effect.provide(keyringInMemory)))
+    const blobs = Layer.succeed(Blobs, yield* Blobs.pipe(Effect.provide(Blobs.memory)))
+    for (const desk of desks) yield* operate(desk.process, (life) => desk.layer(life, keyring), { wrap: plants.gateway })
+    for (const scheduler of schedulers) {
+      const disk = new Map<string, Checkpoint>()
+      const every = scheduler.chance.between(3, 30)
+      yield* operate(scheduler, (life) =>
+        schedulerService({ checkpointEvery: every, ...(plants.decider === undefined ? {} : { decider: plants.decider }) }).pipe(
+          Layer.provide([signer, checkpointsOn(disk, checkpoints, life)])
+        ), { wrap: plants.scheduler })
+    }
+    for (const { machine, process } of hostsOf) {
+      yield* operate(
+        process,
+        (life) => HostService.pipe(Layer.provide([machine.layer(life), verifier, keyring, blobs])),
+        { looksUpAnywhere: true, wrap: plants.host }
+      )
+    }
+    unleash({
+      broker,
+      chance: root.fork("nemesis"),
+      forMs,
+      processes: () => processes,
+      reboot: () => {
+        const { machine, process } = root.fork(`reboot at ${time.nowMs}`).oneOf(hostsOf)
+        machine.reboot()
+        process.life?.end()
+      }
+    })
+    const asking = yield* Effect.forkChild(clients({
+      chance: root.fork("clients"),
+      desks,
+      jobs,
+      forMs,
+      sometimes,
+      workspaces: workspaces as ReadonlyArray<string> as ReadonlyArray<WorkspaceName>,
+      acknowledged,
+      cancelled
+    }))
+    yield* Effect.sleep(forMs)
+    yield* heal(broker, processes)
+    yield* Effect.timeoutOption(Fiber.await(asking), drainMsMax)
+    draining = true
+    lookForRest()
+    yield* Effect.timeoutOption(Deferred.await(rest), drainMsMax)
+    // What still travels arrives: late appends, second deliveries, last words.
+    yield* Effect.sleep(8_000)
+  })
+
+  const exit = time.run(main.pipe(
+    Effect.provideService(References.MinimumLogLevel, "None"),
+    Effect.provideService(Clock.Clock, time.clock()),
+    Effect.provideService(Random.Random, root.fork("world"))
+  ))
+  if (Exit.isFailure(exit)) bugs.push(`the world itself ended: ${Cause.pretty(exit.cause)}`)
+  const history: History = {
+    streams: streamsOf(broker),
+    work: marks,
+    acknowledged,
+    cancelled,
+    capacity: new Map(hostsOf.map(({ machine }) => [machine.hostId, machine.capabilities.resources]))
+  }
+  return {
+    seed,
+    history,
+    sometimes,
+    bugs,
+    checkpoints,
+    broker,
+    stuck: [...submitted].filter((jobId) => !settled.has(jobId)),
+    virtualMs: time.nowMs - startMs
+  }
+}
+
+/**
+ * Hosts of different sizes: small enough that jobs must wait for each other, and the first has a GPU, so that
+ * no job waits for ever.
+ */
+const capabilitiesOf = (chance: Chance, index: number): Capabilities => ({
+  resources: {
+    cpuMilli: chance.between(2, 4) * 1_000,
+    memoryMib: chance.between(1, 4) * 1_024,
+    diskMib: 10_000,
+    gpus: chance.between(index === 0 ? 1 : 0, 2)
+  },
+  gpus: [],
+  runtimes: ["noop", "process"],
+  trusts: ["own"],
+  labels: {}
+})
+
+/** The hosts belong to the cell from the start. */
+const admit = (broker: Broker, hosts: ReadonlyArray<HostId>): void => {
+  for (const [index, hostId] of hosts.entries()) {
+    const id = deriveId<FactId>("fct", broker.time.nowMs, hostId, "admitted")
+    broker.store({
+      subject: { kind: "admission", scope: "cell" },
+      actor: "service:access" as Principal,
+      happenedAtMs: broker.time.nowMs,
+      facts: [{
+        id,
+        partOf: id,
+        event: { _tag: "HostAdmitted", hostId, publicKey: `U${"A".repeat(55)}`, admittedBy: "user:ada" as Principal, oneTimeKeyDigest: "none" }
+      }]
+    }, { last: "subject", sequence: index })
+  }
+}
+
+/** A scheduler's disk: it outlives its lives, and every checkpoint that was ever on it is kept for the laws. */
+const checkpointsOn = (disk: Map<string, Checkpoint>, all: Array<Checkpoint>, life: Life): Layer.Layer<Checkpoints> =>
+  Layer.succeed(Checkpoints, {
+    load: (fold) => Effect.sync(() => disk.get(fold)),
+    save: (checkpoint) =>
+      life.guard(Effect.sync(() => {
+        // As a file would: what is loaded shares nothing with what was saved.
+        const written = structuredClone(checkpoint)
+        disk.set(checkpoint.fold, written)
+        all.push(written)
+      }))
+  })
+
+/** Signs by hash: real signatures would cost most of a run, and what they prove is proven where they are made. */
+const signatureOf = (warrant: Warrant): string => createHash("sha256").update(JSON.stringify(warrant)).digest("base64url")
+
+const signer = Layer.succeed(WarrantSigner, { sign: signatureOf })
+
+const verifier = Layer.succeed(WarrantVerifier, {
+  verify: (warrant, signature) =>
+    signatureOf(warrant) === signature ? Effect.void : Effect.fail(new WarrantForged({ warrantId: warrant.warrantId }))
+})
+
+/** An agent may end because somebody spoke on its subject, or the log was silent at its start. All else is a bug. */
+const bugIn = (death: Death): string | undefined => {
+  if (death._tag === "Killed") return undefined
+  const explained = death.cause.reasons.every((reason) =>
+    reason._tag === "Interrupt" || (reason._tag === "Die" && ["Overtaken", "JournalUnavailable"].includes((reason.defect as { _tag?: string })._tag ?? "")))
+  return explained ? undefined : Cause.pretty(death.cause)
+}
