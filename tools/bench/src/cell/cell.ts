@@ -1,4 +1,4 @@
-import { type Cell, startCell } from "@millrace/infra-nats"
+import { type Cell, type NatsServer, startCell } from "@millrace/infra-nats"
 import { credentialsIn, makeAdmission } from "@millrace/journal/admission"
 import { openJournal } from "@millrace/journal/jetstream"
 import type { HostId } from "@millrace/schemas"
@@ -37,16 +37,18 @@ interface Stage {
   readonly serverMemoryMib: number
   readonly hostProcessesMemoryMib: number
   readonly delivery: Delivered & { readonly perS: number }
-  /** `served...` count from when the server is asked to stop until a host's reactor hands over what came after. */
-  readonly restart: {
-    /** It is killed where it has not stopped by itself within 10 s. */
-    readonly stopMs: number
-    readonly startMs: number
-    readonly servedMsP50: number
-    readonly servedMsP99: number
-    readonly allServedMs: number
-    readonly unserved: number
-  }
+  readonly restart: Restart | { readonly error: string }
+}
+
+/** `served...` count from when the server is asked to stop until a host's reactor hands over what came after. */
+interface Restart {
+  /** It is killed where it has not stopped by itself within 10 s. */
+  readonly stopMs: number
+  readonly startMs: number
+  readonly servedMsP50: number
+  readonly servedMsP99: number
+  readonly allServedMs: number
+  readonly unserved: number
 }
 
 /** CPU used in percent of one core: says who the wall was. */
@@ -136,13 +138,7 @@ const tried = ({ cell, fleet, pace, placing }: Standing, wanted: number, say: Be
     const delivery = yield* placing.place(spread(fleet.hosts, pace.placementsMax), pace.perS, limits.undeliveredMsMax)
     const serverMemoryMib = residentMib(server.pid())
     say("  restarting the server")
-    const beganMs = sharedNowMs()
-    yield* server.stop
-    const stopMs = sharedNowMs() - beganMs
-    yield* server.restart
-    const acceptsMs = sharedNowMs() - beganMs
-    // All at once: each host hears its own as soon as it is served again.
-    const again = yield* placing.place(fleet.hosts, Number.POSITIVE_INFINITY, limits.restartMsMax)
+    const restart = yield* restarted({ fleet, placing }, server)
     return {
       hosts,
       joinedPerS: rounded((joined / joining.tookMs) * 1000),
@@ -152,16 +148,28 @@ const tried = ({ cell, fleet, pace, placing }: Standing, wanted: number, say: Be
       serverMemoryMib,
       hostProcessesMemoryMib: fleet.pids.reduce((sum, pid) => sum + residentMib(pid), 0),
       delivery: { ...delivery, perS: pace.perS },
-      restart: {
-        stopMs: rounded(stopMs),
-        startMs: rounded(acceptsMs - stopMs),
-        servedMsP50: rounded(acceptsMs + again.msP50),
-        servedMsP99: rounded(acceptsMs + again.msP99),
-        allServedMs: rounded(acceptsMs + again.msMax),
-        unserved: again.undelivered
-      }
+      restart
     }
   }).pipe(Effect.catchCause((cause) => Effect.succeed({ error: `an error at ${wanted} hosts: ${Cause.pretty(cause)}` })))
+
+/** Stops the server kindly, starts it again, and places on every host at once: each hears its own as soon as it is served again. */
+const restarted = ({ fleet, placing }: Pick<Standing, "fleet" | "placing">, server: NatsServer): Effect.Effect<Stage["restart"]> =>
+  Effect.gen(function*() {
+    const beganMs = sharedNowMs()
+    yield* server.stop
+    const stopMs = sharedNowMs() - beganMs
+    yield* server.restart
+    const acceptsMs = sharedNowMs() - beganMs
+    const again = yield* placing.place(fleet.hosts, Number.POSITIVE_INFINITY, limits.restartMsMax)
+    return {
+      stopMs: rounded(stopMs),
+      startMs: rounded(acceptsMs - stopMs),
+      servedMsP50: rounded(acceptsMs + again.msP50),
+      servedMsP99: rounded(acceptsMs + again.msP99),
+      allServedMs: rounded(acceptsMs + again.msMax),
+      unserved: again.undelivered
+    }
+  }).pipe(Effect.catchCause((cause) => Effect.succeed({ error: Cause.pretty(cause) })))
 
 /** Why a stage does not count as carried. */
 const overstrained = ({ fleet }: Standing, { delivery, hosts, restart, serverMemoryMib }: Stage): string | undefined => {
@@ -170,6 +178,7 @@ const overstrained = ({ fleet }: Standing, { delivery, hosts, restart, serverMem
   if (failure !== undefined) return `a host: ${failure}`
   if (delivery.undelivered > 0) return `delivery: ${delivery.undelivered} of ${delivery.placements} placements had not come ${limits.undeliveredMsMax / 1000} s after the last`
   if (delivery.msP99 > limits.deliveryMsP99Max) return `delivery: p99 is ${delivery.msP99} ms, more than ${limits.deliveryMsP99Max} ms`
+  if ("error" in restart) return `restart: ${restart.error}`
   if (restart.unserved > 0) return `restart: ${restart.unserved} of ${hosts} hosts were not served again ${limits.restartMsMax / 1000} s after it`
   if (serverMemoryMib > memoryMibMax) return `memory: the server has ${serverMemoryMib} MiB, more than ${memoryMibMax} MiB`
   return undefined
