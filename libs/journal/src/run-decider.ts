@@ -1,11 +1,11 @@
 import { deriveId } from "@millrace/decider"
 import type { Cut, FactId, MillFact, StreamName, Subject } from "@millrace/schemas"
-import { Clock, Duration, Effect, Metric, Option, Queue, type Scope } from "effect"
+import { Clock, Deferred, Duration, Effect, Metric, Queue, type Scope } from "effect"
 import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
 import type { Commit, StoredCommit } from "./commit.ts"
 import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
 import { commitsOf, foldCommit, foreseen, MustStepDown, type StreamDecider } from "./deciding.ts"
-import { type CommitRefused, Journal, type JournalUnavailable, type Line, Overtaken } from "./journal.ts"
+import { type CommitRefused, headsOf, Journal, type JournalUnavailable, type Line, type Overtaken } from "./journal.ts"
 
 /** How a decider takes over the order of its stream: the fact that makes every append of the one before fail. */
 export interface TakeOver<State> {
@@ -57,12 +57,11 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   const line = yield* journal.line(decider.writes, standing.saw[decider.writes] ?? 0)
   yield* takeOver(options, standing, line)
   const heard = yield* listen(decider, standing.saw)
-  const broken = yield* Queue.bounded<Overtaken | CommitRefused>(16)
+  const broken = yield* Deferred.make<never, Overtaken | CommitRefused>()
   const flight = { count: 0 }
   let lastAtMs = 0
   while (true) {
-    const failure = yield* Queue.poll(broken)
-    if (Option.isSome(failure)) return yield* Effect.fail(failure.value)
+    if (Deferred.isDoneUnsafe(broken)) return yield* Deferred.await(broken)
     const atMs = Math.max(lastAtMs, yield* Clock.currentTimeMillis)
     lastAtMs = atMs
     const saw = { ...standing.saw }
@@ -76,7 +75,7 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
       flight.count += 1
       // Joined by nobody: a failure reaches the loop through `broken`, success needs no word.
       yield* Effect.forkChild((mayCrash ? Effect.tap(outcome, () => appendPoints(commit, "after")) : outcome).pipe(
-        Effect.catch((error) => Effect.asVoid(Queue.offer(broken, error))),
+        Effect.catch((error) => Deferred.fail(broken, error)),
         Effect.ensuring(Effect.sync(() => void (flight.count -= 1)))
       ), { startImmediately: true })
       standing.saw[decider.writes] = sequence
@@ -87,7 +86,7 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     if (flight.count > (options.windowMax ?? 4096)) yield* drain(flight)
     if (since >= (options.checkpointEvery ?? 100_000)) {
       yield* drain(flight)
-      if (Queue.sizeUnsafe(broken) === 0) yield* checkpoint(decider, standing, journal.epoch)
+      if (!Deferred.isDoneUnsafe(broken)) yield* checkpoint(decider, standing, journal.epoch)
       since = 0
     }
     // What a round said may let it say more, such as a retry behind a failure: look again before waiting.
@@ -106,12 +105,12 @@ const waitMs = <State>(decider: StreamDecider<State>, state: State, atMs: number
 /** Waits until something was heard, something broke, or time itself is due. */
 const gather = Effect.fnUntraced(function*(
   heard: Queue.Dequeue<ReadonlyArray<StoredCommit>, JournalUnavailable>,
-  broken: Queue.Queue<Overtaken | CommitRefused>,
+  broken: Deferred.Deferred<never, Overtaken | CommitRefused>,
   waitMs: number
 ) {
   const first = yield* Effect.raceFirst(
     Queue.take(heard),
-    Effect.raceFirst(Effect.flatMap(Queue.take(broken), Effect.fail), Effect.as(Effect.sleep(Duration.millis(waitMs)), []))
+    Effect.raceFirst(Deferred.await(broken), Effect.as(Effect.sleep(Duration.millis(waitMs)), []))
   )
   return [first, ...(yield* Queue.clear(heard))]
 })
@@ -163,10 +162,15 @@ const fold = <State>(
 const restore = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>) {
   const journal = yield* Journal
   const found = yield* Checkpoints.use((checkpoints) => checkpoints.load(decider.name))
-  return found !== undefined && usable(found, decider, journal.epoch)
-    ? { state: decider.load(found.state as never), saw: { ...found.saw } }
-    : { state: decider.initial(), saw: {} }
+  if (found === undefined || !usable(found, decider, journal.epoch)) return fromFactOne(decider)
+  const heads = yield* headsOf([...decider.hears, decider.writes])
+  const ahead = Object.entries(found.saw).find(([stream, sequence]) => sequence > (heads[stream] ?? 0))
+  if (ahead === undefined) return { state: decider.load(found.state as never), saw: { ...found.saw } }
+  yield* Effect.logWarning(`The checkpoint of ${decider.name} saw ${ahead.join(" ")}, which this log has not reached: it is another log's, and everything is read again`)
+  return fromFactOne(decider)
 })
+
+const fromFactOne = <State>(decider: StreamDecider<State>): Standing<State> => ({ state: decider.initial(), saw: {} })
 
 const usable = <State>(found: Checkpoint, decider: StreamDecider<State>, epoch: number): boolean =>
   found.codeVersion === decider.codeVersion && found.epoch === epoch && hashOf(found.state) === found.hash

@@ -1,0 +1,86 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { Checkpoints, hashOf } from "./checkpoints.ts"
+import type { StoredCommit } from "./commit.ts"
+import { commitsOf, foldCommit } from "./deciding.ts"
+import { Journal, type JournalShape } from "./journal.ts"
+import { MemoryLog, memoryJournal } from "./memory.ts"
+import { verify } from "./replay.ts"
+import { runDecider, type RunOptions } from "./run-decider.ts"
+import { readUpTo } from "./testing/reading.ts"
+import { commitOn, jobNamed } from "./testing/sample-facts.ts"
+import { settleDecider, settling, type Settling } from "./testing/settle-decider.ts"
+
+const decider = settleDecider("tested", ["GATEWAY"])
+
+const run = (journal: JournalShape, more: Partial<RunOptions<Settling>> = {}) =>
+  runDecider(settling("tested", ["GATEWAY"], more)).pipe(Effect.provideService(Journal, journal))
+
+const ask = (journal: JournalShape, ...names: ReadonlyArray<string>) =>
+  Effect.forEach(names, (name) => journal.append(commitOn(name), { last: "subject", sequence: 0 }), { discard: true })
+
+const jobsSettledIn = (commits: ReadonlyArray<StoredCommit>) =>
+  commits.flatMap(({ facts }) => facts.flatMap(({ event }) => event._tag === "Success" && event.success._tag === "JobSettled" ? [event.success.jobId] : []))
+
+const settled = (journal: JournalShape, ...names: ReadonlyArray<string>): Effect.Effect<void, unknown> =>
+  Effect.flatMap(Effect.scoped(readUpTo(journal, "SCHEDULER", 0)), (commits) => {
+    const jobs = jobsSettledIn(commits)
+    return names.every((name) => jobs.includes(jobNamed(name))) ? Effect.void : Effect.andThen(Effect.yieldNow, settled(journal, ...names))
+  })
+
+/** Another decider says something in the order of the one under test. */
+const overtake = (log: MemoryLog, journal: JournalShape) =>
+  journal.append({ ...commitOn("stranger"), subject: { kind: "fleet", scope: "cell" } }, { last: "stream", sequence: log.head("SCHEDULER") })
+
+describe("a decider that owns an order", () => {
+  it.effect("ends when it is overtaken, however many of its appends are refused at once", () =>
+    Effect.gen(function*() {
+      const log = new MemoryLog()
+      const journal = memoryJournal(log)
+      yield* ask(journal, "first")
+      const running = yield* Effect.forkChild(run(journal, { windowMax: 20 }))
+      yield* settled(journal, "first")
+      yield* overtake(log, journal)
+      for (let number = 0; number < 100; number += 1) log.append(commitOn(`many-${number}`), { last: "subject", sequence: 0 }, 0)
+      assert.strictEqual((yield* Effect.flip(Fiber.join(running)))._tag, "Overtaken")
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("never sees less than a decision before it saw, though the one before heard and fell while this one caught up", () =>
+    Effect.gen(function*() {
+      const log = new MemoryLog()
+      const journal = memoryJournal(log)
+      yield* ask(journal, "one", "two")
+      let fallen = false
+      // The one before hears a third job, decides on all three, and falls behind its first append.
+      const speakAndFall = Effect.gen(function*() {
+        if (fallen) return
+        fallen = true
+        yield* ask(journal, "three")
+        let state = decider.initial()
+        for (const commit of log.after("GATEWAY", 0, undefined, 3).commits) state = foldCommit(decider, state, commit)
+        const round = { atMs: 0, epoch: 1, saw: { GATEWAY: 3 } }
+        const [first] = commitsOf(decider, round, decider.decide(state, round))
+        yield* Effect.orDie(journal.append(first!, { last: "stream", sequence: 0 }))
+      })
+      const catching: JournalShape = {
+        ...journal,
+        head: (stream) => stream === "SCHEDULER" ? Effect.andThen(Effect.orDie(speakAndFall), journal.head(stream)) : journal.head(stream)
+      }
+      const running = yield* Effect.forkChild(run(catching))
+      yield* settled(journal, "one", "two", "three")
+      yield* Fiber.interrupt(running)
+      const { decisions, mismatches } = yield* verify(decider).pipe(Effect.provideService(Journal, journal))
+      assert.deepStrictEqual([decisions, mismatches], [2, []])
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("reads everything again where its checkpoint has seen what this log does not hold", () =>
+    Effect.gen(function*() {
+      const journal = memoryJournal(new MemoryLog())
+      yield* ask(journal, "begun-anew")
+      const state = decider.save(decider.initial())
+      yield* Checkpoints.use(({ save }) => save({ fold: "tested", codeVersion: "1", epoch: 1, saw: { GATEWAY: 9, SCHEDULER: 9 }, hash: hashOf(state), state }))
+      const running = yield* Effect.forkChild(run(journal))
+      yield* settled(journal, "begun-anew")
+      yield* Fiber.interrupt(running)
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+})
