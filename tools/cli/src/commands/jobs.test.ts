@@ -1,6 +1,6 @@
 import type { JobView, StoryLine } from "@millrace/gateway/api"
 import type { Cut } from "@millrace/schemas"
-import { afterAll, assert, beforeAll, describe, expect, it } from "vitest"
+import { afterAll, assert, beforeAll, describe, expect, it, vi } from "vitest"
 import { exitCodes } from "../exit-codes.ts"
 import type { FactView } from "../fact-line.ts"
 import { cutText } from "../story.ts"
@@ -9,6 +9,9 @@ import { linesOf, millrace, type Ran, shapeOf, startTestCell, type TestCell } fr
 const told = (lines: ReadonlyArray<{ readonly name: string }>) => lines.map(({ name }) => name)
 const node = (program: string) => ["--", process.execPath, "-e", program]
 const golden = (name: string) => `../../golden/${name}`
+
+// Each step is a process of its own, and a busy machine starts them slowly.
+vi.setConfig({ testTimeout: 90_000 })
 
 describe("the command, against a running cell", () => {
   let cell: TestCell

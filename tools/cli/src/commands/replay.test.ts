@@ -4,7 +4,7 @@ import { scheduler } from "@millrace/scheduler"
 import type { FactId, JobId, MillFact, Principal, WorkspaceName } from "@millrace/schemas"
 import { logLayer } from "@millrace/service"
 import { Effect } from "effect"
-import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { afterAll, assert, beforeAll, describe, it, vi } from "vitest"
 import { exitCodes } from "../exit-codes.ts"
 import { millrace, startTestCell, type TestCell } from "../testing/cell.ts"
 
@@ -46,6 +46,9 @@ const guessing = <State>(honest: StreamDecider<State>): StreamDecider<State> => 
 
 const checkpointsOf = (cell: TestCell) => Checkpoints.layerFolder(cell.stack.env["MILLRACE_CHECKPOINTS"]!)
 const kept = Checkpoints.use((checkpoints) => checkpoints.load(scheduler.name))
+
+// Each step is a process of its own, and a busy machine starts them slowly.
+vi.setConfig({ testTimeout: 90_000 })
 
 describe("replay --verify, in a process that knows nothing but the log", () => {
   let cell: TestCell
