@@ -45,6 +45,8 @@ interface Restart {
   /** It is killed where it has not stopped by itself within 10 s. */
   readonly stopMs: number
   readonly startMs: number
+  /** When the log had answered the scheduler's appends again. */
+  readonly appendedMs: number
   readonly servedMsP50: number
   readonly servedMsP99: number
   readonly allServedMs: number
@@ -164,6 +166,7 @@ const restarted = ({ fleet, placing }: Pick<Standing, "fleet" | "placing">, serv
     return {
       stopMs: rounded(stopMs),
       startMs: rounded(acceptsMs - stopMs),
+      appendedMs: rounded(acceptsMs + again.appendedMs),
       servedMsP50: rounded(acceptsMs + again.msP50),
       servedMsP99: rounded(acceptsMs + again.msP99),
       allServedMs: rounded(acceptsMs + again.msMax),

@@ -15,6 +15,8 @@ export interface Delivered {
   readonly msP50: number
   readonly msP99: number
   readonly msMax: number
+  /** From the first append until the log had answered them all: what comes late because the log does is no host's fault. */
+  readonly appendedMs: number
 }
 
 /** Appends placements over the scheduler's line and hears from the hosts when they came. */
@@ -50,13 +52,15 @@ export const placingOver = (line: Line, fleet: Fleet): Placing => {
       }
       const untilMs = sharedNowMs() + patienceMs
       yield* Effect.forEach(outcomes, (outcome) => outcome, { discard: true }).pipe(Effect.timeout(patienceMs))
+      const appendedMs = sharedNowMs() - beganMs
       while (sent.size > 0 && sharedNowMs() < untilMs) yield* Effect.sleep(tickMs)
       return {
         placements: hosts.length,
         undelivered: sent.size,
         msP50: rounded(quantile(took, 0.5)),
         msP99: rounded(quantile(took, 0.99)),
-        msMax: rounded(quantile(took, 1))
+        msMax: rounded(quantile(took, 1)),
+        appendedMs: rounded(appendedMs)
       }
     })
   }
