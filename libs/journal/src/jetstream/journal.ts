@@ -82,7 +82,8 @@ const journalOver = (door: Door, config: JetStreamConfig): JournalShape => {
     react: (options, handle) =>
       reactThrough(api, options, handle, {
         create: !readsOwnSubjectsOnly,
-        ...(config.reader?.progressMs === undefined ? {} : { progressMs: config.reader.progressMs })
+        ...(config.reader?.progressMs === undefined ? {} : { progressMs: config.reader.progressMs }),
+        ...(config.reader?.pullMs === undefined ? {} : { pullMs: config.reader.pullMs })
       })
   }
 }

@@ -117,8 +117,8 @@ export class Publisher {
     while (this.#waitingFrom < this.#waiting.length && this.#sent.size < this.#windowMax) {
       const { answered, body, headers, subject } = this.#waiting[this.#waitingFrom]!
       this.#waitingFrom += 1
-      if (this.#waitingFrom === this.#waiting.length) {
-        this.#waiting = []
+      if (this.#waitingFrom === this.#waiting.length || this.#waitingFrom === 1_024) {
+        this.#waiting.splice(0, this.#waitingFrom)
         this.#waitingFrom = 0
       }
       this.#transmit(subject, headers, body, answered)
@@ -150,9 +150,12 @@ export class Publisher {
     for (const { answered } of waiting) answered(answer)
   }
 
-  /** A refusal by permission comes with no reply, and an answer to a lost connection never comes. */
+  /**
+   * A refusal by permission comes with no reply, and an answer to a lost connection never comes. Nor does one
+   * to what was sent between two connections: the client drops it when it dials.
+   */
   #heard(status: Status): void {
-    if (status.type === "disconnect" || status.type === "close") this.#forgetAll({ _tag: "Unknown", detail: "the connection was lost" })
+    if (status.type === "disconnect" || status.type === "reconnect" || status.type === "close") this.#forgetAll({ _tag: "Unknown", detail: "the connection was lost" })
     if (status.type === "error" && status.error instanceof errors.PermissionViolationError && status.error.operation === "publish") {
       this.#refuse(status.error.subject, status.error.message)
     }

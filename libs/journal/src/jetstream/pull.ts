@@ -29,6 +29,8 @@ export const deliveryIn = (reply: string): Delivery | undefined => {
 /** What came over a pull: a message with its place, or the news that nothing more will come this way. */
 export interface PullHandler {
   readonly message: (message: Msg, delivery: Delivery) => void
+  /** A request ran out with nothing to give. Until somebody wants more, nothing more comes. */
+  readonly ranOut: () => void
   /** The consumer is gone, or nobody answers for it. Called at most once. */
   readonly broken: (why: string) => void
 }
@@ -42,9 +44,9 @@ export interface PullOptions {
   readonly outstandingMax: number
   /** After how long without a word, not even a heartbeat, the pull counts as broken, in ms. */
   readonly silenceMs: number
+  /** How long the server keeps a request open that it has nothing to give for, in ms. 30,000 unless told. */
+  readonly expiresMs?: number
 }
-
-const expiresMs = 30_000
 
 /**
  * Pulls from one consumer, by hand: asks for as many messages as there is room for and hands each over in
@@ -75,14 +77,14 @@ export class Pull {
 
   /** Asks for messages so that at most `room` are on their way. Small steps are saved up. */
   want(room: number): void {
-    const { apiPrefix, connection, consumer, outstandingMax, silenceMs, stream } = this.#options
+    const { apiPrefix, connection, consumer, expiresMs = 30_000, outstandingMax, silenceMs, stream } = this.#options
     const batch = Math.min(room, outstandingMax) - this.#outstanding
     if (this.#over || batch <= 0 || (this.#outstanding > 0 && batch < outstandingMax / 4)) return
     if (this.#outstanding === 0) this.#heardAtMs = performance.now()
     this.#outstanding += batch
     connection.publish(
       `${apiPrefix}.CONSUMER.MSG.NEXT.${stream}.${consumer}`,
-      JSON.stringify({ batch, expires: expiresMs * 1e6, idle_heartbeat: Math.min(silenceMs / 3, expiresMs / 3) * 1e6 }),
+      JSON.stringify({ batch, expires: expiresMs * 1e6, idle_heartbeat: Math.floor(Math.min(silenceMs, expiresMs) / 3) * 1e6 }),
       { reply: this.#inbox }
     )
   }
@@ -117,6 +119,8 @@ export class Pull {
     if (status === 404 || status === 408 || /leadership change|max waiting|batch completed|server shutdown/iu.test(line)) {
       const left = Number(headerIn(block)("Nats-Pending-Messages"))
       this.#outstanding = Math.max(0, this.#outstanding - (left || this.#outstanding))
+      // Only what ran out by its own time may be asked anew at once: it took that time, so this cannot spin.
+      if (status === 408) this.#handler.ranOut()
       return
     }
     this.#break(line)

@@ -14,6 +14,7 @@ export interface ReactorTuning {
   /** Whether this process may create its consumer. A host's is created by whoever admitted it. */
   readonly create: boolean
   readonly progressMs?: number
+  readonly pullMs?: number
 }
 
 interface InHand {
@@ -33,7 +34,7 @@ export const reactThrough = <E, R>(
   api: Api,
   options: ReactOptions,
   handle: (commit: StoredCommit) => Effect.Effect<void, E, R>,
-  { create, progressMs = 3_000 }: ReactorTuning
+  { create, progressMs = 3_000, pullMs = 30_000 }: ReactorTuning
 ): Effect.Effect<never, JournalUnavailable, R> =>
   Effect.scoped(Effect.gen(function*() {
     const { concurrency = 1, durable, stream } = options
@@ -49,12 +50,13 @@ export const reactThrough = <E, R>(
       if (create) yield* ensure(api, options, ackWaitMs)
       broken = ""
       // What was in hand comes again by itself, unless its acknowledgement still arrives.
-      pull = new Pull({ connection: api.connection, apiPrefix: api.prefix, stream, consumer: durable, outstandingMax, silenceMs: progressMs * 3 }, {
+      pull = new Pull({ connection: api.connection, apiPrefix: api.prefix, stream, consumer: durable, outstandingMax, silenceMs: progressMs * 3, expiresMs: pullMs }, {
         message: (message, delivery) => {
           const item = { message, delivery }
           inHand.add(item)
           Queue.offerUnsafe(queue, item)
         },
+        ranOut: () => pull?.want(outstandingMax - inHand.size),
         broken: (why) => {
           broken = why
           trouble.openUnsafe()

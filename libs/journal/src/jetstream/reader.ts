@@ -8,7 +8,7 @@ import { JournalUnavailable, type Reader, type ReadOptions } from "../journal.ts
 import { matches } from "../memory.ts"
 import { type Api, ask, askPatiently, headOf, infoOf, messageOf, pause, unforeseen } from "./api.ts"
 import { headerBlock, headerIn } from "./headers.ts"
-import { type Delivery, Pull } from "./pull.ts"
+import { type Delivery, Pull, type PullOptions } from "./pull.ts"
 
 /** How often readers were replaced because they stood still, were cut off, or missed something. */
 const replaced = Metric.counter("millrace_reader_replaced_total", { incremental: true })
@@ -20,6 +20,8 @@ export interface ReaderTuning {
   readonly progressMs?: number
   /** Commits that may lie in a reader before it asks the server for no more. */
   readonly bufferMax?: number
+  /** How long the server keeps a pull open that it has nothing to give for, in ms. */
+  readonly pullMs?: number
 }
 
 /**
@@ -32,10 +34,10 @@ export const openReader = Effect.fnUntraced(function*(
   api: Api,
   stream: string,
   options: ReadOptions,
-  { archive, bufferMax = 8_192, progressMs = 3_000 }: ReaderTuning = {}
+  { archive, bufferMax = 8_192, progressMs = 3_000, pullMs = 30_000 }: ReaderTuning = {}
 ): Effect.fn.Return<Reader, JournalUnavailable, Scope.Scope> {
   const trouble = yield* Latch.make(false)
-  const intake = new Intake(api.connection, api.prefix, stream, options, bufferMax, progressMs * 2, () => trouble.openUnsafe())
+  const intake = new Intake(api.connection, api.prefix, stream, options, bufferMax, { silenceMs: progressMs * 2, expiresMs: pullMs }, () => trouble.openUnsafe())
   yield* Effect.addFinalizer(() => Effect.suspend(() => {
     intake.end()
     return remove(api, stream, intake.consumer)
@@ -79,6 +81,8 @@ const throughArchive = (
   return { take: Effect.andThen(fill, intake.take), poll: Effect.andThen(fill, intake.poll) }
 }
 
+type Times = Required<Pick<PullOptions, "silenceMs" | "expiresMs">>
+
 class Intake {
   readonly stream: string
   readonly filter: string | undefined
@@ -94,7 +98,7 @@ class Intake {
   readonly #trouble: () => void
   readonly #batchMax: number
   readonly #bufferMax: number
-  readonly #silenceMs: number
+  readonly #times: Times
   #held: Array<StoredCommit> = []
   #heldFrom = 0
   #delivered = 0
@@ -108,7 +112,7 @@ class Intake {
     stream: string,
     { after, batchMax = 1_000, filter }: ReadOptions,
     bufferMax: number,
-    silenceMs: number,
+    times: Times,
     trouble: () => void
   ) {
     this.#connection = connection
@@ -118,7 +122,7 @@ class Intake {
     this.filter = filter
     this.#batchMax = batchMax
     this.#bufferMax = bufferMax
-    this.#silenceMs = silenceMs
+    this.#times = times
     this.#trouble = trouble
     this.poll = Effect.suspend(() => (this.#failure === undefined ? Effect.succeed(this.#next()) : Effect.fail(this.#failure)))
     this.take = Effect.suspend((): Effect.Effect<ReadonlyArray<StoredCommit>, JournalUnavailable> => {
@@ -158,9 +162,10 @@ class Intake {
       stream: this.stream,
       consumer,
       outstandingMax: Math.min(4_096, this.#bufferMax),
-      silenceMs: this.#silenceMs
+      ...this.#times
     }, {
       message: (message, delivery) => this.#receive(message, delivery),
+      ranOut: () => this.want(),
       broken: (why) => this.#break(why)
     })
     this.want()
