@@ -1,6 +1,7 @@
 import type { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
 import { Journal } from "@millrace/journal"
+import { HOST_ACK_WAIT_MS, hostConsumer } from "@millrace/journal/admission"
 import type { FactId, Principal } from "@millrace/schemas"
 import { type Keyring, traced, type WarrantVerifier, worker } from "@millrace/service"
 import { Clock, Effect, Layer } from "effect"
@@ -34,7 +35,7 @@ export const HostService: Layer.Layer<
       const voice = yield* openVoice({ kind: "host", scope: hostId }, actor)
       yield* voice.say([{ id, partOf: id, event: { _tag: "HostJoined", hostId, bootId, capabilities, agentVersion } }], Effect.void)
       const carryingOut = journal.react(
-        { stream: "SCHEDULER", durable: `host-${hostId}`, filter: `mill.placement.${hostId}` },
+        { stream: "SCHEDULER", durable: hostConsumer(hostId), ackWaitMs: HOST_ACK_WAIT_MS, filter: `mill.placement.${hostId}` },
         (commit) => traced("host.run-placements", commit, placements.handle(commit))
       )
       return yield* Effect.raceFirst(carryingOut, Effect.raceFirst(attempts.lost, voice.lost))

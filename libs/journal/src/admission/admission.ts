@@ -13,8 +13,12 @@ const HOUR_MS = 3_600_000
 /** No host's JWT lives longer; it is renewed while its host belongs to the cell. */
 export const HOST_LIFE_MS_MAX = 24 * HOUR_MS
 const HOST_LIFE_MS = HOUR_MS
-/** A placement that the host has not acknowledged by then is delivered again. */
-const ACK_WAIT_MS = 30_000
+/**
+ * A placement that the host has not acknowledged by then is delivered again, in ms. Short, because what is
+ * sent to a connection that has just been lost goes nowhere: across accounts the server does not see that
+ * nobody listens any more.
+ */
+export const HOST_ACK_WAIT_MS = 10_000
 const UNACKED_MAX = 4_096
 const CONNECT_MS_MAX = 5_000
 /** JetStream's code for a consumer that is not there. */
@@ -112,7 +116,7 @@ export const makeAdmission = (options: AdmissionOptions): Effect.Effect<Admissio
           manager.consumers.add(stream, {
             durable_name: hostConsumer(hostId),
             ack_policy: AckPolicy.Explicit,
-            ack_wait: ACK_WAIT_MS * 1_000_000,
+            ack_wait: HOST_ACK_WAIT_MS * 1_000_000,
             deliver_policy: DeliverPolicy.All,
             max_ack_pending: UNACKED_MAX,
             ...filters(hostFilters(stream, hostId))

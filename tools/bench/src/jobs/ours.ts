@@ -86,7 +86,8 @@ const started = Effect.fnUntraced(function*(name: string, { env }: Stack) {
   const main = fileURLToPath(new URL(`../../../../services/${name}/src/main.ts`, import.meta.url))
   yield* Effect.acquireRelease(
     Effect.sync((): ChildProcess => spawn(process.execPath, [main], {
-      env: { PATH: process.env["PATH"], ...env, MILLRACE_HEALTH_PORT: String(port), MILLRACE_LOG_LEVEL: "Warn" },
+      // NODE_OPTIONS goes through, so that `NODE_OPTIONS=--cpu-prof` profiles every service.
+      env: { PATH: process.env["PATH"], NODE_OPTIONS: process.env["NODE_OPTIONS"] ?? "", ...env, MILLRACE_HEALTH_PORT: String(port), MILLRACE_LOG_LEVEL: "Warn" },
       stdio: ["ignore", "ignore", "inherit"]
     })),
     (child) => Effect.callback<void>((resume) => {
