@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
-import { type Checkpoint, Checkpoints } from "@millrace/journal"
+import { type Checkpoint, Checkpoints, crashPoint } from "@millrace/journal"
 import type { Capabilities, FactId, HostId, JobId, Principal, Warrant, WorkspaceName } from "@millrace/schemas"
 import { Keyring, keyringInMemory, WarrantForged, WarrantSigner, WarrantVerifier } from "@millrace/service"
 import {
@@ -52,6 +52,7 @@ export interface Run {
   readonly bugs: ReadonlyArray<string>
   readonly checkpoints: ReadonlyArray<Checkpoint>
   readonly broker: Broker
+  readonly startMs: number
   readonly virtualMs: number
 }
 
@@ -211,6 +212,7 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
     bugs,
     checkpoints,
     broker,
+    startMs,
     stuck: [...submitted].filter((jobId) => !settled.has(jobId)),
     virtualMs: time.nowMs - startMs
   }
@@ -255,12 +257,12 @@ const checkpointsOn = (disk: Map<string, Checkpoint>, all: Array<Checkpoint>, li
   Layer.succeed(Checkpoints, {
     load: (fold) => Effect.sync(() => disk.get(fold)),
     save: (checkpoint) =>
-      life.guard(Effect.sync(() => {
+      crashPoint(`checkpoint ${checkpoint.fold} drafted`).pipe(Effect.andThen(life.guard(Effect.sync(() => {
         // As a file would: what is loaded shares nothing with what was saved.
         const written = structuredClone(checkpoint)
         disk.set(checkpoint.fold, written)
         all.push(written)
-      }))
+      }))))
   })
 
 /** Signs by hash: real signatures would cost most of a run, and what they prove is proven where they are made. */
