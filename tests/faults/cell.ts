@@ -10,6 +10,7 @@ import { comparable, scheduler } from "@millrace/scheduler"
 import { logLayer } from "@millrace/service"
 import { jetstreamManager } from "@nats-io/jetstream"
 import { Effect, Exit, Layer, Redacted, Scope } from "effect"
+import { sql } from "kysely"
 import { createHash, randomBytes } from "node:crypto"
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -175,6 +176,15 @@ export const differingTables = (cell: Cell) =>
     }
     return differing
   }).pipe(Effect.provide(cell.reading))
+
+/** Throws away every table: what they held is in the log. */
+export const dropTables = (cell: Cell): Effect.Effect<void> =>
+  Effect.provide(Database.use(({ db }) =>
+    Effect.promise(async () => {
+      const { rows } = await sql<{ name: string }>`
+        select nspname as name from pg_namespace where nspname !~ '^pg_' and nspname not in ('public', 'information_schema')`.execute(db)
+      for (const { name } of rows) await sql`drop schema if exists ${sql.id(name)} cascade`.execute(db)
+    })), cell.reading)
 
 /** Decisions in the log that the scheduler's code does not make again from what they saw. */
 export const strangeDecisions = (cell: Cell) =>

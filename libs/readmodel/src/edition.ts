@@ -1,3 +1,4 @@
+import { crashPoint } from "@millrace/journal"
 import type { Cut } from "@millrace/schemas"
 import { Effect } from "effect"
 import { sql } from "kysely"
@@ -48,10 +49,10 @@ export const editionsOf = async (tx: AnyTransaction, projection: string): Promis
  * transaction, so that a crash leaves all or nothing. While the scope is open nobody drops it.
  */
 export const openEdition = Effect.fnUntraced(function*(projection: Projection, epoch: number) {
-  const { hold, transact } = yield* Database
+  const { hold } = yield* Database
   const schema = schemaOf(projection, epoch)
   yield* hold(schema)
-  return yield* transact(`building ${projection.name}`, (tx) =>
+  return yield* committed(`building ${projection.name}`, (tx) =>
     attempt(async () => {
       // Read models may be thrown away at any time, their books with them.
       await openBooks(tx)
@@ -70,6 +71,12 @@ export const openEdition = Effect.fnUntraced(function*(projection: Projection, e
       return (await editionsOf(tx, projection.name)).find((edition) => edition.schema === schema) as Edition
     }))
 })
+
+/** A transaction with places to die right before and right behind its commit. */
+const committed = <A, E>(doing: string, work: (tx: AnyTransaction) => Effect.Effect<A, E>) =>
+  Database.use(({ transact }) => transact(doing, (tx) => Effect.tap(work(tx), () => crashPoint(`commit ${doing} before`)))).pipe(
+    Effect.tap(() => crashPoint(`commit ${doing} after`))
+  )
 
 /** A schema with the projection's empty tables. */
 export const createTables = async (tx: AnyTransaction, projection: Projection, schema: string): Promise<void> => {
@@ -90,8 +97,7 @@ export const tablesIn = async (tx: AnyTransaction, schema: string): Promise<Read
  * service's schema, for people who look by hand, only ever go forward.
  */
 export const serve = Effect.fnUntraced(function*(projection: Projection, edition: Edition) {
-  const { transact } = yield* Database
-  yield* transact(`swapping ${projection.name}`, (tx) =>
+  yield* committed(`swapping ${projection.name}`, (tx) =>
     attempt(async () => {
       await lockBooks(tx, projection)
       await sql`update millrace.editions set ready = true where schema = ${edition.schema}`.execute(tx)

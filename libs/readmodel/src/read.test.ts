@@ -45,7 +45,7 @@ describe("a read", () => {
     for (let n = 0; n < 7; n++) said.say(suspend("aws"))
     return world(said, Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
-      const hold = (point: string) => (point.endsWith("before") ? Deferred.await(gate) : Effect.void)
+      const hold = (point: string) => (/^commit test\..* before$/u.test(point) ? Deferred.await(gate) : Effect.void)
       yield* Effect.forkScoped(runProjection(of)).pipe(Effect.provideService(CrashPoints, hold))
       const late = yield* Effect.flip(Effect.retry(names({ after: { BROKER: 5 }, waitMsMax: 20 }), {
         while: (error) => error._tag === "ReadTooOld" && Object.keys(error.behind).length === 0
