@@ -57,7 +57,7 @@ const leftMsMin = 60_000
 
 /**
  * Makes this machine a host of the cell, for as long as the scope lives: the first time with a one-time
- * key, afterwards with its own. Credentials are renewed when two thirds of their life are over; a
+ * key, afterwards with its own. Credentials are renewed when a third of what is left of them is over; a
  * connection that outlives them comes back with the newer ones by itself.
  */
 export const enrol = (options: EnrolmentOptions): Effect.Effect<Enrolled, NotAdmitted | AccessSilent, Scope.Scope> =>

@@ -62,6 +62,20 @@ describe("a plain process", () => {
       assert.isUndefined(ended.code)
     }))
 
+  it.live("a program that no system could start, by a zero byte in a word or a name, is refused and breaks nothing", () =>
+    Effect.gen(function*() {
+      for (const [argv, env] of [[["tr\0ue"], {}], [["/bin/echo", "a\0b"], {}], [["/bin/true"], { "A\0B": "" }], [[""], {}]] as const) {
+        assert.strictEqual((yield* Effect.flip(run(argv, env)))._tag, "CannotStart")
+      }
+    }))
+
+  it.live("a job cannot give itself another attempt's name, by which it would not be found", () =>
+    withFolder((folder) => Effect.gen(function*() {
+      const made = fresh()
+      const { ended } = yield* start(folder, ["/bin/sh", "-c", "printf $MILLRACE_ATTEMPT"], { MILLRACE_ATTEMPT: "another's" }, made)
+      assert.strictEqual(textOf(yield* ended, "stdout"), made.attemptId)
+    })))
+
   it.live("what it says is kept, apart by stream, to the last byte", () =>
     Effect.map(shell("printf out; printf err >&2; printf more"), (ended) => {
       assert.strictEqual(textOf(ended, "stdout"), "outmore")

@@ -24,7 +24,7 @@ export const processRuntime = (folder: string): Runtime => ({
       try: () => mkdir(cwd, { recursive: true, mode: 0o700 }),
       catch: (cause) => new CannotStart({ runtime: "process", detail: String(cause) })
     })
-    const env = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: cwd, MILLRACE_JOB: made.jobId, MILLRACE_ATTEMPT: made.attemptId, ...program.env }
+    const env = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: cwd, ...program.env, MILLRACE_JOB: made.jobId, MILLRACE_ATTEMPT: made.attemptId }
     yield* crashPoint("start work before")
     const child = yield* spawned(command, args, { cwd, env }).pipe(
       Effect.tapError(() => Effect.promise(() => rm(cwd, { recursive: true, force: true })))
@@ -77,10 +77,15 @@ const endByEnvironment = async (attempt: AttemptId): Promise<void> => {
 
 const spawned = (command: string, args: ReadonlyArray<string>, options: { readonly cwd: string; readonly env: Record<string, string> }) =>
   Effect.callback<ChildProcess, CannotStart>((resume) => {
-    const child = spawn(command, args, { ...options, detached: true, stdio: ["ignore", "pipe", "pipe"] })
-    child.once("spawn", () => resume(Effect.succeed(child)))
-    child.once("error", (cause: NodeJS.ErrnoException) =>
-      resume(Effect.fail(new CannotStart({ runtime: "process", detail: cause.code === "ENOENT" ? `there is no program ${command} here` : cause.message }))))
+    const cannot = (detail: string) => resume(Effect.fail(new CannotStart({ runtime: "process", detail })))
+    try {
+      const child = spawn(command, args, { ...options, detached: true, stdio: ["ignore", "pipe", "pipe"] })
+      child.once("spawn", () => resume(Effect.succeed(child)))
+      child.once("error", (cause: NodeJS.ErrnoException) => cannot(cause.code === "ENOENT" ? `there is no program ${command} here` : cause.message))
+    } catch (cause) {
+      // What no system could start, such as a word with a zero byte in it, is thrown at once.
+      cannot(cause instanceof Error ? cause.message : String(cause))
+    }
   })
 
 const kept = (child: ChildProcess, name: "stdout" | "stderr") => {

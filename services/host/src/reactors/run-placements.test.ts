@@ -42,6 +42,16 @@ describe("a host carries out its placements", () => {
       assert.isTrue(site.allHandled)
     }))
 
+  it.effect("a log that is silent while the agent starts is asked again, however long that takes", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      site.unanswered = 3
+      yield* site.start
+      yield* TestClock.adjust("5 seconds")
+      yield* site.hear(yield* site.signed(placement("a", { spec: { runtime: "noop" } })))
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "exited: exited 0"])
+    }))
+
   it.effect("work that is over when it has begun is told in one breath", () =>
     Effect.gen(function*() {
       const site = yield* Site.make

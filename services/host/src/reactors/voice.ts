@@ -1,4 +1,4 @@
-import { type Commit, Journal, type JournalShape, type NewFact, type StoredCommit } from "@millrace/journal"
+import { type Commit, Journal, type JournalShape, type JournalUnavailable, type NewFact, type StoredCommit } from "@millrace/journal"
 import type { FactId, Principal, Subject } from "@millrace/schemas"
 import { Clock, Deferred, Effect, Fiber, Queue, type Scope } from "effect"
 
@@ -33,9 +33,9 @@ const commitFactsMax = 512
  * next is sent. Whoever opens the voice notes what is in it before saying more, for then it is no longer
  * the last; and until then telling its facts again adds nothing.
  */
-export const openVoice = Effect.fnUntraced(function*(subject: Subject, actor: Principal): Effect.fn.Return<Voice, never, Journal | Scope.Scope> {
+export const openVoice = Effect.fnUntraced(function*(subject: Subject, actor: Principal): Effect.fn.Return<Voice, JournalUnavailable, Journal | Scope.Scope> {
   const journal = yield* Journal
-  const newest = yield* Effect.orDie(journal.last(subject))
+  const newest = yield* journal.last(subject)
   const inDoubt = new Set<FactId>(newest?.facts.map(({ id }) => id))
   const waiting = yield* Queue.bounded<Telling>(waitingMax)
   let sequence = newest?.place.sequence ?? 0

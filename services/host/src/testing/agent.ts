@@ -1,6 +1,6 @@
 import { Blobs, memoryStoreIn } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
-import { Journal, type JournalShape, MemoryLog, memoryJournal } from "@millrace/journal"
+import { Journal, type JournalShape, JournalUnavailable, MemoryLog, memoryJournal } from "@millrace/journal"
 import { type AttemptId, type Digest, type MillFact, type PlacementMade, Principal, Program, type Runtime as RuntimeName, type Subject } from "@millrace/schemas"
 import { Keyring, keyringInMemory, sealValue, WarrantSigner, warrantPair, WarrantVerifier } from "@millrace/service"
 import { Context, Deferred, Effect, Fiber, Layer, Result } from "effect"
@@ -64,6 +64,8 @@ export class Site {
   #steps = 0
   #fallsAt = Number.POSITIVE_INFINITY
   fallen = false
+  /** How many look-ups the log leaves unanswered from now on. */
+  unanswered = 0
 
   constructor(secrets: Site["secrets"]) {
     this.secrets = secrets
@@ -89,9 +91,16 @@ export class Site {
     Effect.andThen(this.#step, Effect.tap(effect, () => this.#step))
 
   readonly agent = Effect.suspend(() => {
-    const { append, ...rest } = this.journal
+    const { append, last, ...rest } = this.journal
     const world = Layer.mergeAll(
-      Layer.succeed(Journal, { ...rest, append: (commit, expect) => this.#around(append(commit, expect)) }),
+      Layer.succeed(Journal, {
+        ...rest,
+        append: (commit, expect) => this.#around(append(commit, expect)),
+        last: (subject) => Effect.suspend(() => {
+          this.unanswered -= 1
+          return this.unanswered < 0 ? last(subject) : Effect.fail(new JournalUnavailable({ doing: "looking up the last word", detail: "the test says so" }))
+        })
+      }),
       Layer.effect(Blobs, Effect.sync(() => {
         const blobs = Blobs.on(memoryStoreIn(this.blobs))
         return { ...blobs, putBytes: (bytes: Uint8Array) => this.#around(blobs.putBytes(bytes)) }
