@@ -12,10 +12,10 @@ const START_MS_MAX = 30_000
 const START_POLL_MS = 10
 const OUTPUT_CHARS_MAX = 16_384
 
-/** The nats-server of this machine: the one named, else the one the bootstrap found. Old ones are refused. */
-export const findServer = Effect.fnUntraced(function*(storeDir: string) {
+/** The nats-server to run: the one named here or in the environment, else the one the bootstrap found. Old ones are refused. */
+export const findServer = Effect.fnUntraced(function*(storeDir: string, named?: string) {
   const path = yield* Effect.try({
-    try: () => process.env["MILLRACE_NATS_SERVER"] || findTool("natsServer").path,
+    try: () => named ?? (process.env["MILLRACE_NATS_SERVER"] || findTool("natsServer").path),
     catch: (cause) => new NatsUnavailable({ reason: "not_found", storeDir, detail: cause instanceof Error ? cause.message : String(cause) })
   })
   const printed = yield* Effect.callback<string, NatsUnavailable>((resume) => {

@@ -21,6 +21,8 @@ export interface ServerOptions {
   readonly maxPayloadBytes?: number
   /** Also answers /healthz and /varz on a free port of loopback. */
   readonly monitor?: boolean
+  /** Another program than the one of this machine, such as one that enters a sandbox first. */
+  readonly program?: string
   /** Who may do what. Without it everybody may do everything, which suits tests of libraries alone. */
   readonly accounts?: OperatorMode
 }
@@ -78,7 +80,7 @@ export const wholeOrNothing = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): 
 
 const serveWithin = Effect.fnUntraced(function*(options: ServeOptions) {
   const storeDir = resolve(options.storeDir)
-  const program = yield* findServer(storeDir)
+  const program = yield* findServer(storeDir, options.program)
   yield* Effect.try({
     try: () => mkdirSync(storeDir, { recursive: true, mode: 0o700 }),
     catch: (cause) => new NatsUnavailable({ reason: "folder_unusable", storeDir, detail: String(cause) })
