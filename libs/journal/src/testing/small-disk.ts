@@ -3,6 +3,7 @@ import { type NatsServer, type NatsUnavailable, startServer } from "@millrace/in
 import { Effect, type Scope } from "effect"
 import { execFileSync, spawn } from "node:child_process"
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { folder } from "./nats-under-test.ts"
 
@@ -23,7 +24,7 @@ const ways = [["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]]
 export const wayToSmallDisk = (): (typeof ways)[number] | undefined =>
   ways.find(([program, ...args]) => {
     try {
-      execFileSync(program, [...args, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"], { stdio: "ignore", timeout: 5_000 })
+      execFileSync(program, [...args, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmpdir()], { stdio: "ignore", timeout: 5_000 })
       execFileSync("nsenter", ["--version"], { stdio: "ignore", timeout: 5_000 })
       return true
     } catch {
