@@ -129,7 +129,8 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
   const partOf = split(header(headers.partOf))
   const causedBy = split(header(headers.causedBy))
   const grants = split(header(headers.grant))
-  const bodies = bodiesOf(message, names.length)
+  const isFence = names.length === 0 && header(fenceHeader) !== ""
+  const bodies = isFence ? noBodies : bodiesOf(message, names.length)
   const place: Place = {
     stream: message.stream,
     sequence: message.sequence,
@@ -137,7 +138,7 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
     epoch: numberOf(header(headers.epoch)),
     storedAtMs: message.storedAtMs
   }
-  const facts = (names.length > 0 ? names : header(fenceHeader) === "" ? ["?/0"] : []).map((text, ordinal): StoredFact => {
+  const facts = (names.length > 0 ? names : isFence ? [] : ["?/0"]).map((text, ordinal): StoredFact => {
     const slash = text.lastIndexOf("/")
     const name = slash < 0 ? text : text.slice(0, slash)
     const version = slash < 0 ? 0 : numberOf(text.slice(slash + 1))
@@ -166,6 +167,9 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
     facts
   }
 }
+
+/** A fence holds nothing to unpack, and every line brings hundreds of its messages. */
+const noBodies: Result.Result<ReadonlyArray<unknown>, FactUnreadable> = Result.succeed([])
 
 const split = (text: string): ReadonlyArray<string> => (text === "" ? [] : text.split(","))
 
