@@ -1,7 +1,7 @@
 import type { Warrant } from "@millrace/schemas"
 import { Context, Effect, Layer, Schema } from "effect"
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto"
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 
 /** The warrant was not signed by this cell, or was altered since. */
@@ -60,8 +60,16 @@ export const cellKey = (path: string): string => {
     if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause
     pem = make()
   }
-  writeFileSync(`${path}.pub`, createPublicKey(createPrivateKey(pem)).export({ type: "spki", format: "pem" }), { mode: 0o644 })
+  publish(`${path}.pub`, createPublicKey(createPrivateKey(pem)).export({ type: "spki", format: "pem" }) as string)
   return pem
+}
+
+/** Hosts read the public half whenever they start: it is never half there, and never touched without need. */
+const publish = (path: string, pem: string): void => {
+  if (existsSync(path) && readFileSync(path, "utf8") === pem) return
+  const draft = `${path}.${process.pid}`
+  writeFileSync(draft, pem, { mode: 0o644 })
+  renameSync(draft, path)
 }
 
 const signer = (key: KeyObject): WarrantSigner["Service"] => ({
