@@ -30,19 +30,26 @@ export const appendThrough = (door: Door) =>
     const message = encodeCommit(commit, expect, door.epoch)
     const headers = headerBytes(message, `${expect.last === "subject" ? "Nats-Expected-Last-Subject-Sequence" : "Nats-Expected-Last-Sequence"}: ${expect.sequence}\r\n`)
     const said: Said = { door, commit, expect, stream, where }
+    let open = false
     for (let attempt = 0; ; attempt += 1) {
       const answer = yield* sendOnce(door.publisher, where, headers, message.body)
       switch (answer._tag) {
         case "Stored":
           return { stream: answer.stream, sequence: answer.sequence, epoch: door.epoch }
-        case "Refused":
-          return yield* new CommitRefused({ where, reason: answer.reason, detail: answer.detail })
+        case "Refused": {
+          // It speaks of this try alone. One before it, of which nobody knows, may have been stored.
+          const earlier = open ? yield* storedEarlier(said) : "no"
+          if (typeof earlier === "object") return earlier
+          if (earlier === "no") return yield* new CommitRefused({ where, reason: answer.reason, detail: answer.detail })
+          break
+        }
         case "Behind": {
           const known = yield* lookBehind(said, answer.found)
           if (known !== undefined) return known
           break
         }
         case "Unknown":
+          open = true
       }
       yield* pause(attempt)
     }
@@ -58,6 +65,14 @@ interface Said {
 
 const sendOnce = (publisher: Publisher, subject: string, headers: Uint8Array, body: Uint8Array): Effect.Effect<Answer> =>
   Effect.callback((resume) => publisher.send(subject, headers, body, (answer) => resume(Effect.succeed(answer))))
+
+/** Whether an earlier try was stored, and where. */
+const storedEarlier = ({ commit, door, expect, stream, where }: Said): Effect.Effect<Appended | "no" | "unclear"> =>
+  firstBehind(door, stream, where, expect, undefined).pipe(
+    Effect.map((first) =>
+      first !== undefined && isCommit(commit, first.header) ? { stream, sequence: first.sequence, epoch: door.epoch } : "no" as const),
+    Effect.catchTag("JournalUnavailable", () => Effect.succeed("unclear" as const))
+  )
 
 /** Settles a refusal: ours after all, somebody else's, or (undefined) not to be known yet. */
 const lookBehind = Effect.fnUntraced(function*({ commit, door, expect, stream, where }: Said, found: number | undefined) {

@@ -75,6 +75,26 @@ layer(Wire.layer, { excludeTestServices: true, timeout: "60 seconds" })("a faili
       assert.deepStrictEqual((yield* direct.story(storyOf("undecided"))).map(({ place }) => place.sequence), [appended.sequence])
     }))
 
+  it.effect("a refusal behind an answer that left it open is looked into: the first try may have been stored", () =>
+    Effect.gen(function*() {
+      const { direct, proxy, tampered } = yield* Wire
+      const answers = [
+        { code: 503, err_code: 10008, description: "system temporarily unavailable" },
+        { code: 400, err_code: 10077, description: "maximum bytes exceeded" }
+      ]
+      proxy.toClient = (bytes) => {
+        const found = /^(MSG \S+ \S+ )\d+\r\n\{[^\r]*"stream":"GATEWAY"[^\r]*\}\r\n$/u.exec(bytes.toString())
+        const error = found === null ? undefined : answers.shift()
+        if (error === undefined) return bytes
+        const text = JSON.stringify({ error, stream: "GATEWAY", seq: 0 })
+        return Buffer.from(`${found![1]}${text.length}\r\n${text}\r\n`)
+      }
+      const appended = yield* tampered.append(commitOn("refused-later"), { last: "subject", sequence: 0 })
+      proxy.toClient = (bytes) => bytes
+      assert.lengthOf(answers, 0, "nothing was falsified")
+      assert.deepStrictEqual((yield* direct.story(storyOf("refused-later"))).map(({ place }) => place.sequence), [appended.sequence])
+    }))
+
   it.effect("a line goes on over lost answers and lost commits, with nothing missing, doubled or out of order", () =>
     Effect.scoped(Effect.gen(function*() {
       const { direct, proxy, tampered } = yield* Wire
