@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { MillFact } from "@millrace/schemas"
 import { admitted, cancelled, Cell, dismissed, exited, given, host, job, joined, left, needs, refused, submitted } from "../testing/cell.ts"
 import { dueAtMs } from "./decide.ts"
+import { scheduler } from "./scheduler.ts"
 
 /** A fact in a few words: enough to tell a right decision from a wrong one. */
 const brief = (event: MillFact): string => {
@@ -246,5 +247,29 @@ describe("a scope that holds what cannot be read", () => {
       cell.hearUnreadable(unreadable === "joined" ? joined("a") : cell.placed("j1"))
       assertSays(cell.hear(submitted("j2")), 1, "j2 on b, attempt 1")
     }
+  })
+})
+
+describe("a job's sealed program", () => {
+  const remembered = (cell: Cell) => JSON.stringify(scheduler.save(cell.world)).split("cHJvZ3JhbQ").length - 1
+
+  it("goes along with every attempt, and is remembered once for as long as another may follow", () => {
+    const cell = given(...here("a"), submitted("j1", { attemptsMax: 2 }))
+    cell.decide()
+    assert.strictEqual(cell.placed("j1").spec.program?.sealed, "cHJvZ3JhbQ")
+    cell.hear(exited(cell.placed("j1"), { code: 1 }))
+    cell.decide()
+    assert.strictEqual(remembered(cell), 1)
+    cell.decide(500)
+    assert.strictEqual(cell.placed("j1").attempt, 2)
+    assert.strictEqual(cell.placed("j1").spec.program?.sealed, "cHJvZ3JhbQ")
+  })
+
+  it("is forgotten when the job is over, so that a scheduler does not grow by all that was ever run", () => {
+    const cell = given(...here("a"), submitted("j1"))
+    cell.decide()
+    cell.hear(exited(cell.placed("j1"), { code: 0 }))
+    cell.decide()
+    assert.strictEqual(remembered(cell), 0)
   })
 })

@@ -26,7 +26,7 @@ const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: Mill
 /** The scheduler as the journal runs and replays it: everything it decides follows from these functions. */
 export const scheduler: StreamDecider<World> = {
   name: "scheduler",
-  codeVersion: "2",
+  codeVersion: "3",
   actor: "service:scheduler" as Principal,
   writes: "SCHEDULER",
   hears: ["GATEWAY", "HOSTS", "ACCESS"],

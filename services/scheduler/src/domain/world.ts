@@ -129,7 +129,7 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
   switch (event._tag) {
     case "JobSubmitted": {
       const job = jobOf(world, event.jobId)
-      job.submitted ??= { fact: event, factId: id, sequence }
+      job.submitted ??= { fact: job.settled ? slim(event) : event, factId: id, sequence }
       return reindexed(world, job)
     }
     case "JobCancelRequested": {
@@ -140,7 +140,7 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
     case "PlacementMade": {
       const job = jobOf(world, event.jobId)
       const known = job.attempts.get(attemptOn(event))
-      job.attempts.set(attemptOn(event), { placed: event, placedBy: id, word: known?.word, withdrawn: known?.withdrawn ?? false })
+      job.attempts.set(attemptOn(event), { placed: slim(event), placedBy: id, word: known?.word, withdrawn: known?.withdrawn ?? false })
       job.attempt = Math.max(job.attempt, event.attempt)
       job.notBeforeMs = 0
       if (known?.word === undefined) hold(hostOf(world, event.hostId), event.attemptId, event.spec.resources)
@@ -184,6 +184,7 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
     case "JobRefused": {
       const job = jobOf(world, event.jobId)
       job.settled = true
+      if (job.submitted !== undefined) job.submitted = { ...job.submitted, fact: slim(job.submitted.fact) }
       return reindexed(world, job)
     }
     case "LateWordNoted": {
@@ -213,6 +214,12 @@ export const evolve = (world: World, { event, id, sequence }: Heard): World => {
     default:
       return world
   }
+}
+
+/** Without the sealed program: the largest part of a job by far, of which only its next placement is in need. */
+const slim = <Fact extends JobSubmitted | PlacementMade>(fact: Fact): Fact => {
+  const { program: _, ...spec } = fact.spec
+  return { ...fact, spec }
 }
 
 const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`

@@ -60,7 +60,7 @@ export const submitted = (
   jobId: job(name),
   workspace: workspace(where),
   submittedBy: Principal.make("user:ada"),
-  spec: { runtime: "process", trust, resources, attemptsMax, runMsMax: 60_000, onSilence: { keepMs: 0 } },
+  spec: { runtime: "process", trust, resources, program: { key: "acme/1", nonce: "bm9uY2U", sealed: "cHJvZ3JhbQ" }, attemptsMax, runMsMax: 60_000, onSilence: { keepMs: 0 } },
   requestDigest: `sha256:${"0".repeat(64)}` as never,
   decision: { rule: "owner", view: {} }
 })
