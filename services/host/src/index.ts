@@ -2,7 +2,7 @@ export { judge, type Judgement, type Local, type Remembered } from "./domain/att
 export { type Kept, Ledger, LedgerFull, nothingKept } from "./machine/ledger.ts"
 export { Machine, ownCapabilities } from "./machine/machine.ts"
 export { noop } from "./machine/noop.ts"
-export { processRuntime } from "./machine/process.ts"
+export { openProcessRuntime, processRuntime } from "./machine/process.ts"
 export { CannotStart, type Ended, type Running, type Runtime, Runtimes } from "./machine/runtime.ts"
 export { hostProcess } from "./process.ts"
 export { agentVersion, HostService } from "./service.ts"

@@ -7,7 +7,7 @@ import { enrol } from "./machine/enrolment.ts"
 import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
 import { noop } from "./machine/noop.ts"
-import { processRuntime } from "./machine/process.ts"
+import { openProcessRuntime } from "./machine/process.ts"
 import { Runtimes } from "./machine/runtime.ts"
 import { HostService } from "./service.ts"
 
@@ -24,7 +24,8 @@ export const hostProcess = service({
     blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString })
   }),
   layer: ({ accessUrl, blobs, cellKey, folder, keys, oneTimeKey, servers }) => {
-    const runtimes = [noop, processRuntime(join(folder, "work"))]
+    const runtimes = Layer.effect(Runtimes, Effect.map(openProcessRuntime(join(folder, "work")), (plain) =>
+      new Map([noop, plain].map((runtime) => [runtime.name, runtime]))))
     return Layer.unwrap(Effect.map(enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers }), ({ apiPrefix, epoch, hostId, nats }) =>
       HostService.pipe(
         Layer.provide([
@@ -33,7 +34,7 @@ export const hostProcess = service({
           keyringInFolder(keys),
           Ledger.layerFile(join(folder, "ledger.jsonl")),
           Machine.layer(hostId, ownCapabilities()),
-          Layer.succeed(Runtimes, new Map(runtimes.map((runtime) => [runtime.name, runtime]))),
+          runtimes,
           WarrantVerifier.layer(cellKey)
         ])
       )))

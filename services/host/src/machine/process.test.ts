@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { placement } from "../testing/placement.ts"
-import { processRuntime } from "./process.ts"
+import { openProcessRuntime, processRuntime } from "./process.ts"
 import type { Ended } from "./runtime.ts"
 
 const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
@@ -166,6 +166,17 @@ describe("a plain process", () => {
       assert.isTrue(isAlive(pid), "it isolates nothing, and says so")
       process.kill(pid, "SIGKILL")
       yield* until(() => !isAlive(pid))
+    })))
+
+  it.live("is ended with the agent that started it, when that one is stopped", () =>
+    withFolder((folder) => Effect.gen(function*() {
+      const pidFile = join(folder, "pid")
+      yield* Effect.scoped(Effect.gen(function*() {
+        const runtime = yield* openProcessRuntime(join(folder, "work"))
+        yield* runtime.start(fresh(), { argv: ["/bin/sh", "-c", `echo $$ > ${pidFile}; while :; do sleep 0.01; done`], env: {}, labels: {} })
+        assert.isTrue(isAlive(Number(yield* readWhole(pidFile))))
+      }))
+      assert.isFalse(isAlive(Number(readFileSync(pidFile, "utf8"))))
     })))
 
   it.live("is found by what is in its environment when its agent is gone, and nothing else is touched", () =>

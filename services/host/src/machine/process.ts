@@ -1,6 +1,6 @@
 import type { AttemptId } from "@millrace/schemas"
 import { crashPoint } from "@millrace/journal"
-import { Duration, Effect } from "effect"
+import { Duration, Effect, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdir, readdir, readFile, rm } from "node:fs/promises"
 import { join } from "node:path"
@@ -14,7 +14,7 @@ const graceMs = 2000
  * It isolates nothing, so it takes only work that is our own. Output is kept up to 1 MiB a stream; what
  * comes after is counted and dropped, so that a flood costs the writer and not the host.
  */
-export const processRuntime = (folder: string): Runtime => ({
+export const processRuntime = (folder: string, live: Set<Effect.Effect<void>> = new Set()): Runtime => ({
   name: "process",
   start: Effect.fnUntraced(function*(made, program) {
     const [command, ...args] = program.argv
@@ -59,6 +59,8 @@ export const processRuntime = (folder: string): Runtime => ({
         Effect.asVoid
       )
     })
+    live.add(stop)
+    void over.then(() => live.delete(stop))
     yield* crashPoint("start work after")
     return { ended: Effect.promise(() => over), stop }
   }),
@@ -74,6 +76,13 @@ const endByEnvironment = async (attempt: AttemptId): Promise<void> => {
     if (environment.split("\0").includes(`MILLRACE_ATTEMPT=${attempt}`)) signal(Number(pid), "SIGKILL")
   }
 }
+
+/** The same for as long as the scope lives: what still runs at its end is ended, so that a stopped agent leaves nothing behind. */
+export const openProcessRuntime = (folder: string): Effect.Effect<Runtime, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => new Set<Effect.Effect<void>>()),
+    (live) => Effect.all([...live], { concurrency: "unbounded", discard: true })
+  ).pipe(Effect.map((live) => processRuntime(folder, live)))
 
 const spawned = (command: string, args: ReadonlyArray<string>, options: { readonly cwd: string; readonly env: Record<string, string> }) =>
   Effect.callback<ChildProcess, CannotStart>((resume) => {
