@@ -23,8 +23,10 @@ export const schedulerService = (pace: Pace = {}): Layer.Layer<never, never, Jou
 
 /**
  * Everything the scheduler does: it owns the cell's one order, and in it places, withdraws, retries and
- * settles. When another scheduler takes over, this one looks again and waits its turn. A bug in it ends the
- * process, so that nobody waits for a scheduler that is there and decides nothing.
+ * settles. When another scheduler takes over, this one can append nothing more; it begins anew after a pause
+ * that grows up to ten seconds, and then takes over in turn. Two that live are safe and wasteful: run one,
+ * and let whatever supervises processes start the next. A bug in it ends the process, so that nobody waits
+ * for a scheduler that is there and decides nothing.
  */
 export const SchedulerService: Layer.Layer<never, never, Journal | Checkpoints | WarrantSigner> = schedulerService()
 
