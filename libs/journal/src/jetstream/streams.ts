@@ -19,6 +19,9 @@ export interface StreamSizes {
 /** The stream that hosts write. Whatever a header could switch on there, a host could switch on. */
 const writtenByHosts: StreamName = "HOSTS"
 
+/** Each host has a consumer of its own. Unless a stream says a number, nats-server 2.15.1 allows it 1,000. */
+const consumersMax = 100_000
+
 /**
  * A stream's configuration, written from the schemas. Nothing is ever forgotten or overwritten by it, and
  * nothing that a publisher's header could do behind the permissions is allowed: with `Nats-Rollup` a host
@@ -36,7 +39,7 @@ export const streamConfig = (stream: StreamName, { bytesMax = -1, epoch = 1, rep
   max_msgs: -1,
   max_msgs_per_subject: -1,
   max_age: 0,
-  max_consumers: -1,
+  max_consumers: consumersMax,
   max_msg_size: -1,
   duplicate_window: 1e9,
   allow_direct: true,
@@ -52,6 +55,7 @@ const epochKey = "millrace-epoch"
 /** What a stream must be, whoever set it up, with the reason why it matters. */
 const demanded: ReadonlyArray<readonly [field: string, wanted: unknown, because: string]> = [
   ["storage", "file", "memory forgets"],
+  ["max_consumers", consumersMax, "each host has one, and the server's own limit is 1,000"],
   ["retention", "limits", "facts stay when they have been read"],
   ["discard", "new", "a full log refuses; it does not forget"],
   ["max_age", 0, "facts do not expire"],
