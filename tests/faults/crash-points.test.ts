@@ -50,9 +50,9 @@ beforeAll(() => run(Effect.gen(function*() {
   const later = new Set(services.gateway.lives.slice(1).flatMap((life) => life.passed()))
   onEmptyTables = new Set(services.gateway.lives[0]!.passed().filter((point) => !later.has(point)))
   passed = Object.fromEntries(names.map((name) => [name, [...new Set(services[name].lives.flatMap((life) => life.passed()))].sort()])) as unknown as Points
-})), 120_000)
+})), 360_000)
 
-afterAll(() => run(Scope.close(scope, Exit.void)), 60_000)
+afterAll(() => run(Scope.close(scope, Exit.void)), 240_000)
 
 it("the crash points are those that are walked below", async () => {
   await expect(`${JSON.stringify(passed, null, 2)}\n`).toMatchFileSnapshot(goldenFile)
@@ -105,12 +105,12 @@ for (const name of names) {
         if (name === "scheduler") assert.deepStrictEqual(yield* strangeDecisions(cell), [])
         // Nobody died who was not asked to.
         assert.deepStrictEqual(names.map((each) => cell.services[each].lives.length - before.get(each)!), names.map((each) => each === name ? starts + 1 : 0))
-      })), 60_000)
+      })), 240_000)
     }
 
     it("has left tables that a rebuild equals, and decisions that a replay makes again", () => run(Effect.gen(function*() {
       assert.deepStrictEqual(yield* differingTables(cell), [])
       assert.deepStrictEqual(yield* strangeDecisions(cell), [])
-    })), 60_000)
+    })), 240_000)
   })
 }

@@ -15,9 +15,9 @@ const run = <A>(effect: Effect.Effect<A, unknown, Scope.Scope>): Promise<A> => E
 
 beforeAll(async () => {
   cell = await Effect.runPromise(Scope.provide(startCell({ checkpointEvery: 50 }), scope))
-}, 60_000)
+}, 240_000)
 
-afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)), 60_000)
+afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)), 240_000)
 
 /** What must be true of a cell whenever it has come to rest. */
 const sound = Effect.gen(function*() {
@@ -35,7 +35,7 @@ it("the log's server killed in the middle of work loses nothing that was acknowl
   const { nats } = cell.stack
   const placements = count("PlacementMade")
   const going = yield* Effect.forkChild(work(cell, "server dies"))
-  yield* within(20_000, () => count("PlacementMade") > placements, () => "nothing was placed")
+  yield* within(60_000, () => count("PlacementMade") > placements, () => "nothing was placed")
   yield* nats.kill
   const meanwhile = yield* Effect.forkChild(work(cell, "server is down"))
   yield* nats.restart
@@ -44,7 +44,7 @@ it("the log's server killed in the middle of work loses nothing that was acknowl
     assert.deepStrictEqual(wrongEnds(cell, done), [])
   }
   yield* sound
-})), 90_000)
+})), 360_000)
 
 it("jobs are submitted, run and settled while PostgreSQL is down, and its tables catch up behind", () => run(Effect.gen(function*() {
   yield* cell.postgres.kill
@@ -55,7 +55,7 @@ it("jobs are submitted, run and settled while PostgreSQL is down, and its tables
   yield* cell.postgres.start
   yield* sound
   assert.strictEqual(yield* statusOf(cell, done.jobs[0]!.jobId), 200)
-})), 90_000)
+})), 360_000)
 
 it("a scheduler that was paused while another took over appends nothing on what it knew", () => run(Effect.gen(function*() {
   const { folder, log, services, stack } = cell
@@ -67,19 +67,19 @@ it("a scheduler that was paused while another took over appends nothing on what 
   const lives = join(folder, "lives", "second")
   mkdirSync(lives)
   const second = yield* supervised({ name: "scheduler", folder: lives, env: stack.env })
-  yield* within(20_000, () => count("SchedulerTookOver") > terms, () => `the second scheduler has not taken over; it said\n${second.life().said.join("\n")}`)
+  yield* within(60_000, () => count("SchedulerTookOver") > terms, () => `the second scheduler has not taken over; it said\n${second.life().said.join("\n")}`)
   const done = yield* work(cell, "under the second")
   yield* settled(cell, done)
   // It wakes with all of that unheard, and with a world in which nobody else has decided.
   process.kill(paused.pid, "SIGCONT")
-  yield* within(20_000, () => anew() > refusals, () => `the paused scheduler was not refused; it said\n${paused.said.join("\n")}`)
+  yield* within(60_000, () => anew() > refusals, () => `the paused scheduler was not refused; it said\n${paused.said.join("\n")}`)
   yield* second.stop("SIGKILL")
   const after = yield* work(cell, "under the first again")
   yield* settled(cell, after)
   assert.deepStrictEqual([...wrongEnds(cell, done), ...wrongEnds(cell, after)], [])
   yield* sound
   assert.deepStrictEqual(log.broken, [])
-})), 90_000)
+})), 360_000)
 
 it("an attempt whose agent was killed is told as agent_restarted, leaves no process behind, and is tried again", () => run(Effect.gen(function*() {
   const { folder, log, services, startsFile } = cell
@@ -88,7 +88,7 @@ it("an attempt whose agent was killed is told as agent_restarted, leaves no proc
   // A descendant that leaves its group is as much of the attempt as its leader.
   const script = `echo "$MILLRACE_JOB $MILLRACE_ATTEMPT" >> ${startsFile}; [ -e ${marker} ] && exit 0; touch ${marker}; setsid sleep 60 & exec sleep 60`
   const jobId = yield* Effect.promise(() => submit(cell, "agent-killed", { runtime: "process", argv: ["/bin/sh", "-c", script], attemptsMax: 2 }))
-  yield* within(20_000, () => workersOf(folder).length === 2 && count("AttemptStarted") > 0 && starts(jobId) === 1, () => "the job's two processes do not run")
+  yield* within(60_000, () => workersOf(folder).length === 2 && count("AttemptStarted") > 0 && starts(jobId) === 1, () => "the job's two processes do not run")
   const orphans = workersOf(folder)
   yield* services.host.kill("SIGKILL")
   assert.deepStrictEqual(workersOf(folder), orphans, "they outlive the agent")
@@ -98,4 +98,4 @@ it("an attempt whose agent was killed is told as agent_restarted, leaves no proc
   assert.deepStrictEqual(log.exits(jobId).map(({ attempt, cause }) => ({ attempt, cause })), [{ attempt: 1, cause: "agent_restarted" }, { attempt: 2, cause: "exited" }])
   assert.strictEqual(starts(jobId), 2)
   yield* sound
-})), 90_000)
+})), 360_000)

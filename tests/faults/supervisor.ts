@@ -5,7 +5,7 @@ import { join, resolve } from "node:path"
 import { within } from "./within.ts"
 
 const root = resolve(import.meta.dirname, "../..")
-const readyMsMax = 30_000
+const readyMsMax = 90_000
 const linesKept = 40
 /** A service that dies more often than this has another trouble than the one it was given. */
 const livesMax = 200
@@ -119,7 +119,7 @@ export const supervised = ({ env, folder, name }: SupervisedOptions): Effect.Eff
         life.child.kill(signal)
         return gone(life)
       })
-    const gone = (life: Life, msMax = 10_000) =>
+    const gone = (life: Life, msMax = 30_000) =>
       within(msMax, () => life.ended() !== undefined, () => `${name} (${life.pid}) did not end; it passed ${life.passed().slice(-3).join(", ")} and said\n${life.said.join("\n")}`)
 
     yield* Effect.acquireRelease(Effect.sync(begin), () => {

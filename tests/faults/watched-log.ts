@@ -76,7 +76,7 @@ export const watchLog: Effect.Effect<WatchedLog, never, Journal | Scope.Scope> =
     admitted: (hostId) => facts("HostAdmitted").filter((fact) => "hostId" in fact && fact.hostId === hostId).length,
     upToNow: Effect.gen(function*() {
       const heads = yield* Effect.orDie(headsOf(streams))
-      yield* within(20_000, () => Object.entries(heads).every(([stream, head]) => (reached.get(stream) ?? 0) >= head), () =>
+      yield* within(60_000, () => Object.entries(heads).every(([stream, head]) => (reached.get(stream) ?? 0) >= head), () =>
         `the log's reader stands at ${JSON.stringify(Object.fromEntries(reached))}, the log at ${JSON.stringify(heads)}`)
     })
   }

@@ -6,8 +6,8 @@ import { readFileSync } from "node:fs"
 import type { Cell } from "./cell.ts"
 import { within } from "./within.ts"
 
-const ackMsMax = 25_000
-const settleMsMax = 25_000
+const ackMsMax = 75_000
+const settleMsMax = 75_000
 
 /** A job that the cell has acknowledged, and how it may end. */
 export interface Acknowledged {
