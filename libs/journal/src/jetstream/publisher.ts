@@ -222,6 +222,11 @@ const errorAnswer = (errCode: number, code: number, description: string): Answer
     // At three replicas: a write under the same expectation is under way, and nobody knows yet who wins.
     case 10164:
       return { _tag: "Behind", found: undefined }
+    // A server that was full, or restarted, or has too many batches open lost members of this one: it stored
+    // none of it, and takes it whole when it is sent again.
+    case 10176:
+    case 10210:
+      return { _tag: "Unknown", detail: `${description} (${errCode})` }
     case 10054:
     case 10097:
       return { _tag: "Refused", reason: "too_large", detail: description }

@@ -154,6 +154,8 @@ describe("an acknowledgement", () => {
     assert.strictEqual(read(error(10008, "JetStream system temporarily unavailable", 503))._tag, "Unknown")
     assert.strictEqual(read(error(10077, "no space left on device", 503))._tag, "Unknown")
     assert.strictEqual(read(error(10167, "too many requests", 429))._tag, "Unknown")
+    assert.strictEqual(read(error(10176, "atomic publish batch is incomplete"))._tag, "Unknown")
+    assert.strictEqual(read(error(10210, "atomic publish too many inflight"))._tag, "Unknown")
     assert.strictEqual(read("{")._tag, "Unknown")
     assert.strictEqual(read({ stream: "S" })._tag, "Unknown")
   })
