@@ -9,6 +9,8 @@ const which = {
   jobId: JobId,
   workspace: WorkspaceName,
   hostId: HostId,
+  /** Of an array: which of its tasks. */
+  task: Schema.optionalKey(Count),
   attempt: Count,
   attemptId: AttemptId,
   fence: Fence

@@ -23,6 +23,7 @@ import { schedule } from "./schedule.ts"
 import { session } from "./session.ts"
 import { image, snapshot } from "./snapshot.ts"
 import { type FactSchema, type Kind, nameOf } from "./story.ts"
+import { event, trigger } from "./trigger.ts"
 import { upcasts } from "./upcasts.ts"
 import { warrant } from "./warrant.ts"
 
@@ -31,6 +32,8 @@ export const kinds = [
   job,
   ask,
   session,
+  trigger,
+  event,
   decisionGateway,
   asideGateway,
   schedule,

@@ -63,6 +63,10 @@ export type AccountId = typeof AccountId.Type
 export const WorkspaceName = name.pipe(Schema.brand("WorkspaceName"))
 export type WorkspaceName = typeof WorkspaceName.Type
 
+/** A rule that starts jobs. A name, because people type it. */
+export const TriggerName = name.pipe(Schema.brand("TriggerName"))
+export type TriggerName = typeof TriggerName.Type
+
 /** A cloud. An open name, so that a fourteenth provider does not touch the schemas. */
 export const ProviderName = name.pipe(Schema.brand("ProviderName"))
 export type ProviderName = typeof ProviderName.Type

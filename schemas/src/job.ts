@@ -1,7 +1,7 @@
 import { Effect, Schema } from "effect"
 import { Cut } from "./cut.ts"
-import { GrantId, JobId, Principal, WorkspaceName } from "./ids.ts"
-import { Count, Digest, Millis, Resources, Sealed } from "./quantities.ts"
+import { AttemptId, FactId, GrantId, JobId, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
+import { BlobRef, Count, Digest, Millis, Resources, Sealed } from "./quantities.ts"
 import { kind } from "./story.ts"
 
 /** What an allowing gate knew and why it allowed. A denial is a fact of its own, `DecisionMade`. */
@@ -27,6 +27,27 @@ export const OnSilence = Schema.Struct({
   keepMs: Millis.pipe(Schema.check(Schema.isLessThanOrEqualTo(600_000)))
 })
 
+/**
+ * One job of many tasks that differ in their number alone: the program finds it in `MILLRACE_TASK`
+ * (0 to `tasks` - 1) and the total in `MILLRACE_TASKS`. Each task is tried and ends by itself; the job
+ * is over when every task is.
+ */
+export const ArrayTerms = Schema.Struct({
+  tasks: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 }))),
+  /** How many may run at once; without it as many as there is room for. */
+  parallelismMax: Schema.optionalKey(Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1)))),
+  /** With more failed tasks than this the rest is not begun, and the job fails. Without it every task is tried. */
+  failuresMax: Schema.optionalKey(Count)
+})
+export type ArrayTerms = typeof ArrayTerms.Type
+
+/** A job that must be over first; with `succeeded`, one that ends otherwise has this one refused. */
+export const Dependency = Schema.Struct({
+  jobId: JobId,
+  on: Schema.Literals(["succeeded", "over"])
+})
+export type Dependency = typeof Dependency.Type
+
 /** What is asked for. Everything that may hold a secret lies sealed under the workspace's key. */
 export const JobSpec = Schema.Struct({
   runtime: Runtime,
@@ -36,15 +57,36 @@ export const JobSpec = Schema.Struct({
   program: Schema.optionalKey(Sealed),
   attemptsMax: Count.pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))),
   runMsMax: Millis.pipe(Schema.withDecodingDefaultKey(Effect.succeed(3_600_000))),
-  onSilence: OnSilence.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ keepMs: 300_000 })))
+  onSilence: OnSilence.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ keepMs: 300_000 }))),
+  /** How long it may wait for a place; without it for ever. */
+  queueMsMax: Schema.optionalKey(Millis),
+  array: Schema.optionalKey(ArrayTerms),
+  /** Jobs of the same workspace that come first, at most 16. */
+  after: Schema.optionalKey(Schema.Array(Dependency).pipe(Schema.check(Schema.isMaxLength(16)))),
+  /** The kept state that it starts from, instead of an empty one. */
+  startFrom: Schema.optionalKey(SnapshotId),
+  /** Its files are kept as a snapshot when it ends. */
+  snapshotAtEnd: Schema.optionalKey(Schema.Literals(["files"]))
 })
 export type JobSpec = typeof JobSpec.Type
+
+/** A file that the work finds at `path` (absolute, inside its sandbox). */
+export const InputFile = Schema.Struct({
+  path: Schema.String.pipe(Schema.check(Schema.isPattern(/^\/(?!.*(^|\/)\.\.(\/|$))[^\0]{1,255}$/u))),
+  blob: BlobRef,
+  executable: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false)))
+})
+export type InputFile = typeof InputFile.Type
 
 /** The opened `program` of a job. Never in a fact, a log line or another process's environment. */
 export const Program = Schema.Struct({
   argv: Schema.Array(Schema.String),
   env: Schema.Record(Schema.String, Schema.String).pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))),
-  labels: Schema.Record(Schema.String, Schema.String).pipe(Schema.withDecodingDefaultKey(Effect.succeed({})))
+  labels: Schema.Record(Schema.String, Schema.String).pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))),
+  /** Files beside the program, fetched by digest before it starts. */
+  files: Schema.optionalKey(Schema.Array(InputFile)),
+  /** Where it starts; without it `/work`. */
+  cwd: Schema.optionalKey(Schema.String)
 })
 export type Program = typeof Program.Type
 
@@ -57,7 +99,11 @@ export const JobSubmitted = Schema.TaggedStruct("JobSubmitted", {
   spec: JobSpec,
   /** Tells a repetition from another request under the same idempotency key. */
   requestDigest: Digest,
-  decision: Allowed
+  decision: Allowed,
+  /** The attempt whose program submitted this one, over its host's local socket; and how many such steps deep it is. */
+  parent: Schema.optionalKey(Schema.Struct({ jobId: JobId, attemptId: AttemptId, depth: Count })),
+  /** The trigger that started it. `path` names the triggers before it in the chain of causes, oldest first. */
+  origin: Schema.optionalKey(Schema.Struct({ trigger: TriggerName, firedBy: FactId, path: Schema.Array(TriggerName) }))
 })
 export type JobSubmitted = typeof JobSubmitted.Type
 

@@ -1,7 +1,8 @@
 import { Schema } from "effect"
+import { Constraints } from "./authority.ts"
 import { Cut, Fence } from "./cut.ts"
 import { JobSpec } from "./job.ts"
-import { AccountId, AttemptId, GrantId, HostId, JobId, SliceId, SnapshotId, WarrantId, WorkspaceName } from "./ids.ts"
+import { AccountId, AttemptId, GrantId, HostId, JobId, Principal, SliceId, SnapshotId, WarrantId, WorkspaceName } from "./ids.ts"
 import { Count, EpochMillis, PicoDollars, Resources } from "./quantities.ts"
 import { kind } from "./story.ts"
 
@@ -20,7 +21,16 @@ export const Warrant = Schema.Struct({
   grantPath: Schema.Array(GrantId),
   expiresAtMs: EpochMillis,
   /** What the scheduler had seen of access when it allowed this. */
-  view: Cut
+  view: Cut,
+  /**
+   * The bearer of the warrant speaks in this workspace as this principal, under the last grant of the path,
+   * no further than `constraints`: what the program inside may ask of us. Without them it may ask nothing.
+   */
+  workspace: Schema.optionalKey(WorkspaceName),
+  holder: Schema.optionalKey(Principal),
+  constraints: Schema.optionalKey(Constraints),
+  attemptId: Schema.optionalKey(AttemptId),
+  task: Schema.optionalKey(Count)
 })
 export type Warrant = typeof Warrant.Type
 
@@ -37,6 +47,8 @@ export const PlacementMade = Schema.TaggedStruct("PlacementMade", {
   jobId: JobId,
   workspace: WorkspaceName,
   hostId: HostId,
+  /** Of an array: which of its tasks. */
+  task: Schema.optionalKey(Count),
   attempt: Count,
   attemptId: AttemptId,
   fence: Fence,
@@ -66,6 +78,7 @@ export const PlacementWithdrawn = Schema.TaggedStruct("PlacementWithdrawn", {
   jobId: JobId,
   workspace: WorkspaceName,
   hostId: HostId,
+  task: Schema.optionalKey(Count),
   attempt: Count,
   attemptId: AttemptId,
   fence: Fence,

@@ -4,13 +4,13 @@ import { Count, EpochMillis } from "./quantities.ts"
 import { kind } from "./story.ts"
 
 /** What would let a waiting job go on. */
-export const Unblocking = Schema.Literals(["capacity", "quota", "budget", "time"])
+export const Unblocking = Schema.Literals(["capacity", "quota", "budget", "time", "job", "snapshot"])
 
 /** The job waits. The arithmetic says what is short, in words that `millrace why` can show. */
 export const JobDeferred = Schema.TaggedStruct("JobDeferred", {
   jobId: JobId,
   workspace: WorkspaceName,
-  reason: Schema.Literals(["no_host", "no_room", "quota", "budget", "backing_off"]),
+  reason: Schema.Literals(["no_host", "no_room", "quota", "budget", "backing_off", "after", "snapshot"]),
   arithmetic: Schema.String,
   unblockedBy: Unblocking,
   dueAtMs: Schema.optionalKey(EpochMillis)
@@ -21,7 +21,7 @@ export type JobDeferred = typeof JobDeferred.Type
 export const JobRefused = Schema.TaggedStruct("JobRefused", {
   jobId: JobId,
   workspace: WorkspaceName,
-  reason: Schema.Literals(["never_fits", "not_isolated", "not_allowed"]),
+  reason: Schema.Literals(["never_fits", "not_isolated", "not_allowed", "over_budget", "dependency_failed", "snapshot_gone"]),
   remedy: Schema.String
 })
 export type JobRefused = typeof JobRefused.Type
@@ -30,24 +30,49 @@ export type JobRefused = typeof JobRefused.Type
 export const JobRetried = Schema.TaggedStruct("JobRetried", {
   jobId: JobId,
   workspace: WorkspaceName,
+  /** Of an array: which task is tried again. */
+  task: Schema.optionalKey(Count),
   failedAttempt: Count,
   cause: Schema.String,
-  notBeforeMs: EpochMillis
+  notBeforeMs: EpochMillis,
+  /** Its host was lost: the failure is not the work's, and takes none of its attempts. */
+  lost: Schema.optionalKey(Schema.Boolean)
 })
 export type JobRetried = typeof JobRetried.Type
+
+/** How one task or one job can end. */
+export const Outcome = Schema.Literals(["succeeded", "failed", "cancelled", "lost", "refused"])
+export type Outcome = typeof Outcome.Type
+
+/** One task of an array is over, once and for all. Those that were never begun are told by `JobSettled` alone. */
+export const TaskSettled = Schema.TaggedStruct("TaskSettled", {
+  jobId: JobId,
+  workspace: WorkspaceName,
+  task: Count,
+  outcome: Outcome,
+  attempt: Count,
+  attemptId: Schema.optionalKey(AttemptId),
+  hostId: Schema.optionalKey(HostId),
+  exitCode: Schema.optionalKey(Schema.Int),
+  endedBy: Schema.optionalKey(FactId),
+  cause: Schema.String
+})
+export type TaskSettled = typeof TaskSettled.Type
 
 /** The job is over, once and for all: the first terminal fact in the cell's order. */
 export const JobSettled = Schema.TaggedStruct("JobSettled", {
   jobId: JobId,
   workspace: WorkspaceName,
-  outcome: Schema.Literals(["succeeded", "failed", "cancelled", "lost", "refused"]),
+  outcome: Outcome,
   attempt: Count,
   attemptId: Schema.optionalKey(AttemptId),
   hostId: Schema.optionalKey(HostId),
   exitCode: Schema.optionalKey(Schema.Int),
   /** The fact that ended it. */
   endedBy: Schema.optionalKey(FactId),
-  cause: Schema.String
+  cause: Schema.String,
+  /** Of an array: how its tasks ended. Those never begun count as `skipped`. */
+  tasks: Schema.optionalKey(Schema.Struct({ succeeded: Count, failed: Count, cancelled: Count, lost: Count, skipped: Count }))
 })
 export type JobSettled = typeof JobSettled.Type
 
@@ -55,6 +80,7 @@ export type JobSettled = typeof JobSettled.Type
 export const LateWordNoted = Schema.TaggedStruct("LateWordNoted", {
   jobId: JobId,
   workspace: WorkspaceName,
+  task: Schema.optionalKey(Count),
   attempt: Count,
   word: Schema.NonEmptyString,
   said: FactId
@@ -67,6 +93,7 @@ export const schedule = kind(
   JobDeferred,
   JobRefused,
   JobRetried,
+  TaskSettled,
   JobSettled,
   LateWordNoted
 )

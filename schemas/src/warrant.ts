@@ -10,6 +10,7 @@ const which = {
   hostId: HostId,
   workspace: WorkspaceName,
   jobId: JobId,
+  task: Schema.optionalKey(Count),
   attempt: Count,
   attemptId: AttemptId
 }

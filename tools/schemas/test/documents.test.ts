@@ -106,7 +106,7 @@ describe("JSON Schema", () => {
       if (schema.items !== undefined && schema.items !== false) walk(schema.items, path)
     }
     // Names that others choose: a boot's, a price's, a signing key's; and the one-time key's older field.
-    const unpatterned = new Set(["bootId", "priceId", "keyId", "revocationId", "oneTimeKeyDigest"])
+    const unpatterned = new Set(["bootId", "eventId", "priceId", "keyId", "revocationId", "oneTimeKeyDigest"])
     for (const { name, schema } of versionedFacts()) walk(bodySchemaOf(schema), name)
     assert.deepStrictEqual(bare, [])
     const jobId = (JSON.parse(wanted.get("json-schema/JobSubmitted.v1.json") ?? "{}") as JsonSchema).properties?.["jobId"]
