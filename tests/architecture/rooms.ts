@@ -9,7 +9,7 @@ interface Room {
   readonly because: string
 }
 
-const libs = ["schemas", "libs/decider", "libs/journal", "libs/readmodel", "libs/wire", "libs/blobs", "libs/service"]
+const libs = ["schemas", "libs/decider", "libs/authority", "libs/pricing", "libs/journal", "libs/readmodel", "libs/wire", "libs/blobs", "libs/service"]
 const everyDay = ["effect", "@effect", "node"]
 
 /** Who may lean on whom. The first column is where a file lives; see STYLE.md, "The story first". */
@@ -23,6 +23,16 @@ export const table: ReadonlyArray<Room> = [
     room: "libs/decider",
     may: ["effect", "node:crypto"],
     because: "a decision can be replayed anywhere only if nothing but its arguments reaches it"
+  },
+  {
+    room: "libs/authority",
+    may: ["schemas", "libs/decider", "effect", "node:crypto"],
+    because: "who may do what is decided by the same pure function at every gate and in every replay"
+  },
+  {
+    room: "libs/pricing",
+    may: ["schemas", "libs/decider", "effect", "node:crypto"],
+    because: "what is promised before work begins and what is charged after it come from the same pure function"
   },
   {
     room: "libs/journal",
@@ -46,7 +56,7 @@ export const table: ReadonlyArray<Room> = [
   },
   {
     room: "libs/service",
-    may: ["schemas", "libs/decider", "libs/journal", "libs/readmodel", ...everyDay, "@opentelemetry"],
+    may: ["schemas", "libs/decider", "libs/authority", "libs/journal", "libs/readmodel", ...everyDay, "@opentelemetry"],
     because: "it starts, reports and stops any service, so it may know of none"
   },
   {
@@ -56,14 +66,14 @@ export const table: ReadonlyArray<Room> = [
   },
   {
     room: "domain",
-    may: ["schemas", "libs/decider", "own:domain", "effect", "node:crypto", "highs", "@cedar-policy", "@biscuit-auth"],
+    may: ["schemas", "libs/decider", "libs/authority", "libs/pricing", "own:domain", "effect", "node:crypto", "highs", "@cedar-policy", "@biscuit-auth"],
     mayName: ["libs/journal", "libs/service"],
     because: "a decision sees its arguments and nothing else: what it could reach, it would one day depend on"
   },
   {
     room: "reactors",
     may: [
-      "schemas", "libs/decider", "libs/journal", "libs/readmodel", "libs/blobs", "libs/wire", "libs/service",
+      "schemas", "libs/decider", "libs/authority", "libs/pricing", "libs/journal", "libs/readmodel", "libs/blobs", "libs/wire", "libs/service",
       "own:domain", "own:reactors", "own:providers", "own:machine", "own:store", "effect", "node:crypto"
     ],
     mayName: ["own:projections"],
@@ -71,7 +81,7 @@ export const table: ReadonlyArray<Room> = [
   },
   {
     room: "projections",
-    may: ["schemas", "libs/readmodel", "own:domain", "own:projections", "effect", "kysely"],
+    may: ["schemas", "libs/authority", "libs/pricing", "libs/readmodel", "own:domain", "own:projections", "effect", "kysely"],
     mayName: ["libs/journal"],
     because: "a table is a function of facts: one that reads the world cannot be thrown away and read again"
   },
