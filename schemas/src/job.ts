@@ -65,6 +65,8 @@ export const JobSpec = Schema.Struct({
   after: Schema.optionalKey(Schema.Array(Dependency).pipe(Schema.check(Schema.isMaxLength(16)))),
   /** The kept state that it starts from, instead of an empty one. */
   startFrom: Schema.optionalKey(SnapshotId),
+  /** Where it may connect to, as `host:port`. Without it the work has no network at all. */
+  egress: Schema.optionalKey(Schema.Array(Schema.NonEmptyString).pipe(Schema.check(Schema.isMaxLength(64)))),
   /** Its files are kept as a snapshot when it ends. */
   snapshotAtEnd: Schema.optionalKey(Schema.Literals(["files"]))
 })
