@@ -5,6 +5,7 @@ import { answerAccess, answerMetering, answerSnapshots } from "./answer.ts"
 import { asideAccess, asideBroker, asideGateway, asideMetering, asideSnapshots } from "./aside.ts"
 import { ask } from "./ask.ts"
 import { attempt } from "./attempt.ts"
+import { blob } from "./blob.ts"
 import { budget } from "./budget.ts"
 import { checkpoint } from "./checkpoint.ts"
 import { decisionAccess, decisionGateway, decisionHost, decisionScheduler } from "./decision.ts"
@@ -32,6 +33,7 @@ export const kinds = [
   job,
   ask,
   session,
+  blob,
   trigger,
   event,
   decisionGateway,
