@@ -3,7 +3,7 @@ import { Constraints } from "./authority.ts"
 import { Cut, Fence } from "./cut.ts"
 import { JobSpec } from "./job.ts"
 import { AccountId, AttemptId, GrantId, HostId, JobId, Principal, SliceId, SnapshotId, WarrantId, WorkspaceName } from "./ids.ts"
-import { Count, EpochMillis, PicoDollars, Resources } from "./quantities.ts"
+import { BlobRef, Count, EpochMillis, PicoDollars, Resources } from "./quantities.ts"
 import { kind } from "./story.ts"
 
 /**
@@ -57,6 +57,8 @@ export const PlacementMade = Schema.TaggedStruct("PlacementMade", {
   /** base64url, over the warrant's canonical form. Not part of the decision: the key is not in the log. */
   signature: Schema.String,
   snapshot: Schema.optionalKey(SnapshotId),
+  /** What it starts from: the snapshot, and the bytes that the host verifies before it unpacks them. */
+  from: Schema.optionalKey(Schema.Struct({ snapshotId: SnapshotId, blob: BlobRef })),
   share: Schema.optionalKey(BudgetShare),
   /** Why this host, in words. */
   reason: Schema.String
