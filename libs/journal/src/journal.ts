@@ -62,6 +62,8 @@ export interface ReactOptions {
   /** The consumer's durable name: `<service>-<reactor>`. */
   readonly durable: string
   readonly filter?: string
+  /** A consumer that is made now begins with what was stored at this moment or after it, instead of with the first commit. */
+  readonly sinceMs?: number
   /** How long one commit may take before it is delivered again, in ms. */
   readonly ackWaitMs?: number
   /** How many commits may be in hand at once. They are handled in order, one by one, unless more than 1. */
@@ -113,6 +115,8 @@ export interface JournalShape {
     options: ReactOptions,
     handle: (commit: StoredCommit) => Effect.Effect<void, E, R>
   ) => Effect.Effect<never, JournalUnavailable, R>
+  /** Forgets where a durable consumer of `react` stood. Nothing happens when there is none. */
+  readonly forget: (stream: StreamName, durable: string) => Effect.Effect<void, JournalUnavailable>
 }
 
 /** The only door to the log: append and read facts in order. */

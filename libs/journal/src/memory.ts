@@ -103,6 +103,21 @@ export class MemoryLog {
     this.#acknowledged.set(durable, Math.max(sequence, this.acknowledged(durable)))
   }
 
+  /** Where a durable consumer goes on, or where a new one begins that hears nothing older than a moment. */
+  startOf(durable: string, stream: string, sinceMs = 0): number {
+    const known = this.#acknowledged.get(durable)
+    if (known !== undefined) return known
+    const kept = this.#streams.get(stream) ?? []
+    const first = kept.findIndex(({ storedAtMs }) => storedAtMs >= sinceMs)
+    const start = first < 0 ? kept.length : first
+    this.#acknowledged.set(durable, start)
+    return start
+  }
+
+  forget(durable: string): void {
+    this.#acknowledged.delete(durable)
+  }
+
   /** Calls back whenever something is stored, until the returned function is called. */
   onStored(wake: () => void): () => void {
     this.#heard.add(wake)
@@ -159,7 +174,8 @@ export const memoryJournal = (log: MemoryLog): JournalShape => {
       return log.after(log.streamOf(text) ?? "", 0, text, Number.POSITIVE_INFINITY).commits
     }),
     read,
-    react: (options, handle) => Effect.scoped(reactOver(log, read, options, handle))
+    react: (options, handle) => Effect.scoped(reactOver(log, read, options, handle)),
+    forget: (_, durable) => Effect.sync(() => log.forget(durable))
   }
 }
 
@@ -201,11 +217,11 @@ const lineOver = (log: MemoryLog, after: number, nowMs: () => number): Line => {
 const reactOver = <E, R>(
   log: MemoryLog,
   read: JournalShape["read"],
-  { durable, filter, stream }: ReactOptions,
+  { durable, filter, sinceMs, stream }: ReactOptions,
   handle: (commit: StoredCommit) => Effect.Effect<void, E, R>
 ) =>
   Effect.gen(function*() {
-    const reader = yield* read(stream, { after: log.acknowledged(durable), ...(filter === undefined ? {} : { filter }) })
+    const reader = yield* read(stream, { after: log.startOf(durable, stream, sinceMs), ...(filter === undefined ? {} : { filter }) })
     return yield* Effect.forever(
       Effect.flatMap(reader.take, (commits) =>
         Effect.forEach(commits, (commit) =>

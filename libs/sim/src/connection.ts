@@ -78,7 +78,8 @@ export const connect = (broker: Broker, life: Life, { looksUpAnywhere = false }:
       })
     },
     read: (stream, options) => Effect.map(read(stream, options), ({ reader }) => reader),
-    react: (options, handle) => Effect.scoped(react(broker, life, options, handle))
+    react: (options, handle) => Effect.scoped(react(broker, life, options, handle)),
+    forget: (_, durable) => broker.askPatiently(life, `forgetting the consumer ${durable}`, () => broker.acknowledged(durable).clear())
   }
 }
 
@@ -132,7 +133,7 @@ const openInbox = Effect.fnUntraced(function*(broker: Broker, life: Life, stream
 const react = Effect.fnUntraced(function*<E, R>(
   broker: Broker,
   life: Life,
-  { durable, filter, stream }: ReactOptions,
+  { durable, filter, sinceMs = 0, stream }: ReactOptions,
   handle: (commit: StoredCommit) => Effect.Effect<void, E, R>
 ) {
   yield* broker.askPatiently(life, `binding to the consumer ${durable}`, () => undefined)
@@ -143,6 +144,7 @@ const react = Effect.fnUntraced(function*<E, R>(
   while (true) {
     for (const commit of yield* reader.take) {
       const { sequence } = commit.place
+      if (commit.place.storedAtMs < sinceMs) continue
       // The server skips what was acknowledged before this reader came.
       if (before.delete(sequence)) continue
       if (broker.isHandedOver(durable, sequence)) broker.sometimes.saw(`${commit.facts[0]?.name} heard again`)

@@ -9,7 +9,7 @@ import { appendThrough, type Door, newestOn } from "./append.ts"
 import { connectNats, LogUnfit, type NatsConfig } from "./connect.ts"
 import { openLine } from "./line.ts"
 import { Publisher, type PublisherOptions } from "./publisher.ts"
-import { reactThrough } from "./reactor.ts"
+import { forgetConsumer, reactThrough } from "./reactor.ts"
 import { openReader, type ReaderTuning } from "./reader.ts"
 import { checkStreams, epochOf, mayWrite } from "./streams.ts"
 
@@ -84,7 +84,8 @@ const journalOver = (door: Door, config: JetStreamConfig): JournalShape => {
         create: !readsOwnSubjectsOnly,
         ...(config.reader?.progressMs === undefined ? {} : { progressMs: config.reader.progressMs }),
         ...(config.reader?.pullMs === undefined ? {} : { pullMs: config.reader.pullMs })
-      })
+      }),
+    forget: (stream, durable) => forgetConsumer(api, stream, durable)
   }
 }
 

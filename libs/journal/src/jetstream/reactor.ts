@@ -34,7 +34,7 @@ export const reactThrough = <E, R>(
   api: Api,
   options: ReactOptions,
   handle: (commit: StoredCommit) => Effect.Effect<void, E, R>,
-  { create, progressMs = 3_000, pullMs = 30_000 }: ReactorTuning
+  { create: mayCreate, progressMs = 3_000, pullMs = 30_000 }: ReactorTuning
 ): Effect.Effect<never, JournalUnavailable, R> =>
   Effect.scoped(Effect.gen(function*() {
     const { concurrency = 1, durable, stream } = options
@@ -47,7 +47,7 @@ export const reactThrough = <E, R>(
     let broken = "it has only just begun"
 
     const begin = Effect.gen(function*() {
-      if (create) yield* ensure(api, options, ackWaitMs)
+      if (mayCreate) yield* ensure(api, options, ackWaitMs)
       broken = ""
       // What was in hand comes again by itself, unless its acknowledgement still arrives.
       pull = new Pull({ connection: api.connection, apiPrefix: api.prefix, stream, consumer: durable, outstandingMax, silenceMs: progressMs * 3, expiresMs: pullMs }, {
@@ -124,7 +124,20 @@ const settle = <E, R>(
   )
 }
 
-const ensure = (api: Api, { durable, filter, stream }: ReactOptions, ackWaitMs: number): Effect.Effect<void, JournalUnavailable> => {
+const ensure = (api: Api, options: ReactOptions, ackWaitMs: number): Effect.Effect<void, JournalUnavailable> => {
+  const { durable, sinceMs, stream } = options
+  if (sinceMs === undefined) return create(api, options, ackWaitMs)
+  // Where a consumer began cannot be changed: one that is there goes on where it stands.
+  const doing = `looking for the consumer ${durable} of ${stream}`
+  return askPatiently(api, doing, `CONSUMER.INFO.${stream}.${durable}`).pipe(
+    Effect.asVoid,
+    Effect.catch((error) => error._tag === "ApiError" && error.errCode === consumerNotFound
+      ? create(api, options, ackWaitMs)
+      : Effect.fail(unforeseen(doing)(error)))
+  )
+}
+
+const create = (api: Api, { durable, filter, sinceMs, stream }: ReactOptions, ackWaitMs: number): Effect.Effect<void, JournalUnavailable> => {
   const doing = `creating the consumer ${durable} of ${stream}`
   return askPatiently(api, doing, `CONSUMER.CREATE.${stream}.${durable}${filter === undefined ? "" : `.${filter}`}`, {
     stream_name: stream,
@@ -133,11 +146,22 @@ const ensure = (api: Api, { durable, filter, stream }: ReactOptions, ackWaitMs: 
       durable_name: durable,
       ack_policy: "explicit",
       ack_wait: ackWaitMs * 1e6,
-      deliver_policy: "all",
+      ...(sinceMs === undefined ? { deliver_policy: "all" } : { deliver_policy: "by_start_time", opt_start_time: new Date(sinceMs).toISOString() }),
       replay_policy: "instant",
       max_deliver: -1,
       max_ack_pending: 1_000,
       ...(filter === undefined ? {} : { filter_subject: filter })
     }
   }).pipe(Effect.mapError(unforeseen(doing)), Effect.asVoid)
+}
+
+const consumerNotFound = 10014
+
+/** Deletes a durable consumer, if there is one. */
+export const forgetConsumer = (api: Api, stream: string, durable: string): Effect.Effect<void, JournalUnavailable> => {
+  const doing = `deleting the consumer ${durable} of ${stream}`
+  return askPatiently(api, doing, `CONSUMER.DELETE.${stream}.${durable}`, {}).pipe(
+    Effect.catch((error) => error._tag === "ApiError" && error.errCode === consumerNotFound ? Effect.void : Effect.fail(unforeseen(doing)(error))),
+    Effect.asVoid
+  )
 }

@@ -101,4 +101,35 @@ export const reading = (it: Vitest.MethodsNonLive<LogUnderTest>): void => {
       yield* Effect.forkScoped(other.react(options, ({ subject }) => Deferred.succeed(again, subject.story ?? "")))
       assert.strictEqual(yield* Deferred.await(again), storyOf("dies-b").story)
     })))
+
+  it.effect("a reactor that begins at a moment hears nothing older, goes on where it stood, and when it was forgotten begins anew", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const journal = yield* Effect.flatten(LogUnderTest.useSync(({ open }) => open))
+      const tell = (name: string) => journal.append(commitOn(`since-${name}`, "once", { workspace: "since" }), { last: "subject", sequence: 0 })
+      yield* tell("a")
+      const subject = { kind: "job", scope: "since", story: storyOf("since-b").story! }
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 5)))
+      yield* tell("b")
+      const sinceMs = (yield* journal.story(subject))[0]!.place.storedAtMs
+      const hear = Effect.fnUntraced(function*(until: string, sinceMs: number) {
+        const heard: Array<string> = []
+        const done = yield* Deferred.make<void>()
+        const reacting = yield* Effect.forkChild(journal.react({ stream: "GATEWAY", durable: "test-since", filter: "mill.job.since.*", sinceMs }, ({ subject: { story = "" } }) =>
+          Effect.asVoid(Effect.suspend(() => {
+            heard.push(story)
+            return story === storyOf(until).story ? Deferred.succeed(done, undefined) : Effect.void
+          }))))
+        yield* Deferred.await(done)
+        // The acknowledgement is on its way when the reactor has returned.
+        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+        yield* Fiber.interrupt(reacting)
+        return heard
+      })
+      assert.deepStrictEqual(yield* hear("since-b", sinceMs), [storyOf("since-b").story!])
+      yield* tell("c")
+      assert.deepStrictEqual(yield* hear("since-c", 0), [storyOf("since-c").story!])
+      yield* journal.forget("GATEWAY", "test-since")
+      yield* journal.forget("GATEWAY", "test-since")
+      assert.deepStrictEqual(yield* hear("since-c", sinceMs), [storyOf("since-b").story!, storyOf("since-c").story!])
+    })))
 }
