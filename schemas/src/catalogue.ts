@@ -14,7 +14,7 @@ import { grant } from "./grant.ts"
 import { host } from "./host.ts"
 import { job } from "./job.ts"
 import { machine } from "./machine.ts"
-import { market, plan } from "./market.ts"
+import { brokerage, market, plan } from "./market.ts"
 import { period } from "./period.ts"
 import { placement } from "./placement.ts"
 import { policy } from "./policy.ts"
@@ -49,6 +49,7 @@ export const kinds = [
   machine,
   market,
   plan,
+  brokerage,
   asideBroker,
   snapshot,
   image,

@@ -52,6 +52,8 @@ export const LeaseGranted = Schema.TaggedStruct("LeaseGranted", {
   /** The provider bills whole steps of this length, and at least `billedMsMin`. */
   billedStepMs: Millis,
   billedMsMin: Millis,
+  /** From when it costs money, as far as we know: right before the call that bought it. Absent: when this was said. */
+  billedSinceMs: Schema.optionalKey(EpochMillis),
   /** When the machine ends by itself unless that is pushed forward. */
   deadManAtMs: Schema.optionalKey(EpochMillis)
 })

@@ -1,8 +1,20 @@
 import { Schema } from "effect"
-import { ProviderName } from "./ids.ts"
-import { Column } from "./machine.ts"
-import { BlobRef, Count, EpochMillis, Millis, PicoDollars } from "./quantities.ts"
+import { Principal, ProviderName } from "./ids.ts"
+import { Column, Market } from "./machine.ts"
+import { BlobRef, Count, EpochMillis, Millis, PicoDollars, Resources } from "./quantities.ts"
 import { kind } from "./story.ts"
+
+/** One type of machine at a price, and where it could be had at that moment. */
+export const Offer = Schema.Struct({
+  machineType: Schema.NonEmptyString,
+  market: Market,
+  resources: Resources,
+  gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  pricePicoPerSecond: PicoDollars,
+  /** Where the provider says that it has one. Empty: nowhere now. */
+  regions: Schema.Array(Schema.NonEmptyString)
+})
+export type Offer = typeof Offer.Type
 
 /** What a provider offers, and at what price, as of a moment. The offers themselves lie in the blob store. */
 export const OffersObserved = Schema.TaggedStruct("OffersObserved", {
@@ -11,7 +23,9 @@ export const OffersObserved = Schema.TaggedStruct("OffersObserved", {
   offers: BlobRef,
   count: Count,
   /** The page or call that said so. */
-  source: Schema.NonEmptyString
+  source: Schema.NonEmptyString,
+  /** The same offers, where they are few enough for a fact: what a greedy choice is made from. */
+  rows: Schema.optionalKey(Schema.Array(Offer))
 })
 export type OffersObserved = typeof OffersObserved.Type
 
@@ -69,3 +83,27 @@ export type PlanChosen = typeof PlanChosen.Type
 
 /** What the cell means to rent, over all providers. */
 export const plan = kind({ kind: "plan", scope: "cell", only: "cell", stream: "BROKER" }, PlanChosen)
+
+/**
+ * Another broker decides from here on, and every append of the one before it fails. What bounds its choices
+ * is said with it, so that a replay decides within the same bounds.
+ */
+export const BrokerTookOver = Schema.TaggedStruct("BrokerTookOver", {
+  term: Count,
+  broker: Principal,
+  codeVersion: Schema.NonEmptyString,
+  /** The tag by which a sweep knows our machines. */
+  cell: Schema.NonEmptyString,
+  /** No machine is asked for past these, whatever waits. */
+  machinesMax: Count,
+  spendPicoPerHourMax: PicoDollars,
+  /** How long we wait for a provider's answer, and then for the machine's host. */
+  answerMsMax: Millis,
+  bootMsMax: Millis,
+  /** A machine without work for so long is given back. */
+  idleMsMax: Millis
+})
+export type BrokerTookOver = typeof BrokerTookOver.Type
+
+/** Who buys for the cell, and within what bounds. */
+export const brokerage = kind({ kind: "brokerage", scope: "cell", only: "cell", stream: "BROKER" }, BrokerTookOver)
