@@ -85,6 +85,22 @@ export const BudgetExhausted = Schema.TaggedStruct("BudgetExhausted", {
 })
 export type BudgetExhausted = typeof BudgetExhausted.Type
 
+/**
+ * Another metering keeps the accounts from here on. Every append of the one before it fails. What it was
+ * told by its settings is here, because decisions follow from facts alone.
+ */
+export const MeteringTookOver = Schema.TaggedStruct("MeteringTookOver", {
+  term: Count,
+  metering: Principal,
+  codeVersion: Schema.NonEmptyString,
+  /** What a new workspace's own account is opened with. */
+  workspaceLimitPico: PicoDollars
+})
+export type MeteringTookOver = typeof MeteringTookOver.Type
+
+/** Who keeps the cell's accounts. */
+export const ledger = kind({ kind: "ledger", scope: "cell", only: "cell", stream: "METERING" }, MeteringTookOver)
+
 /** One account, and who holds parts of it. */
 export const budget = kind(
   { kind: "budget", scope: "workspace", story: "account", stream: "METERING" },

@@ -6,7 +6,7 @@ import { asideAccess, asideBroker, asideGateway, asideMetering, asideSnapshots }
 import { ask } from "./ask.ts"
 import { attempt } from "./attempt.ts"
 import { blob } from "./blob.ts"
-import { budget } from "./budget.ts"
+import { budget, ledger } from "./budget.ts"
 import { checkpoint } from "./checkpoint.ts"
 import { decisionAccess, decisionGateway, decisionHost, decisionScheduler } from "./decision.ts"
 import { demand, fleet } from "./fleet.ts"
@@ -65,6 +65,7 @@ export const kinds = [
   decisionAccess,
   asideAccess,
   budget,
+  ledger,
   pricebook,
   period,
   answerMetering,

@@ -1,6 +1,6 @@
 import { Schema } from "effect"
-import { AttemptId, FactId, HostId, JobId, WorkspaceName } from "./ids.ts"
-import { Count, EpochMillis } from "./quantities.ts"
+import { AccountId, AttemptId, FactId, HostId, JobId, WorkspaceName } from "./ids.ts"
+import { Count, EpochMillis, PicoDollars } from "./quantities.ts"
 import { kind } from "./story.ts"
 
 /** What would let a waiting job go on. */
@@ -13,7 +13,9 @@ export const JobDeferred = Schema.TaggedStruct("JobDeferred", {
   reason: Schema.Literals(["no_host", "no_room", "quota", "budget", "backing_off", "after", "snapshot"]),
   arithmetic: Schema.String,
   unblockedBy: Unblocking,
-  dueAtMs: Schema.optionalKey(EpochMillis)
+  dueAtMs: Schema.optionalKey(EpochMillis),
+  /** Of a job that waits for its budget: whose money, and how much of it one placement needs. */
+  budget: Schema.optionalKey(Schema.Struct({ account: AccountId, needsPico: PicoDollars }))
 })
 export type JobDeferred = typeof JobDeferred.Type
 
