@@ -1,1 +1,9 @@
-export {}
+export * from "./actions.ts"
+export * from "./authenticate.ts"
+export * from "./decide.ts"
+export * from "./limits.ts"
+export * from "./patterns.ts"
+export * from "./roles.ts"
+export * from "./save.ts"
+export * from "./view.ts"
+export * from "./within.ts"

@@ -1,6 +1,6 @@
-import { Journal, type JournalUnavailable, withCrashPoints } from "@millrace/journal"
+import { Journal, type JournalUnavailable, type Pulse, withCrashPoints } from "@millrace/journal"
 import { inboxPrefixIn, jwtInCreds, type ServiceName, services, type ServiceRoom } from "@millrace/journal/admission"
-import { layerJetStream, LogUnfit } from "@millrace/journal/jetstream"
+import { layerJetStream, layerPulse, LogUnfit } from "@millrace/journal/jetstream"
 import type { StreamName } from "@millrace/schemas"
 import { Config, Effect, Layer } from "effect"
 import { readFile } from "node:fs/promises"
@@ -26,18 +26,18 @@ export type LogSettings = Config.Success<typeof logConfig>
 
 /**
  * The log as one service may use it: with its own credentials, its crash points and its traces. Refused at
- * start, in a sentence, when server, streams or permissions are not what the schemas say.
+ * start, in a sentence, when server, streams or permissions are not what the schemas say. The pulses of the
+ * services come with it.
  */
-export const logLayer = (name: ServiceName, { credentials, servers }: LogSettings): Layer.Layer<Journal, JournalUnavailable | LogUnfit> => {
+export const logLayer = (name: ServiceName, { credentials, servers }: LogSettings): Layer.Layer<Journal | Pulse, JournalUnavailable | LogUnfit> => {
   const room: ServiceRoom = services[name]
   const writes: ReadonlyArray<StreamName> = room.writes === undefined ? [] : [room.writes]
   const path = join(credentials, `${name}.creds`)
-  return decorated(Layer.unwrap(Effect.map(inboxOf(path), (inboxPrefix) =>
-    layerJetStream({
-      nats: { servers: servers.split(","), name, credentialsFile: path, inboxPrefix },
-      streams: [...writes, ...room.hears],
-      writes
-    }))))
+  const nats = (inboxPrefix: string) => ({ servers: servers.split(","), name, credentialsFile: path, inboxPrefix })
+  const pulse = Layer.unwrap(Effect.map(inboxOf(path), (inboxPrefix) => layerPulse(name, { ...nats(inboxPrefix), name: `${name} pulse` })))
+  const journal = decorated(Layer.unwrap(Effect.map(inboxOf(path), (inboxPrefix) =>
+    layerJetStream({ nats: nats(inboxPrefix), streams: [...writes, ...room.hears], writes }))))
+  return Layer.merge(journal, pulse)
 }
 
 /** Any journal with crash points around what it writes, and the current trace beside it. */

@@ -83,10 +83,10 @@ const verifier = (key: KeyObject): WarrantVerifier["Service"] => ({
       : Effect.fail(new WarrantForged({ warrantId: warrant.warrantId }))
 })
 
-/** JSON with sorted keys: one text for one warrant (RFC 8785, for values without fractions). */
-const canonical = (value: unknown): string =>
+/** JSON with sorted keys, money as decimal text: one text for one warrant (RFC 8785, for values without fractions). */
+export const canonical = (value: unknown): string =>
   Array.isArray(value)
     ? `[${value.map(canonical).join(",")}]`
     : typeof value === "object" && value !== null
     ? `{${Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, field]) => `${JSON.stringify(key)}:${canonical(field)}`).join(",")}}`
-    : JSON.stringify(value)
+    : JSON.stringify(typeof value === "bigint" ? value.toString() : value)
