@@ -67,6 +67,10 @@ export type WorkspaceName = typeof WorkspaceName.Type
 export const TriggerName = name.pipe(Schema.brand("TriggerName"))
 export type TriggerName = typeof TriggerName.Type
 
+/** What people call a job. It need not be its only one. */
+export const JobName = name.pipe(Schema.brand("JobName"))
+export type JobName = typeof JobName.Type
+
 /** A cloud. An open name, so that a fourteenth provider does not touch the schemas. */
 export const ProviderName = name.pipe(Schema.brand("ProviderName"))
 export type ProviderName = typeof ProviderName.Type

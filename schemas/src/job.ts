@@ -1,6 +1,6 @@
 import { Effect, Schema } from "effect"
 import { Cut } from "./cut.ts"
-import { AttemptId, FactId, GrantId, JobId, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
+import { AttemptId, FactId, GrantId, JobId, JobName, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
 import { BlobRef, Count, Digest, Millis, Resources, Sealed } from "./quantities.ts"
 import { kind } from "./story.ts"
 
@@ -97,6 +97,8 @@ export const JobSubmitted = Schema.TaggedStruct("JobSubmitted", {
   jobId: JobId,
   workspace: WorkspaceName,
   submittedBy: Principal,
+  /** What its submitter calls it, in the open: many jobs may have one name. */
+  name: Schema.optionalKey(JobName),
   grant: Schema.optionalKey(GrantId),
   spec: JobSpec,
   /** Tells a repetition from another request under the same idempotency key. */
