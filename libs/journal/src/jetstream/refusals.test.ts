@@ -63,6 +63,18 @@ describe("what is refused at start", () => {
       yield* update({ subjects: ["mill.job.*.*"] })
       assert.include((yield* refused).message, "the field subjects of the stream GATEWAY")
 
+      const { subjects } = streamConfig("GATEWAY") as { readonly subjects: ReadonlyArray<string> }
+      yield* update({ subjects: [...subjects, "others.>"] })
+      assert.include((yield* refused).message, "the field subjects of the stream GATEWAY")
+      yield* update({ subjects: [...subjects, "mill.later-kind.*"] })
+      yield* open
+      yield* update({ subjects: [...subjects.slice(1), "mill.later-kind.*"] })
+      assert.include((yield* refused).message, "the field subjects of the stream GATEWAY")
+      yield* provisionStreams(api)
+      yield* open
+      const { config } = yield* ask<{ readonly config: { readonly subjects: ReadonlyArray<string> } }>(api, "STREAM.INFO.GATEWAY")
+      assert.sameMembers([...config.subjects], [...subjects, "mill.later-kind.*"])
+
       yield* update({ metadata: { "millrace-epoch": "2" } })
       assert.include((yield* refused).message, "the epoch of the stream")
 

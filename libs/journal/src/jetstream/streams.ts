@@ -77,7 +77,10 @@ const demanded: ReadonlyArray<readonly [field: string, wanted: unknown, because:
   ["subject_transform", undefined, "a subject says who wrote it"]
 ]
 
-/** Creates the streams that are missing and leaves the others as they are. A young cluster may need a minute. */
+/**
+ * Creates the streams that are missing, and lets older ones take the subjects that the vocabulary has gained
+ * since; it changes nothing else about them. A young cluster may need a minute.
+ */
 export const provisionStreams = (api: Api, sizes: StreamSizes = {}, streams: ReadonlyArray<StreamName> = streamNames): Effect.Effect<void, JournalUnavailable> =>
   Effect.forEach(streams, (stream) => provision(api, stream, sizes), { concurrency: 4, discard: true })
 
@@ -93,8 +96,16 @@ const provision = (api: Api, stream: StreamName, sizes: StreamSizes): Effect.Eff
       return Effect.fail(error._tag === "ApiError" && /peers|resources|leader/u.test(error.description) ? { _tag: "Silence", detail: error.description } : error)
     })
   )
-  return Effect.catch(Effect.asVoid(infoOf(api, stream)), (error) =>
-    error._tag === "ApiError" && error.errCode === streamNotFound
+  const grow = ({ config }: StreamInfo) => {
+    const held = subjectsIn(config)
+    const gained = subjectsOf(kinds, stream).filter((subject) => !held.includes(subject))
+    return gained.length === 0 ? Effect.void : Effect.asVoid(Effect.mapError(
+      patiently(api, `adding ${gained.join(", ")} to the stream ${stream}`, ask(api, `STREAM.UPDATE.${stream}`, { ...config, subjects: [...held, ...gained] }, 5_000)),
+      unforeseen(doing)
+    ))
+  }
+  return Effect.catch(Effect.flatMap(infoOf(api, stream), grow), (error) =>
+    error._tag === "JournalUnavailable" ? Effect.fail(error) : error._tag === "ApiError" && error.errCode === streamNotFound
       ? Effect.asVoid(Effect.mapError(patiently(api, doing, create), unforeseen(doing)))
       : Effect.fail(unforeseen(doing)(error)))
 }
@@ -122,9 +133,12 @@ export const driftOf = (stream: StreamName, found: StreamInfo["config"]): LogUnf
       wanted: `${JSON.stringify(wanted) ?? "nothing there"} (${because})`,
       remedy: `look who changed it, then set it back: nats stream edit ${stream}`
     })
-  const subjects = [...subjectsOf(kinds as ReadonlyArray<Kind>, stream)].sort()
-  const foundSubjects = [...((found["subjects"] as ReadonlyArray<string> | undefined) ?? [])].sort()
-  if (JSON.stringify(subjects) !== JSON.stringify(foundSubjects)) return unfit("subjects", foundSubjects, subjects, "they are written from the schemas")
+  const subjects = subjectsOf(kinds as ReadonlyArray<Kind>, stream)
+  const held = subjectsIn(found)
+  // A newer vocabulary may have more: an older service goes on beside it, and reads what it knows.
+  if (!subjects.every((subject) => held.includes(subject)) || !held.every((subject) => wholeKind.test(subject))) {
+    return unfit("subjects", [...held].sort(), [...subjects].sort(), "they are written from the schemas")
+  }
   for (const [field, wanted, because] of demanded) {
     const is = found[field] ?? (wanted === false ? false : undefined)
     if (is !== wanted && !(wanted === undefined && isDefault(is))) return unfit(field, is, wanted, because)
@@ -135,6 +149,11 @@ export const driftOf = (stream: StreamName, found: StreamInfo["config"]): LogUnf
   }
   return undefined
 }
+
+const subjectsIn = (config: StreamInfo["config"]): ReadonlyArray<string> => (config["subjects"] as ReadonlyArray<string> | undefined) ?? []
+
+/** The filter of one kind of story, known here or not. */
+const wholeKind = /^mill\.[a-z][a-z-]*\.(\*|[a-z][a-z-]*)(\.\*)?$/u
 
 const isDefault = (value: unknown): boolean => value === "" || value === "default" || (Array.isArray(value) && value.length === 0)
 
