@@ -70,8 +70,9 @@ export const wrongEnds = ({ log }: Cell, { admitted, jobs }: Work): ReadonlyArra
 /** What a job's program said, as the API gives it back. */
 export const output = (cell: Cell, jobId: JobId): Effect.Effect<string> =>
   Effect.promise(() => until(async () => {
-    const { body, status } = await ask(cell, "GET", `/v1/jobs/${jobId}/output/stdout`)
-    return status === 200 ? Buffer.from((body as { base64: string }).base64, "base64").toString("utf8") : undefined
+    const answer = await fetch(`${cell.stack.apiUrl}/v1/jobs/${jobId}/output/stdout`, { headers: { authorization: `Bearer ${cell.token}` } })
+    const text = await answer.text()
+    return answer.status === 200 ? text : undefined
   }, `the output of ${jobId}`))
 
 /** The status with which the API shows a job now. */

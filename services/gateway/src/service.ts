@@ -9,9 +9,15 @@ import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { Authentication, type Tokens } from "./api/caller.ts"
-import { JobsLive, WellformedLive } from "./api/jobs.ts"
+import { BlobsLive } from "./api/bytes-blobs.ts"
+import { JobBytesLive } from "./api/bytes-jobs.ts"
+import { Watch } from "./api/bytes-watch.ts"
+import { JobsLive } from "./api/jobs.ts"
+import { WellformedLive } from "./api/wellformed.ts"
+import { attempts } from "./projections/attempts.ts"
 import { jobs } from "./projections/jobs.ts"
 import { stories } from "./projections/stories.ts"
+import { LiveOutput } from "./reactors/live-output.ts"
 import { Submissions } from "./reactors/submissions.ts"
 import { tellAside } from "./reactors/tell-asides.ts"
 
@@ -28,7 +34,8 @@ export const GatewayService = ({ host, port }: GatewayOptions): Layer.Layer<
   Journal | Database | Blobs | Keyring | Tokens
 > => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
-    Layer.provide(JobsLive),
+    Layer.provide([JobsLive, JobBytesLive, BlobsLive]),
+    Layer.provide([LiveOutput.none, Watch.layer]),
     Layer.provide([Authentication.layer, WellformedLive, Submissions.layer])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
@@ -36,7 +43,7 @@ export const GatewayService = ({ host, port }: GatewayOptions): Layer.Layer<
     Layer.orDie
   )
   const tables = Layer.unwrap(Effect.map(Journal, (journal) =>
-    runProjections([jobs, stories], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))
+    runProjections([jobs, stories, attempts], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))
   return Layer.merge(http, tables)
 }
 

@@ -1,5 +1,5 @@
 import { type ApiClient, cutText, followStory, storyText } from "@millrace/cli"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 
 /** A first job, told line by line as it happens. Fails if it does not succeed. */
 export const firstJob = Effect.fnUntraced(function*(client: ApiClient, say: (line: string) => void) {
@@ -21,9 +21,9 @@ export const firstJob = Effect.fnUntraced(function*(client: ApiClient, say: (lin
   say("")
   const text = storyText()
   const cut = yield* followStory(client, submitted.jobId, { after: submitted.cut, line: (line) => say(`  ${text(line)}`), note: say })
-  const output = yield* client.jobs.output({ params: { jobId: submitted.jobId, name: "stdout" } })
+  const output = yield* client.bytes.output({ params: { jobId: submitted.jobId, name: "stdout" }, query: {} }).pipe(Effect.flatMap(Stream.mkUint8Array))
   say("")
-  say(`  it printed: ${Buffer.from(output.base64, "base64").toString("utf8").trim()}`)
+  say(`  it printed: ${Buffer.from(output).toString("utf8").trim()}`)
   const { job } = yield* client.jobs.show({ params: { jobId: submitted.jobId }, query: { after: cutText(cut), waitMs: 5_000 } })
   if (job.state !== "succeeded") return yield* Effect.fail(new Error(`The first job ${job.state}: ${job.because}`))
 })

@@ -1,9 +1,11 @@
 import { Count, Cut, EpochMillis, Sequence } from "@millrace/schemas"
 import { Schema } from "effect"
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { JobRequest } from "../domain/request.ts"
+import { BlobBytes, JobBytes } from "./bytes.ts"
 import { Authentication } from "./caller.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
+import { Wellformed } from "./wellformed.ts"
 
 /** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
 export const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u)))
@@ -46,9 +48,6 @@ export type StoryLine = typeof StoryLine.Type
 const read = { after: Schema.optionalKey(CutText), waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 })))) }
 const job = { params: { jobId: Schema.String } }
 
-/** Turns what does not fit a schema into our own form of error, naming the field. */
-export class Wellformed extends HttpApiMiddleware.Service<Wellformed>()("millrace/gateway/Wellformed", { error: BadRequest }) {}
-
 export class Jobs extends HttpApiGroup.make("jobs")
   .add(
     HttpApiEndpoint.post("submit", "/", {
@@ -64,11 +63,6 @@ export class Jobs extends HttpApiGroup.make("jobs")
     }),
     HttpApiEndpoint.get("show", "/:jobId", { ...job, query: read, success: Schema.Struct({ job: JobView, cut: Cut }), error: [NotFound, Forbidden, Unavailable] }),
     HttpApiEndpoint.get("story", "/:jobId/story", { ...job, query: read, success: Schema.Struct({ lines: Schema.Array(StoryLine), over: Schema.Boolean, cut: Cut }), error: [NotFound, Forbidden, Unavailable] }),
-    HttpApiEndpoint.get("output", "/:jobId/output/:name", {
-      params: { jobId: Schema.String, name: Schema.String },
-      success: Schema.Struct({ name: Schema.String, base64: Schema.String, droppedBytes: Count }),
-      error: [NotFound, Forbidden, TooLarge, Unavailable]
-    }),
     HttpApiEndpoint.post("cancel", "/:jobId/cancel", { ...job, success: Schema.Struct({ cut: Cut }), error: [NotFound, Forbidden, Unavailable] })
   )
   .middleware(Authentication)
@@ -77,7 +71,7 @@ export class Jobs extends HttpApiGroup.make("jobs")
 {}
 
 /** What the outside can ask of a cell. */
-export class Api extends HttpApi.make("millrace").add(Jobs).annotateMerge(OpenApi.annotations({
+export class Api extends HttpApi.make("millrace").add(Jobs).add(JobBytes).add(BlobBytes).annotateMerge(OpenApi.annotations({
   title: "Millrace",
   description: "An execution control plane for AI workloads",
   version: "1"

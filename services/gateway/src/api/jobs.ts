@@ -1,9 +1,8 @@
-import { Blobs } from "@millrace/blobs"
 import { Journal } from "@millrace/journal"
 import { Database, read, type ReadTooOld } from "@millrace/readmodel"
 import { type Action, type Cut, decodeFact, type Digest, JobId, type Resource, versions } from "@millrace/schemas"
-import { Clock, Effect, Layer, Option, Random, Result, Schema } from "effect"
-import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
+import { Clock, Effect, Option, Random, Result, Schema } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
 import { hash } from "node:crypto"
 import { IdempotencyKey, programBytesMax, programOf } from "../domain/request.ts"
 import { inCausalOrder, sentence } from "../domain/story.ts"
@@ -11,17 +10,15 @@ import { type JobRow, jobs } from "../projections/jobs.ts"
 import { stories, type StoryRow } from "../projections/stories.ts"
 import { tellDenial } from "../reactors/denials.ts"
 import { type Acting, Submissions } from "../reactors/submissions.ts"
-import { Api, type JobView, type StoryLine, Wellformed } from "./api.ts"
+import { Api, type JobView, type StoryLine } from "./api.ts"
 import { Caller, type Right } from "./caller.ts"
-import { BadRequest, Conflict, Forbidden, logSilent, noSuchJob, NotFound, TooLarge, Unavailable } from "./errors.ts"
+import { BadRequest, Conflict, Forbidden, logSilent, noSuchJob, TooLarge, Unavailable } from "./errors.ts"
 
 /** How long a write waits for the log before it says that it does not know, in ms. */
 const appendMsMax = 10_000
-const outputBytesMax = 4 * 1024 * 1024
 
 /** What the outside asks of jobs, answered from the log and from this service's own tables. */
 export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(handlers) {
-  const blobs = yield* Blobs
   const database = yield* Database
   const journal = yield* Journal
   const submissions = yield* Submissions
@@ -112,19 +109,6 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
       const lines = inCausalOrder(value.map(toldOf))
       return { lines: lines.map(lineOf), over: value.some(({ name }) => name === "JobSettled" || name === "JobRefused"), cut }
     }),
-    output: Effect.fnUntraced(function*({ params }) {
-      const { workspace } = yield* acting("read", `job/${params.jobId}`, params)
-      const { row } = yield* rowOf(workspace, params.jobId, {})
-      const { value } = yield* factsOf(row.story ?? "", {})
-      const kept = value.filter(({ body, name }) => name === "ArtefactKept" && body["name"] === params.name).at(-1)
-      if (kept === undefined) {
-        return yield* new NotFound({ code: "output_unknown", what: `${params.jobId} kept no ${params.name}`, where: "this job", remedy: "see what it kept with: millrace story" })
-      }
-      const { blob, droppedBytes } = kept.body as { blob: { digest: Digest }; droppedBytes: number }
-      const bytes = yield* Effect.mapError(blobs.getBytes(blob.digest, outputBytesMax), (error) =>
-        refused("output_unavailable", `its bytes cannot be read: ${error._tag}`))
-      return { name: params.name, base64: Buffer.from(bytes).toString("base64"), droppedBytes }
-    }),
     cancel: Effect.fnUntraced(function*({ params }) {
       const who = yield* acting("cancel", `job/${params.jobId}`, params)
       if (!Schema.is(JobId)(params.jobId)) return yield* noSuchJob(params.jobId)
@@ -140,15 +124,6 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
     })
   })
 }))
-
-/** Names the field that does not fit, in the form that every error has. */
-export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSchemaErrorTransform(Wellformed, (error) =>
-  Effect.fail(new BadRequest({
-    code: "request_malformed",
-    what: error.cause.message.replaceAll("\n", " "),
-    where: `the request's ${error.kind.toLowerCase()}`,
-    remedy: "compare it with /openapi.json"
-  })))
 
 const keyFrom = (given: string | undefined): Effect.Effect<IdempotencyKey, BadRequest> =>
   given === undefined

@@ -1,6 +1,6 @@
 import type { JobView } from "@millrace/gateway/api"
 import type { Cut } from "@millrace/schemas"
-import { Effect, Option } from "effect"
+import { Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { parseCut } from "../cut.ts"
 import { type ApiGiven, apiFlags, apiUrl, type OpenDoor, openDoor } from "../door.ts"
@@ -98,10 +98,16 @@ export const outputOf = Command.make("output", {
   ...apiFlags
 }, (given) =>
   asking(given, Effect.fnUntraced(function*({ client }) {
-    const kept = yield* client.jobs.output({ params: { jobId: given.job, name: given.name } })
-    if (given.output === "json") return sayJson(kept)
-    process.stdout.write(Buffer.from(kept.base64, "base64"))
-    if (kept.droppedBytes > 0) note(`${kept.droppedBytes} more bytes were dropped: the output is larger than what is kept.`)
+    const [bytes, answer] = yield* given.name === "stdout" || given.name === "stderr"
+      ? client.bytes.output({ params: { jobId: given.job, name: given.name }, query: {}, responseMode: "decoded-and-response" })
+      : client.bytes.artefact({ params: { jobId: given.job, name: given.name }, query: {}, responseMode: "decoded-and-response" })
+    const droppedBytes = Number(answer.headers["millrace-dropped-bytes"] ?? 0)
+    if (given.output === "json") {
+      const whole = yield* Stream.mkUint8Array(bytes)
+      return sayJson({ name: given.name, base64: Buffer.from(whole).toString("base64"), droppedBytes })
+    }
+    yield* Stream.runForEach(bytes, written)
+    if (droppedBytes > 0) note(`${droppedBytes} more bytes were dropped: the output is larger than what is kept.`)
   }))).pipe(
   Command.withDescription("Write what a job printed or kept to stdout, byte by byte."),
   Command.withShortDescription("what a job printed or kept"),
@@ -110,6 +116,11 @@ export const outputOf = Command.make("output", {
     { command: "millrace output JOB stderr", description: "What it complained of" }
   ])
 )
+
+/** Writes a piece, and waits while whoever reads it is slower. */
+const written = (piece: Uint8Array) => Effect.callback<void>((resume) => {
+  process.stdout.write(piece, () => resume(Effect.void))
+})
 
 const timeText = (atMs: number): string => new Date(atMs).toISOString()
 

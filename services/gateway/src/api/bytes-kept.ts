@@ -1,0 +1,99 @@
+import { Journal } from "@millrace/journal"
+import { Database, read, type ReadOptions } from "@millrace/readmodel"
+import { type BlobRef, type Digest, JobId, type WorkspaceName } from "@millrace/schemas"
+import { Effect, Schema } from "effect"
+import { type ArtefactRow, type AttemptRow, attempts, type EndingRow } from "../projections/attempts.ts"
+import { jobs } from "../projections/jobs.ts"
+import { noSuchJob, Unavailable } from "./errors.ts"
+
+/** Of an array which task; without it the job itself or, of an array, its first task. */
+export interface Which {
+  readonly task?: number
+  readonly attempt?: number
+}
+
+/** What the tables say of one task. */
+export interface Standing {
+  /** Oldest first. */
+  readonly attempts: ReadonlyArray<AttemptRow>
+  readonly outputs: ReadonlyArray<ArtefactRow>
+  readonly ending: EndingRow | undefined
+}
+
+const unavailable = (error: { readonly _tag: string; readonly message: string }) =>
+  new Unavailable({
+    code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
+    what: error.message,
+    where: "the gateway's tables",
+    remedy: "ask again in a moment; what was kept stays kept"
+  })
+
+/** The rows that a task without a number may lie in. */
+export const tasksOf = (task: number | undefined): ReadonlyArray<number> => task === undefined ? [-1, 0] : [task]
+
+/**
+ * Fails as not found for whoever is of another workspace, before anything else is said of the job. A job
+ * that the tables do not know yet is looked up in the log: it can be followed as soon as it is submitted.
+ */
+export const isOurs = Effect.fnUntraced(function*(workspace: WorkspaceName, jobId: string) {
+  if (!Schema.is(JobId)(jobId)) return yield* noSuchJob(jobId)
+  const { value } = yield* read(jobs, ({ db }) =>
+    db.selectFrom("jobs").select("job_id").where("job_id", "=", jobId).where("workspace", "=", workspace).executeTakeFirst()).pipe(Effect.mapError(unavailable))
+  if (value !== undefined) return
+  const said = yield* Journal.use((journal) => journal.last({ kind: "job", scope: workspace, story: jobId })).pipe(Effect.mapError(unavailable))
+  if (said === undefined) return yield* noSuchJob(jobId)
+})
+
+/** Where one task stands: its attempts, what they said, and how it ended. */
+export const standingOf = (workspace: WorkspaceName, jobId: string, { task }: Which, options: ReadOptions = {}): Effect.Effect<Standing, Unavailable, Database> =>
+  read(attempts, async ({ db }) => {
+    const tasks = tasksOf(task)
+    const tries = await db.selectFrom("attempts").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace).where("task", "in", tasks)
+      .orderBy("attempt").limit(1000).execute()
+    const outputs = await db.selectFrom("artefacts").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace).where("task", "in", tasks)
+      .where("form", "=", "output").orderBy("attempt").limit(2000).execute()
+    const endings = await db.selectFrom("endings").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace).where("task", "in", [...tasks, -1])
+      .orderBy("task", "desc").execute()
+    return { attempts: tries, outputs, ending: endings[0] }
+  }, options).pipe(Effect.mapError(unavailable), Effect.map(({ value }) => value))
+
+/** The same, once the tables know all that hosts had said by now. */
+export const settledStandingOf = (workspace: WorkspaceName, jobId: string, which: Which): Effect.Effect<Standing, Unavailable, Database | Journal> =>
+  headOfHosts.pipe(Effect.flatMap((after) => standingOf(workspace, jobId, which, { after, waitMsMax: 10_000 })))
+
+const headOfHosts = Journal.use((journal) => journal.head("HOSTS")).pipe(
+  Effect.map((head) => ({ HOSTS: head })),
+  Effect.mapError(unavailable)
+)
+
+/** The newest thing of that name that was kept; if it is not there yet, what hosts have said by now is waited for. */
+export const keptOf = Effect.fnUntraced(function*(workspace: WorkspaceName, jobId: string, form: "output" | "file", name: string, which: Which) {
+  const look = (options: ReadOptions) =>
+    read(attempts, ({ db }) => {
+      const found = db.selectFrom("artefacts").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace)
+        .where("task", "in", tasksOf(which.task)).where("form", "=", form).where("name", "=", name)
+      return (which.attempt === undefined ? found : found.where("attempt", "=", which.attempt)).orderBy("attempt", "desc").limit(1).executeTakeFirst()
+    }, options).pipe(Effect.mapError(unavailable), Effect.map(({ value }) => value))
+  return (yield* look({})) ?? (yield* look({ after: yield* headOfHosts }))
+})
+
+/** What a task's work left, by name; of each name the newest. */
+export const listKept = (workspace: WorkspaceName, jobId: string, which: Which, { after = "", limit }: { readonly after?: string; readonly limit: number }) =>
+  headOfHosts.pipe(Effect.flatMap((head) =>
+    read(attempts, ({ db }) => {
+      const found = db.selectFrom("artefacts").selectAll().distinctOn(["name", "task"]).where("job_id", "=", jobId).where("workspace", "=", workspace)
+        .where("form", "=", "file").where("name", ">", after)
+      const ofTask = which.task === undefined ? found : found.where("task", "=", which.task)
+      return (which.attempt === undefined ? ofTask : ofTask.where("attempt", "=", which.attempt))
+        .orderBy("name").orderBy("task").orderBy("attempt", "desc").limit(limit).execute()
+    }, { after: head })
+  .pipe(Effect.mapError(unavailable), Effect.map(({ value }) => value))))
+
+/** Whether a job of the workspace has made these bytes. */
+export const madeHere = (workspace: WorkspaceName, digest: Digest): Effect.Effect<boolean, Unavailable, Database> =>
+  read(attempts, ({ db }) => db.selectFrom("artefacts").select("digest").where("workspace", "=", workspace).where("digest", "=", digest).limit(1).executeTakeFirst()).pipe(
+    Effect.mapError(unavailable),
+    Effect.map(({ value }) => value !== undefined)
+  )
+
+export const blobOf = ({ digest, size_bytes }: ArtefactRow): BlobRef => ({ digest: digest as Digest, sizeBytes: Number(size_bytes) })

@@ -1,0 +1,206 @@
+import { projection } from "@millrace/readmodel"
+import type { ArtefactKept, AttemptExited, AttemptRefused, AttemptStarted, JobRefused, JobRetried, JobSettled, PlacementMade, SnapshotWritten, TaskSettled } from "@millrace/schemas"
+import { sql } from "kysely"
+
+/** The task of a job that is no array. */
+export const noTask = -1
+
+/** One try of one task. */
+export interface AttemptRow {
+  readonly job_id: string
+  readonly task: number
+  readonly attempt: number
+  readonly workspace: string
+  readonly attempt_id: string | null
+  readonly host_id: string | null
+  readonly started: boolean
+  /** `exited`, `refused` or `lost`; null while it may still say something. */
+  readonly over: string | null
+}
+
+/** One thing that an attempt made or said, under its name. */
+export interface ArtefactRow {
+  readonly attempt_id: string
+  /** `output` is stdout or stderr, `file` a file that the work left, `snapshot` its kept state. */
+  readonly form: string
+  readonly name: string
+  readonly workspace: string
+  readonly job_id: string
+  readonly task: number
+  readonly attempt: number
+  readonly digest: string
+  readonly size_bytes: string
+  readonly dropped_bytes: string
+}
+
+/** How one task, or the whole job (`noTask`), ended. */
+export interface EndingRow {
+  readonly job_id: string
+  readonly task: number
+  readonly workspace: string
+  readonly outcome: string
+  readonly exit_code: number | null
+  readonly attempt: number
+}
+
+export interface AttemptTables {
+  readonly attempts: AttemptRow
+  readonly artefacts: ArtefactRow
+  readonly endings: EndingRow
+}
+
+type Minded =
+  | PlacementMade | AttemptStarted | AttemptExited | AttemptRefused | ArtefactKept | SnapshotWritten
+  | JobRetried | TaskSettled | JobSettled | JobRefused
+
+/** Each attempt with where its bytes are. Answers "what did it say, what did it make, and where do I read it". */
+export const attempts = projection<AttemptTables>()<Minded>({
+  name: "gateway.attempts",
+  version: 1,
+  hears: ["SCHEDULER", "HOSTS"],
+  only: [
+    "PlacementMade", "AttemptStarted", "AttemptExited", "AttemptRefused", "ArtefactKept", "SnapshotWritten",
+    "JobRetried", "TaskSettled", "JobSettled", "JobRefused"
+  ],
+  tables: (schema) => [
+    schema.createTable("attempts")
+      .addColumn("job_id", "text", (column) => column.notNull())
+      .addColumn("task", "integer", (column) => column.notNull())
+      .addColumn("attempt", "integer", (column) => column.notNull())
+      .addColumn("workspace", "text", (column) => column.notNull())
+      .addColumn("attempt_id", "text")
+      .addColumn("host_id", "text")
+      .addColumn("started", "boolean", (column) => column.notNull().defaultTo(false))
+      .addColumn("over", "text")
+      .addPrimaryKeyConstraint("attempts_pk", ["job_id", "task", "attempt"]),
+    schema.createTable("artefacts")
+      .addColumn("attempt_id", "text", (column) => column.notNull())
+      .addColumn("form", "text", (column) => column.notNull())
+      .addColumn("name", "text", (column) => column.notNull())
+      .addColumn("workspace", "text", (column) => column.notNull())
+      .addColumn("job_id", "text", (column) => column.notNull())
+      .addColumn("task", "integer", (column) => column.notNull())
+      .addColumn("attempt", "integer", (column) => column.notNull())
+      .addColumn("digest", "text", (column) => column.notNull())
+      .addColumn("size_bytes", "bigint", (column) => column.notNull())
+      .addColumn("dropped_bytes", "bigint", (column) => column.notNull())
+      .addPrimaryKeyConstraint("artefacts_pk", ["attempt_id", "form", "name"]),
+    schema.createIndex("artefacts_of_job").on("artefacts").columns(["job_id", "task", "form", "name", "attempt"]),
+    schema.createIndex("artefacts_by_digest").on("artefacts").columns(["workspace", "digest"]),
+    schema.createTable("endings")
+      .addColumn("job_id", "text", (column) => column.notNull())
+      .addColumn("task", "integer", (column) => column.notNull())
+      .addColumn("workspace", "text", (column) => column.notNull())
+      .addColumn("outcome", "text", (column) => column.notNull())
+      .addColumn("exit_code", "integer")
+      .addColumn("attempt", "integer", (column) => column.notNull())
+      .addPrimaryKeyConstraint("endings_pk", ["job_id", "task"])
+  ],
+  apply: async (tx, facts) => {
+    const tries = new Map<string, Record<string, unknown>>()
+    const kept = new Map<string, Record<string, unknown>>()
+    const ended = new Map<string, Record<string, unknown>>()
+    for (const { event } of facts) {
+      switch (event._tag) {
+        case "PlacementMade":
+          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId })
+          break
+        case "AttemptStarted":
+          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId, started: true })
+          break
+        case "AttemptExited":
+          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId, over: "exited" })
+          break
+        case "AttemptRefused":
+          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId, over: "refused" })
+          break
+        case "JobRetried":
+          // What failed by itself says so itself, on its host; what was lost may never.
+          if (event.lost === true) told(tries, { ...event, attempt: event.failedAttempt }, { over: "lost" })
+          break
+        case "ArtefactKept":
+          keptAs(kept, event, event.name === "stdout" || event.name === "stderr" ? "output" : "file", event.name, event.droppedBytes)
+          break
+        case "SnapshotWritten":
+          keptAs(kept, event, "snapshot", event.snapshotId, 0)
+          break
+        case "TaskSettled":
+        case "JobSettled":
+          firstEnd(ended, event, event._tag === "TaskSettled" ? event.task : noTask, event)
+          break
+        case "JobRefused":
+          firstEnd(ended, event, noTask, { outcome: "refused", attempt: 0 })
+          break
+        default:
+          return event satisfies never
+      }
+    }
+    await sql`
+      insert into attempts as known (job_id, task, attempt, workspace, attempt_id, host_id, started, over)
+      select job_id, task, attempt, workspace, attempt_id, host_id, coalesce(started, false), over
+      from jsonb_to_recordset(${JSON.stringify([...tries.values()])}::text::jsonb) as told(
+        job_id text, task integer, attempt integer, workspace text, attempt_id text, host_id text, started boolean, over text)
+      on conflict (job_id, task, attempt) do update set
+        attempt_id = coalesce(excluded.attempt_id, known.attempt_id),
+        host_id = coalesce(excluded.host_id, known.host_id),
+        started = excluded.started or known.started,
+        over = coalesce(excluded.over, known.over)
+    `.execute(tx)
+    await sql`
+      insert into artefacts (attempt_id, form, name, workspace, job_id, task, attempt, digest, size_bytes, dropped_bytes)
+      select * from jsonb_to_recordset(${JSON.stringify([...kept.values()])}::text::jsonb) as told(
+        attempt_id text, form text, name text, workspace text, job_id text, task integer, attempt integer, digest text, size_bytes bigint, dropped_bytes bigint)
+      on conflict do nothing
+    `.execute(tx)
+    await sql`
+      insert into endings (job_id, task, workspace, outcome, exit_code, attempt)
+      select * from jsonb_to_recordset(${JSON.stringify([...ended.values()])}::text::jsonb) as told(
+        job_id text, task integer, workspace text, outcome text, exit_code integer, attempt integer)
+      on conflict do nothing
+    `.execute(tx)
+  }
+})
+
+interface Which {
+  readonly jobId: string
+  readonly workspace: string
+  readonly task?: number
+  readonly attempt: number
+}
+
+/** What this batch tells of one attempt, in one row: no row may be touched twice in one statement. */
+const told = (rows: Map<string, Record<string, unknown>>, { attempt, jobId, task = noTask, workspace }: Which, words: Record<string, unknown>): void => {
+  const key = `${jobId}\n${task}\n${attempt}`
+  rows.set(key, { ...rows.get(key), job_id: jobId, workspace, task, attempt, ...words })
+}
+
+const keptAs = (
+  rows: Map<string, Record<string, unknown>>,
+  { attempt, attemptId, blob, jobId, task = noTask, workspace }: ArtefactKept | SnapshotWritten,
+  form: ArtefactRow["form"],
+  name: string,
+  droppedBytes: number
+): void => {
+  rows.set(`${attemptId}\n${form}\n${name}`, {
+    attempt_id: attemptId,
+    form,
+    name,
+    workspace,
+    job_id: jobId,
+    task,
+    attempt,
+    digest: blob.digest,
+    size_bytes: blob.sizeBytes,
+    dropped_bytes: droppedBytes
+  })
+}
+
+const firstEnd = (
+  rows: Map<string, Record<string, unknown>>,
+  { jobId, workspace }: { readonly jobId: string; readonly workspace: string },
+  task: number,
+  { attempt, exitCode, outcome }: { readonly outcome: string; readonly exitCode?: number; readonly attempt: number }
+): void => {
+  const key = `${jobId}\n${task}`
+  if (!rows.has(key)) rows.set(key, { job_id: jobId, task, workspace, outcome, exit_code: exitCode ?? null, attempt })
+}
