@@ -1,7 +1,7 @@
 import { crashPoint } from "@millrace/journal"
 import { type AttemptId, type Capabilities, type HostId, type PlacementMade, type Runtime as RuntimeName } from "@millrace/schemas"
 import type { Broker, Chance, Life, WorkMark } from "@millrace/sim"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { type Kept, Ledger, nothingKept } from "../../services/host/src/machine/ledger.ts"
 import { Machine } from "../../services/host/src/machine/machine.ts"
 import { noop } from "../../services/host/src/machine/noop.ts"
@@ -86,13 +86,13 @@ export class SimulatedMachine {
   #noop(life: Life): Runtime {
     return {
       ...noop,
-      start: (made, program) =>
+      start: (start) =>
         life.guard(Effect.andThen(
           Effect.sync(() => {
-            this.#mark(made, "started")
-            this.#mark(made, "stopped")
+            this.#mark(start.made, "started")
+            this.#mark(start.made, "stopped")
           }),
-          noop.start(made, program)
+          noop.start(start)
         ))
     }
   }
@@ -101,13 +101,14 @@ export class SimulatedMachine {
   #process(life: Life): Runtime {
     return {
       name: "process",
-      start: Effect.fnUntraced({ self: this }, function*(made) {
+      start: Effect.fnUntraced({ self: this }, function*({ made }) {
         yield* crashPoint("start work before")
         if (this.#chance.happens(0.05)) return yield* new CannotStart({ runtime: "process", detail: "the simulated program does not exist" })
         const work = yield* life.guard(Effect.sync(() => this.#begin(made)))
         yield* crashPoint("start work after")
         return this.#running(life, made.attemptId, work)
       }),
+      adopt: () => Effect.succeed(Option.none()),
       endOrphan: (attemptId) =>
         this.#bugs.leavesOrphans === true
           ? Effect.void
@@ -138,7 +139,7 @@ export class SimulatedMachine {
     const stop = life.guard(Effect.sync(() => {
       this.#broker.time.after(this.#chance.between(0, 50), () => this.#stop(attemptId, { signal: "SIGTERM" }))
     }))
-    return { ended, stop: Effect.andThen(stop, Effect.asVoid(ended)) }
+    return { ended, extend: () => Effect.void, stop: Effect.andThen(stop, Effect.asVoid(ended)), release: Effect.void }
   }
 
   #stop(attemptId: AttemptId, how: How): void {

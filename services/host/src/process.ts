@@ -7,7 +7,8 @@ import { enrol } from "./machine/enrolment.ts"
 import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
 import { noop } from "./machine/noop.ts"
-import { openProcessRuntime } from "./machine/process.ts"
+import { Keeper } from "./machine/keeper.ts"
+import { processRuntime } from "./machine/process.ts"
 import { Runtimes } from "./machine/runtime.ts"
 import { HostService } from "./service.ts"
 
@@ -24,8 +25,10 @@ export const hostProcess = service({
     blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString })
   }),
   layer: ({ accessUrl, blobs, cellKey, folder, keys, oneTimeKey, servers }) => {
-    const runtimes = Layer.effect(Runtimes, Effect.map(openProcessRuntime(join(folder, "work")), (plain) =>
-      new Map([noop, plain].map((runtime) => [runtime.name, runtime]))))
+    const runtimes = Layer.effect(Runtimes, Effect.map(Keeper, (keeper) =>
+      new Map([noop, processRuntime(join(folder, "work"), keeper)].map((runtime) => [runtime.name, runtime])))).pipe(
+        Layer.provide(Keeper.layer(join(folder, "keeper"), { atClose: "end" }))
+      )
     return Layer.unwrap(Effect.map(enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers }), ({ apiPrefix, epoch, hostId, nats }) =>
       HostService.pipe(
         Layer.provide([

@@ -1,26 +1,44 @@
-import { assert, describe, it } from "@effect/vitest"
-import type { AttemptId } from "@millrace/schemas"
-import { Effect, Fiber } from "effect"
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { placement } from "../testing/placement.ts"
-import { openProcessRuntime, processRuntime } from "./process.ts"
+import { Keeper } from "./keeper.ts"
+import { processRuntime } from "./process.ts"
 import type { Ended } from "./runtime.ts"
 
-const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
+const withKeptFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "millrace-process-"))),
     body,
     (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
   )
 
+/** A folder for work, with a keeper that serves all of this file's. */
+const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E, Keeper>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const context = yield* keeping
+    return yield* withKeptFolder((folder) => Effect.provide(body(folder), context))
+  }))
+
+const keeperScope = Scope.makeUnsafe()
+const keeperFolder = mkdtempSync(join(tmpdir(), "millrace-process-keeper-"))
+const keeping = Effect.runSync(Effect.cached(Scope.provide(Layer.build(Keeper.layer(keeperFolder, { atClose: "end" })), keeperScope)))
+afterAll(async () => {
+  await Effect.runPromise(Scope.close(keeperScope, Exit.void))
+  rmSync(keeperFolder, { recursive: true, force: true })
+})
+
+const runtimeIn = (folder: string) => Effect.map(Keeper, (keeper) => processRuntime(folder, keeper))
+const deadlineMs = Number.MAX_SAFE_INTEGER
+
 let numbered = 0
 /** An attempt of its own for each start: orphans are found by it. */
 const fresh = () => placement(`p${process.pid}${numbered += 1}`)
 
 const start = (folder: string, argv: ReadonlyArray<string>, env: Record<string, string> = {}, made = fresh()) =>
-  processRuntime(folder).start(made, { argv, env, labels: {} })
+  Effect.flatMap(runtimeIn(folder), (runtime) => runtime.start({ made, program: { argv, env, labels: {} }, deadlineMs }))
 
 const run = (argv: ReadonlyArray<string>, env: Record<string, string> = {}) =>
   withFolder((folder) => Effect.flatMap(start(folder, argv, env), ({ ended }) => ended))
@@ -98,11 +116,12 @@ describe("a plain process", () => {
       assert.isAbove(Object.keys(process.env).length, 5)
     })))
 
-  it.live("works in a folder of its own, which is gone when it is over", () =>
+  it.live("works in a folder of its own, which is gone when its end was told", () =>
     withFolder((folder) => Effect.gen(function*() {
       const made = fresh()
-      const { ended } = yield* start(folder, ["/bin/sh", "-c", "pwd; echo x > here; ls"], {}, made)
-      assert.strictEqual(textOf(yield* ended, "stdout"), `${join(folder, made.attemptId)}\nhere\n`)
+      const { ended, release } = yield* start(folder, ["/bin/sh", "-c", "pwd; echo x > here; ls"], {}, made)
+      assert.strictEqual(textOf(yield* ended, "stdout"), `${join(folder, made.attemptId, "work")}\nhere\n`)
+      yield* release
       assert.deepStrictEqual(readdirSync(folder), [])
     })))
 
@@ -171,11 +190,11 @@ describe("a plain process", () => {
   it.live("is ended with the agent that started it, when that one is stopped", () =>
     withFolder((folder) => Effect.gen(function*() {
       const pidFile = join(folder, "pid")
-      yield* Effect.scoped(Effect.gen(function*() {
-        const runtime = yield* openProcessRuntime(join(folder, "work"))
-        yield* runtime.start(fresh(), { argv: ["/bin/sh", "-c", `echo $$ > ${pidFile}; while :; do sleep 0.01; done`], env: {}, labels: {} })
+      yield* Effect.gen(function*() {
+        const runtime = yield* runtimeIn(join(folder, "work"))
+        yield* runtime.start({ made: fresh(), program: { argv: ["/bin/sh", "-c", `echo $$ > ${pidFile}; while :; do sleep 0.01; done`], env: {}, labels: {} }, deadlineMs })
         assert.isTrue(isAlive(Number(yield* readWhole(pidFile))))
-      }))
+      }).pipe(Effect.provide(Keeper.layer(join(folder, "keeper"), { atClose: "end" })))
       assert.isFalse(isAlive(Number(readFileSync(pidFile, "utf8"))))
     })))
 
@@ -185,11 +204,12 @@ describe("a plain process", () => {
       const waiting = ["/bin/sh", "-c", "while :; do sleep 0.01; done"]
       const [orphan, neighbour] = [yield* start(folder, waiting, {}, lost), yield* start(folder, waiting, {}, other)]
       const neighbourEnded = yield* Effect.forkChild(neighbour.ended)
-      yield* processRuntime(folder).endOrphan(lost.attemptId)
+      const runtime = yield* runtimeIn(folder)
+      yield* runtime.endOrphan(lost.attemptId)
       assert.strictEqual((yield* orphan.ended).signal, "SIGKILL")
       assert.isUndefined(neighbourEnded.pollUnsafe())
       yield* neighbour.stop
       yield* Fiber.join(neighbourEnded)
-      yield* processRuntime(folder).endOrphan("att_unknown" as AttemptId)
+      yield* runtime.endOrphan(fresh().attemptId)
     })))
 })

@@ -80,7 +80,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
     const runtime = runtimes.get(made.spec.runtime)
     const running = yield* Effect.result(runtime === undefined
       ? Effect.fail(new CannotStart({ runtime: made.spec.runtime, detail: "this host has no such runtime" }))
-      : runtime.start(made, program.success))
+      : runtime.start({ made, program: program.success, deadlineMs: Number.MAX_SAFE_INTEGER }))
     if (running._tag === "Failure") return refuse(story, "cannot_start", running.failure.detail)
     const startedAt = started(story, yield* moment)
     if (made.spec.runtime === "noop") {

@@ -3,7 +3,7 @@ import { deriveId } from "@millrace/decider"
 import { Journal, type JournalShape, JournalUnavailable, MemoryLog, memoryJournal } from "@millrace/journal"
 import { type AttemptId, type Digest, type MillFact, type PlacementMade, Principal, Program, type Runtime as RuntimeName, type Subject } from "@millrace/schemas"
 import { Keyring, keyringInMemory, sealValue, WarrantSigner, warrantPair, WarrantVerifier } from "@millrace/service"
-import { Context, Deferred, Effect, Fiber, Layer, Result } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Option, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { type Kept, Ledger, nothingKept } from "../machine/ledger.ts"
 import { Machine } from "../machine/machine.ts"
@@ -23,7 +23,7 @@ class Work {
   runtime(step: Effect.Effect<void>): Runtime {
     return {
       name: "process",
-      start: (made, program) => Effect.gen({ self: this }, function*() {
+      start: ({ made, program }) => Effect.gen({ self: this }, function*() {
         yield* step
         const ended = yield* Deferred.make<Ended>()
         this.started.push(made.attemptId)
@@ -32,12 +32,15 @@ class Work {
         yield* step
         return {
           ended: Deferred.await(ended),
+          extend: () => Effect.void,
           stop: Effect.sync(() => {
             this.stopped.push(made.attemptId)
             this.end(made, { signal: "SIGTERM", output: [] })
-          })
+          }),
+          release: Effect.void
         }
       }),
+      adopt: () => Effect.succeed(Option.none()),
       endOrphan: (attempt) => Effect.sync(() => {
         this.orphansEnded.push(attempt)
         this.#running.delete(attempt)

@@ -1,0 +1,82 @@
+import type { AttemptId } from "@millrace/schemas"
+import { Effect, Option, Schema } from "effect"
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import type { Keeper } from "./keeper.ts"
+import { bootId } from "./keeper-files.ts"
+import { ExitRecord, monotonicMs } from "./keeper-words.ts"
+import type { Ended, Running } from "./runtime.ts"
+
+const readExit = Schema.decodeUnknownOption(Schema.fromJsonString(ExitRecord))
+
+/** The end that a keeper wrote down in an attempt's folder: there, though the keeper itself may be gone. */
+export const exitIn = (folder: string): Effect.Effect<ExitRecord | undefined> =>
+  Effect.promise(async () => Option.getOrUndefined(readExit(await readFile(join(folder, "exit.json"), "utf8").catch(() => ""))))
+
+/** Work that a keeper keeps, as its runtime hands it to the agent. */
+export const runningIn = (
+  keeper: Keeper["Service"],
+  { attemptId, folder, release, startedAtMs }: {
+    readonly attemptId: AttemptId
+    readonly folder: string
+    readonly startedAtMs: number
+    /** Gives back what the runtime itself took; the keeper forgets the attempt before it. */
+    readonly release: Effect.Effect<void>
+  }
+): Running => ({
+  folder,
+  startedAt: { bootId: bootId(), hostMs: startedAtMs },
+  ended: keeper.wait(attemptId).pipe(
+    Effect.flatMap((exit) => exit === undefined ? lostOrNoted(folder) : endedIn(folder, exit)),
+    Effect.catchTag("KeeperLost", () => lostOrNoted(folder))
+  ),
+  extend: (deadlineMs) => Effect.ignore(keeper.extend([{ attemptId, deadlineMs }])),
+  stop: Effect.ignore(keeper.stop(attemptId)),
+  release: Effect.andThen(keeper.forget(attemptId), release)
+})
+
+/**
+ * What a keeper knows of an attempt, else what one wrote down of its end. Nothing: no keeper has it, and
+ * whatever ran of it was ended when its keeper went.
+ */
+export const adopted = Effect.fnUntraced(function*(
+  keeper: Keeper["Service"],
+  at: { readonly attemptId: AttemptId; readonly folder: string; readonly release: Effect.Effect<void> }
+) {
+  const known = yield* Effect.catch(keeper.list, () => Effect.succeed([]))
+  const kept = known.find(({ attemptId }) => attemptId === at.attemptId)
+  if (kept !== undefined) return Option.some(runningIn(keeper, { ...at, startedAtMs: kept.startedAtMs }))
+  const exit = yield* exitIn(at.folder)
+  if (exit === undefined || exit.bootId !== bootId()) return Option.none<Running>()
+  return Option.some<Running>({
+    folder: at.folder,
+    startedAt: { bootId: exit.bootId, hostMs: exit.startedAtMs },
+    ended: endedIn(at.folder, exit),
+    extend: () => Effect.void,
+    stop: Effect.void,
+    release: at.release
+  })
+})
+
+const endedIn = (folder: string, exit: ExitRecord): Effect.Effect<Ended> =>
+  Effect.map(Effect.all([streamIn(folder, "stdout", exit), streamIn(folder, "stderr", exit)]), (streams): Ended => ({
+    ...(exit.code === undefined ? {} : { code: exit.code }),
+    ...(exit.signal === undefined ? {} : { signal: exit.signal }),
+    ...(exit.cause === "lease_ended" ? { cause: exit.cause } : {}),
+    at: { bootId: exit.bootId, hostMs: exit.endedAtMs },
+    output: streams.filter(({ bytes, droppedBytes }) => bytes.length + droppedBytes > 0)
+  }))
+
+const streamIn = (folder: string, name: "stdout" | "stderr", exit: ExitRecord) =>
+  Effect.promise(async () => ({
+    name,
+    bytes: await readFile(join(folder, name)).catch(() => Buffer.alloc(0)) as Uint8Array,
+    droppedBytes: exit[name].droppedBytes
+  }))
+
+/** The keeper went, and what it kept with it: all that is known of the end is that it is past. */
+const lostOrNoted = (folder: string): Effect.Effect<Ended> =>
+  Effect.flatMap(exitIn(folder), (exit) =>
+    exit === undefined
+      ? Effect.sync((): Ended => ({ signal: "SIGKILL", cause: "agent_restarted", at: { bootId: bootId(), hostMs: monotonicMs() }, output: [] }))
+      : endedIn(folder, exit))
