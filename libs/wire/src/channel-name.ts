@@ -4,12 +4,14 @@
  * | kind    | bytes go         | detail             | when the reader is slow or away |
  * |---------|------------------|--------------------|---------------------------------|
  * | stdin   | client -> host   | -                  | the writer waits                |
- * | stdout  | host -> client   | -                  | the writer waits                |
- * | stderr  | host -> client   | -                  | the writer waits                |
+ * | stdout  | host -> client   | whose, or none     | the writer waits                |
+ * | stderr  | host -> client   | whose, or none     | the writer waits                |
  * | control | both             | -                  | the writer waits                |
  * | log     | host -> client   | which log, or none | the oldest bytes are dropped, as a counted gap |
  * | port    | both             | port number        | the writer waits                |
  * | file    | both             | the path or request | the writer waits               |
+ *
+ * Who looks on at work from beside it names the attempt: `stdout:att_...`, and `:now` behind it for what is there already.
  *
  * One TCP connection of a port forward is one channel, so several channels may bear one name.
  */

@@ -14,6 +14,6 @@ export { closeCodes, defaultHeartbeat, type Heartbeat } from "./line.ts"
 export { defaultRelayLimits, NotAdmitted, serveRelay, type Relay, type RelayLimits, type RelayOptions } from "./relay.ts"
 export type { Ending, Windows } from "./session.ts"
 export {
-  freshHolder, privateKeyFrom, publicKeyFrom, rawPublicKey, readWarrant, RefusalCode, signWarrant, verifyWith, WarrantRefused,
+  freshHolder, privateKeyFrom, publicKeyFrom, rawPublicKey, readWarrant, RefusalCode, signWarrant, ticketOf, verifyWith, WarrantRefused,
   type Allowed, type Holder, type SessionAsk, type SessionWarrant, type VerifyWarrant
 } from "./warrant.ts"

@@ -1,5 +1,6 @@
 import { Duration, Effect, FiberSet, Redacted, Schema, Scope } from "effect"
-import type { IncomingMessage, Server } from "node:http"
+import type { EventEmitter } from "node:events"
+import type { IncomingMessage } from "node:http"
 import type { Duplex } from "node:stream"
 import { WebSocketServer } from "ws"
 import { frameBytesMax, relabel, encodeFrame, type Frame } from "./frame.ts"
@@ -45,8 +46,8 @@ export const defaultRelayLimits: RelayLimits = {
 }
 
 export interface RelayOptions {
-  /** The server whose upgrades to take. Paths that are not ours are left to others. */
-  readonly server: Server
+  /** Whose `upgrade` events to take, as a `node:http` server's. Paths that are not ours are left to others. */
+  readonly server: Pick<EventEmitter, "on" | "off">
   /** Hosts dial `<path>/host`, clients `<path>/session?host=<host id>`. Begins with a slash. */
   readonly path: string
   /** Whose token this is, of the hosts. Called once a dial-in. */

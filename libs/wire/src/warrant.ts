@@ -144,6 +144,30 @@ const signatureBytes = 64
 
 const refused = (code: RefusalCode, reason: string) => Result.fail(new WarrantRefused({ code, reason }))
 
+/**
+ * A warrant that one of `cellKeys` has signed and that is for this host and not over, as a relay sees it:
+ * whoever shows it may reach the host, and the host itself judges the rest.
+ */
+export const ticketOf = (
+  bytes: Uint8Array,
+  { cellKeys, hostId, nowMs }: { readonly cellKeys: ReadonlyArray<KeyObject>; readonly hostId: string; readonly nowMs: number }
+): Result.Result<SessionWarrant, WarrantRefused> => {
+  const read = signedWarrant(bytes, cellKeys)
+  if (Result.isFailure(read)) return read
+  const warrant = read.success
+  if (warrant.hostId !== hostId) return refused("wrong_host", `It is for host ${warrant.hostId}, not ${hostId}.`)
+  if (nowMs >= warrant.expiresAtMs) return refused("warrant_expired", `It ended ${nowMs - warrant.expiresAtMs} ms ago.`)
+  return read
+}
+
+const signedWarrant = (bytes: Uint8Array, cellKeys: ReadonlyArray<KeyObject>): Result.Result<SessionWarrant, WarrantRefused> => {
+  const read = readWarrant(bytes)
+  if (Result.isFailure(read)) return read
+  const body = bytes.subarray(0, bytes.byteLength - signatureBytes)
+  const signature = bytes.subarray(bytes.byteLength - signatureBytes)
+  return cellKeys.some((key) => verify(null, signedBytes(body), key, signature)) ? read : refused("warrant_forged", "No key of this cell has signed it.")
+}
+
 const judge = ({ bytes, ask, cellKeys, skewMs, nowMs }: {
   readonly bytes: Uint8Array
   readonly ask: SessionAsk
@@ -151,14 +175,9 @@ const judge = ({ bytes, ask, cellKeys, skewMs, nowMs }: {
   readonly skewMs: number
   readonly nowMs: number
 }): Result.Result<Allowed, WarrantRefused> => {
-  const read = readWarrant(bytes)
+  const read = signedWarrant(bytes, cellKeys)
   if (Result.isFailure(read)) return Result.fail(read.failure)
   const warrant = read.success
-  const body = bytes.subarray(0, bytes.byteLength - signatureBytes)
-  const signature = bytes.subarray(bytes.byteLength - signatureBytes)
-  if (!cellKeys.some((key) => verify(null, signedBytes(body), key, signature))) {
-    return refused("warrant_forged", "No key of this cell has signed it.")
-  }
   if (warrant.hostId !== ask.hostId) return refused("wrong_host", `It is for host ${warrant.hostId}, this is ${ask.hostId}.`)
   if (warrant.sessionId !== ask.sessionId) return refused("wrong_session", `It is for session ${warrant.sessionId}, not ${ask.sessionId}.`)
   if (nowMs + skewMs < warrant.notBeforeMs) return refused("warrant_not_yet", `It begins in ${warrant.notBeforeMs - nowMs} ms.`)
