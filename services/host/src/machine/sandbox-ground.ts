@@ -1,0 +1,153 @@
+import type { Blobs } from "@millrace/blobs"
+import type { PlacementMade, Program, Resources } from "@millrace/schemas"
+import { Effect } from "effect"
+import { chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { CannotStart } from "./runtime.ts"
+import { bundleOf, containerName, hostIdsOf, placesIn, type Places, type Rung, runscFlags, type Seen } from "./sandbox-bundle.ts"
+import { command } from "./sandbox-command.ts"
+import { type DiskLimit, diskMibOf, makeDisk, ownerOf, removePlaces } from "./sandbox-disk.ts"
+import { layDownSnapshot, layInputs } from "./sandbox-files.ts"
+import { type Controls, groupOf, killGroup, makeGroup, membersOf, removeGroup } from "./sandbox-limits.ts"
+
+/** What sandboxes of this machine stand on. */
+export interface Ground {
+  readonly runsc: string
+  /** The folder of all attempts. */
+  readonly folder: string
+  readonly rung: Rung
+  readonly disk: DiskLimit
+  readonly controls: Controls
+}
+
+/** What is to be made ready. */
+export interface Wanted {
+  /** Names it among the sandboxes of the ground: an attempt's id. */
+  readonly name: string
+  readonly program: Program
+  readonly resources: Resources
+  /** The placement it belongs to; a probe has none. */
+  readonly made?: PlacementMade
+  /** The host's listening socket for this work. */
+  readonly socket?: string
+  readonly pidsMax?: number
+}
+
+const cannot = (detail: string) => new CannotStart({ runtime: "sandbox", detail })
+
+const emptyMade = (name: string): PlacementMade => ({ jobId: name, attemptId: name, spec: {} } as unknown as PlacementMade)
+
+/** Makes one sandbox ready to run: its folders, disk, files, limits and configuration. What an earlier try left is removed first. */
+export const prepare = Effect.fnUntraced(function*(ground: Ground, wanted: Wanted): Effect.fn.Return<void, CannotStart> {
+  const { made = emptyMade(wanted.name), name, program, resources, socket } = wanted
+  yield* release(ground, name)
+  const places = placesIn(join(ground.folder, name))
+  const owner = ground.rung === "mapped" ? ownerOf(name) : undefined
+  const sizeMib = diskMibOf(resources.diskMib)
+  yield* attempt(() => makeFrame(places, ground.rung === "mapped" ? hostIdsOf(name) : undefined), "its root could not be made")
+  yield* makeDisk(places, ground.disk, sizeMib, owner)
+  yield* attempt(() => {
+    makeGroup(groupOf(ground.controls, name), resources, wanted.pidsMax)
+    if (socket !== undefined) openSocket(socket, join(places.run, "api.sock"), owner)
+    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places), socket: socket !== undefined }
+    writeFileSync(join(places.bundle, "config.json"), JSON.stringify(bundleOf(frame, made, program)), { mode: 0o600 })
+  }, "its limits or its configuration could not be written")
+})
+
+/** Lays down what the work starts from: its snapshot, then its files over it. */
+export const furnish = Effect.fnUntraced(function*(ground: Ground, made: PlacementMade, program: Program): Effect.fn.Return<void, CannotStart, Blobs> {
+  const places = placesIn(join(ground.folder, made.attemptId))
+  const owner = ground.rung === "mapped" ? ownerOf(made.attemptId) : undefined
+  const bytesMax = diskMibOf(made.spec.resources.diskMib) * 2 ** 20
+  if (made.from !== undefined) yield* layDownSnapshot(made.from, places, bytesMax, owner)
+  yield* layInputs(program.files ?? [], places, bytesMax, owner)
+})
+
+const attempt = (body: () => void, what: string): Effect.Effect<void, CannotStart> =>
+  Effect.try({ try: body, catch: (cause) => cannot(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`) })
+
+/**
+ * What is run on the host: a shell that puts itself into the groups, and then becomes runsc. Whoever could
+ * not enter a group runs nothing, with code 125.
+ */
+export const commandLine = (ground: Ground, name: string): ReadonlyArray<string> => {
+  const places = placesIn(join(ground.folder, name))
+  const { folders } = groupOf(ground.controls, name)
+  const enter = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 125; shift; done; shift; exec "$@"'
+  return ["/bin/sh", "-c", enter, "sandbox", ...folders, "--", ground.runsc, ...runscFlags({ places, rung: ground.rung }), "run", `--pid-file=${startedFile(places)}`, `--bundle=${places.bundle}`, containerName]
+}
+
+/** Written by runsc when the sandbox exists. */
+export const startedFile = ({ folder }: Places): string => join(folder, "started")
+
+const endMsMax = 10_000
+
+/** Ends a sandbox whatever it does, and returns when none of its processes is left. */
+export const end = Effect.fnUntraced(function*(ground: Ground, name: string) {
+  const group = groupOf(ground.controls, name)
+  const places = placesIn(join(ground.folder, name))
+  if (existsSync(places.state) && readdirSync(places.state).length > 0) {
+    yield* command(ground.runsc, [...runscFlags({ places, rung: ground.rung }), "delete", "--force", containerName], endMsMax)
+  }
+  for (let look = 0; membersOf(group).length > 0; look += 1) {
+    if (look === 500) return yield* Effect.die(new Error(`processes ${membersOf(group).join(", ")} of ${name} do not end. Restart the machine`))
+    killGroup(group)
+    yield* Effect.sleep("20 millis")
+  }
+})
+
+/** Ends a sandbox and removes everything of it: processes, groups, mounts, folders. Repeating it is safe. */
+export const release = Effect.fnUntraced(function*(ground: Ground, name: string) {
+  yield* end(ground, name)
+  const group = groupOf(ground.controls, name)
+  for (let look = 0; !removeGroup(group) && look < 250; look += 1) yield* Effect.sleep("20 millis")
+  yield* removePlaces(join(ground.folder, name))
+})
+
+/** The same socket under a second name, for the one account that may speak there. */
+const openSocket = (socket: string, at: string, owner: number | undefined): void => {
+  linkSync(socket, at)
+  if (owner !== undefined) chownSync(at, owner, owner)
+  chmodSync(at, 0o600)
+}
+
+/** Account names, for programs that look themselves up. Nothing here is the host's. */
+const etc = {
+  passwd: "root:x:0:0:root:/:/usr/sbin/nologin\nwork:x:1000:1000:work:/work:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+  group: "root:x:0:\nwork:x:1000:\nnogroup:x:65534:\n",
+  hosts: "127.0.0.1 localhost sandbox\n::1 localhost\n",
+  "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+  hostname: "sandbox\n"
+}
+
+/** Folders of the system that programs are made of. In some systems they are links into /usr. */
+const ofTheSystem = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
+/** Parts of the host's /etc that hold no setting of the host's own, and without which programs do not find each other. */
+const ofEtc = ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/mime.types"]
+
+const seenHere = ({ root }: Places): ReadonlyArray<Seen> =>
+  [...ofTheSystem, ...ofEtc].filter((path) => existsSync(path) && existsSync(join(root, path)) && !lstatSync(join(root, path)).isSymbolicLink())
+    .map((path) => ({ source: realpathSync(path), destination: path }))
+
+/** The root of the work's file system: empty folders to mount on, and the few files of `etc`. */
+const makeFrame = (places: Places, group: number | undefined): void => {
+  mkdirSync(places.folder, { recursive: true, mode: 0o700 })
+  // The sandbox's own account passes through, and nobody else's.
+  if (group !== undefined) {
+    chownSync(places.folder, process.geteuid?.() ?? 0, group)
+    chmodSync(places.folder, 0o710)
+  }
+  for (const folder of ["", "etc", "work", "artefacts", "tmp", "proc", "dev", "run/millrace"]) mkdirSync(join(places.root, folder), { recursive: true, mode: 0o755 })
+  for (const folder of [places.run, places.state]) mkdirSync(folder, { recursive: true, mode: 0o755 })
+  chmodSync(places.state, 0o700)
+  for (const [name, text] of Object.entries(etc)) writeFileSync(join(places.root, "etc", name), text, { mode: 0o644 })
+  for (const path of [...ofTheSystem, ...ofEtc]) {
+    const there = lstatSync(path, { throwIfNoEntry: false })
+    const at = join(places.root, path)
+    if (there === undefined) continue
+    rmSync(at, { recursive: true, force: true })
+    if (there.isSymbolicLink()) symlinkSync(realpathSync(path).slice(1), at)
+    else if (there.isDirectory()) mkdirSync(at, { recursive: true, mode: 0o755 })
+    else writeFileSync(at, "", { mode: 0o644 })
+  }
+}

@@ -1,0 +1,154 @@
+import type { Capabilities } from "@millrace/schemas"
+import { Effect } from "effect"
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, statfsSync, statSync } from "node:fs"
+import { delimiter, join } from "node:path"
+import { createHash, randomUUID } from "node:crypto"
+import { placesIn, type Rung } from "./sandbox-bundle.ts"
+import { command } from "./sandbox-command.ts"
+import type { DiskLimit } from "./sandbox-disk.ts"
+import { type Controls, controlsAt, groupOf, ranOutOfMemory } from "./sandbox-limits.ts"
+import { commandLine, prepare, release, type Ground } from "./sandbox-ground.ts"
+
+/** What this machine showed that it can do, each by doing it once. */
+export interface Proven {
+  readonly ground: Ground
+  readonly version: string
+  readonly memory: boolean
+  readonly pids: boolean
+  readonly cpu: boolean
+  readonly disk: boolean
+}
+
+/** Why there is no sandbox here. */
+export interface Unproven {
+  readonly why: string
+}
+
+const probeMsMax = 20_000
+
+/**
+ * Finds out whether work can be isolated here, by running it: the same bundle, flags and limits that jobs
+ * get, with programs that go past each limit and must not get away with it. Nothing is believed because a
+ * file exists. Takes about two seconds, at most a minute.
+ */
+export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runsc: string | undefined; readonly folder: string }) {
+  const runsc = options.runsc ?? onPath("runsc")
+  if (process.platform !== "linux") return unproven("runsc runs on Linux only")
+  if (runsc === undefined) return unproven("runsc was not found: install gVisor's runsc, or name it in MILLRACE_RUNSC")
+  const version = /^runsc version (?:release-)?(\S+)/mu.exec((yield* command(runsc, ["--version"], probeMsMax)).stdout)?.[1]
+  if (version === undefined) return unproven(`${runsc} does not say its version`)
+  const asRoot = process.geteuid?.() === 0
+  const ground: Ground = {
+    runsc,
+    folder: asRoot ? groundOfRoot(options.folder) : join(options.folder, "sandboxes"),
+    rung: (asRoot ? "mapped" : "caller") satisfies Rung,
+    disk: (asRoot ? "image" : "none") satisfies DiskLimit,
+    controls: controlsAt()
+  }
+  mkdirSync(ground.folder, { recursive: true, mode: 0o711 })
+  const first = yield* runs(ground, "exit 42", {})
+  if (first.code !== 42) {
+    // Without the groups or the image it may still isolate; then it is for work that is our own.
+    const bare: Ground = { ...ground, disk: "none", controls: { kind: "none", why: first.said } }
+    const again = yield* runs(bare, "exit 42", {})
+    if (again.code !== 42) return unproven(`a program in the sandbox did not run: ${again.said}`)
+    return { ground: bare, version, memory: false, pids: false, cpu: false, disk: false } satisfies Proven
+  }
+  const [memory, pids, disk] = yield* Effect.all([
+    runs(ground, "dd if=/dev/zero of=/dev/null bs=400M count=1 2>/dev/null && exit 43", { memoryMib: 192, cpuMilli: 500 }),
+    runs(ground, "exit 42", { pidsMax: 4 }),
+    runs(ground, "dd if=/dev/zero of=/work/fill bs=1M count=64 2>/dev/null && exit 43; exit 42", { diskMib: 16 })
+  ], { concurrency: 3 })
+  return {
+    ground,
+    version,
+    memory: memory.outOfMemory && memory.code !== 43,
+    pids: pids.code !== 42,
+    cpu: memory.throttled,
+    disk: ground.disk !== "none" && disk.code === 42
+  } satisfies Proven
+})
+
+const unproven = (why: string): Unproven => ({ why })
+
+/**
+ * Root's sandboxes run as accounts that cannot pass through closed folders, and runsc's own socket needs a
+ * short path. So they lie in a place of their own, one folder for each host of the machine.
+ */
+const groundOfRoot = (folder: string): string => join("/var/lib/millrace/sandboxes", createHash("sha256").update(folder).digest("hex").slice(0, 8))
+
+const onPath = (name: string): string | undefined =>
+  (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "").map((folder) => join(folder, name)).find((path) => {
+    try {
+      accessSync(path, constants.X_OK)
+      return statSync(path).isFile()
+    } catch {
+      return false
+    }
+  })
+
+const runs = Effect.fnUntraced(function*(ground: Ground, script: string, limits: { readonly memoryMib?: number; readonly cpuMilli?: number; readonly diskMib?: number; readonly pidsMax?: number }) {
+  const name = `probe-${randomUUID().slice(0, 8)}`
+  const places = placesIn(join(ground.folder, name))
+  const group = groupOf(ground.controls, name)
+  const ran = yield* prepare(ground, {
+    name,
+    program: { argv: ["/bin/sh", "-c", script], env: {}, labels: {} },
+    resources: { cpuMilli: limits.cpuMilli ?? 1000, memoryMib: limits.memoryMib ?? 128, diskMib: limits.diskMib ?? 8, gpus: 0 },
+    ...(limits.pidsMax === undefined ? {} : { pidsMax: limits.pidsMax })
+  }).pipe(
+    Effect.andThen(Effect.suspend(() => {
+      const [file = "", ...args] = commandLine(ground, name)
+      return command(file, args, probeMsMax)
+    })),
+    Effect.map(({ code, stderr }) => ({ code, said: stderr.trim().slice(-400) || `it ended with ${code}`, outOfMemory: ranOutOfMemory(group), throttled: periodsIn(group.folders) > 0 })),
+    Effect.catch(({ detail }) => Effect.succeed({ code: 127, said: detail, outOfMemory: false, throttled: false }))
+  )
+  yield* release(ground, name)
+  return { ...ran, places }
+})
+
+/** How many periods a quota was watched over. Without a quota there are none. */
+const periodsIn = (folders: ReadonlyArray<string>): number => {
+  for (const folder of folders) {
+    const path = join(folder, "cpu.stat")
+    if (existsSync(path)) return Number(/^nr_periods (\d+)$/mu.exec(readFileSync(path, "utf8"))?.[1] ?? 0)
+  }
+  return 0
+}
+
+/** How much of the disk below a folder work may have together, in MiB: four fifths of what is free. */
+const diskMibFree = (folder: string): number => {
+  const { bavail, bsize } = statfsSync(folder)
+  return Math.floor((bavail * bsize * 0.8) / 2 ** 20)
+}
+
+/**
+ * What a machine says it can do, with what the probe proved. The work of others is taken only where isolation
+ * and the limits of memory, processes and disk held; nothing stands in for one that did not.
+ */
+export const withSandbox = (own: Capabilities, found: Proven | Unproven): Capabilities => {
+  if ("why" in found) return { ...own, labels: { ...own.labels, sandbox: `none: ${found.why}`.slice(0, 500) } }
+  const { cpu, disk, ground, memory, pids, version } = found
+  const said = (holds: boolean, by: string) => holds ? by : "not enforced"
+  const control = ground.controls.kind === "none" ? "" : `cgroup ${ground.controls.kind}`
+  return {
+    ...own,
+    resources: { ...own.resources, diskMib: diskMibFree(ground.folder) },
+    runtimes: [...own.runtimes, "sandbox"],
+    trusts: memory && pids && disk ? [...own.trusts, "others"] : own.trusts,
+    labels: {
+      ...own.labels,
+      sandbox: "gvisor",
+      "sandbox-version": version,
+      "sandbox-platform": "systrap",
+      "sandbox-account": ground.rung === "mapped" ? "a range of its own" : "the agent's",
+      "limit-memory": said(memory, control),
+      "limit-processes": said(pids, control),
+      "limit-cpu": said(cpu, control),
+      "limit-disk": said(disk, "a file system of its own")
+    }
+  }
+}
+
+export type { Controls }

@@ -1,0 +1,139 @@
+import { Blobs } from "@millrace/blobs"
+import { crashPoint } from "@millrace/journal"
+import type { AttemptId, PlacementMade } from "@millrace/schemas"
+import { Effect, Option } from "effect"
+import { existsSync } from "node:fs"
+import { readFile } from "node:fs/promises"
+import { constants } from "node:os"
+import { join } from "node:path"
+import type { Keeper } from "./keeper.ts"
+import { adopted, runningIn } from "./keeper-running.ts"
+import { CannotStart, type Ended, type Running, type Runtime } from "./runtime.ts"
+import { placesIn } from "./sandbox-bundle.ts"
+import { diskMibOf } from "./sandbox-disk.ts"
+import { keepArtefacts, keepSnapshot } from "./sandbox-files.ts"
+import { commandLine, end, furnish, type Ground, prepare, release, startedFile } from "./sandbox-ground.ts"
+import { groupOf, ranOutOfMemory } from "./sandbox-limits.ts"
+
+const outputBytesMax = 4 * 1024 * 1024
+const startMsMax = 60_000
+const keepTimes = 3
+
+/**
+ * Work in a sandbox of gVisor (runsc): its own kernel, its own files, no network, no account of the host's,
+ * and limits of memory, processes, processor and disk as the probe found them. The work's argv and environment
+ * stand in a file that the agent alone can read.
+ *
+ * What it takes of the host is given back by `release` and `endOrphan` alone, so that an agent that fell
+ * before it told the end finds it all again: output, artefacts, and the files to keep.
+ */
+export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper: Keeper["Service"]) {
+  const blobs = yield* Blobs
+
+  const releaseOf = (attemptId: string) => release(ground, attemptId)
+
+  /** What the runtime knows of an end that the keeper does not. */
+  const whole = (made: PlacementMade, running: Running): Running => ({
+    ...running,
+    ended: Effect.flatMap(running.ended, (ended) => Effect.provideService(collected(made, ended), Blobs, blobs))
+  })
+
+  const collected = Effect.fnUntraced(function*(made: PlacementMade, ended: Ended) {
+    const { attemptId, spec } = made
+    const places = placesIn(join(ground.folder, attemptId))
+    // Nobody changes the files while they are read.
+    yield* end(ground, attemptId)
+    const outOfMemory = ranOutOfMemory(groupOf(ground.controls, attemptId))
+    const artefacts = yield* kept(`artefacts of ${attemptId}`, keepArtefacts(places))
+    const snapshot = spec.snapshotAtEnd === undefined
+      ? Option.none()
+      : yield* kept(`the files of ${attemptId}`, keepSnapshot(places, 2 * diskMibOf(spec.resources.diskMib) * 2 ** 20))
+    return {
+      ...bySignal(ended),
+      ...(outOfMemory ? { cause: "out_of_memory" as const } : {}),
+      ...(Option.isSome(artefacts) ? { artefacts: artefacts.value } : {}),
+      ...(Option.isSome(snapshot) ? { snapshot: snapshot.value } : {})
+    }
+  })
+
+  const start: Runtime["start"] = Effect.fnUntraced(function*({ deadlineMs, made, program, socket }) {
+    const { attemptId, jobId, spec } = made
+    const cannot = (detail: string) => new CannotStart({ runtime: "sandbox", detail })
+    if (program.argv.length === 0) return yield* cannot("argv is empty: say what to run")
+    if (spec.egress !== undefined && spec.egress.length > 0) return yield* cannot("it asks for a network, and this host's sandboxes have none: ask for none")
+    if (spec.resources.gpus > 0) return yield* cannot("it asks for a GPU, and this host's sandboxes have none")
+    if (spec.startFrom !== undefined && made.from === undefined) return yield* cannot("the placement does not say where the snapshot's bytes are")
+    const places = placesIn(join(ground.folder, attemptId))
+    const [argv0 = "", ...args] = commandLine(ground, attemptId)
+    const kept = yield* prepare(ground, { name: attemptId, program, resources: spec.resources, made, ...(socket === undefined ? {} : { socket }) }).pipe(
+      Effect.andThen(Effect.provideService(furnish(ground, made, program), Blobs, blobs)),
+      Effect.andThen(crashPoint("start work before")),
+      Effect.andThen(keeper.spawn({
+        attemptId,
+        argv: [argv0, ...args],
+        env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", MILLRACE_ATTEMPT: attemptId, MILLRACE_JOB: jobId },
+        cwd: places.folder,
+        folder: places.folder,
+        outputBytesMax,
+        deadlineMs,
+        endWith: endCommand(ground, attemptId),
+        ...(ground.controls.kind === "v2" ? { cgroup: groupOf(ground.controls, attemptId).folders[0] ?? "" } : {})
+      })),
+      Effect.mapError((error) => cannot(error._tag === "CannotStart" ? error.detail : error.message)),
+      Effect.tapError(() => releaseOf(attemptId))
+    )
+    yield* crashPoint("start work after")
+    const running = runningIn(keeper, { attemptId, folder: places.folder, startedAtMs: kept.startedAtMs, release: releaseOf(attemptId) })
+    const exists = yield* Effect.raceFirst(Effect.as(begun(startedFile(places)), true), Effect.as(running.ended, false)).pipe(
+      Effect.timeoutOrElse({ duration: startMsMax, orElse: () => Effect.succeed(false) })
+    )
+    if (exists || existsSync(startedFile(places))) return whole(made, running)
+    yield* running.stop
+    const said = yield* Effect.promise(() => readFile(join(places.folder, "stderr"), "utf8").catch(() => ""))
+    yield* running.release
+    return yield* cannot(said.trim().slice(-1000) || "the sandbox did not come to be")
+  })
+
+  return {
+    name: "sandbox",
+    start,
+    adopt: (made) =>
+      Effect.map(
+        adopted(keeper, { attemptId: made.attemptId, folder: placesIn(join(ground.folder, made.attemptId)).folder, release: releaseOf(made.attemptId) }),
+        Option.map((running) => whole(made, running))
+      ),
+    endOrphan: (attemptId: AttemptId) =>
+      Effect.ignore(keeper.stop(attemptId, 0)).pipe(
+        Effect.andThen(keeper.forget(attemptId)),
+        Effect.andThen(releaseOf(attemptId))
+      )
+  } satisfies Runtime as Runtime
+})
+
+/** For the keeper, and for its guard when it is gone: ends all that is in the groups, and needs nothing of ours to run. */
+const endCommand = (ground: Ground, name: string): ReadonlyArray<string> => {
+  const { folders } = groupOf(ground.controls, name)
+  const script = 'for look in 1 2 3 4 5 6 7 8 9 10; do left=; for folder; do for pid in $(cat "$folder/cgroup.procs"); do left=1; kill -KILL "$pid"; done; done; [ -z "$left" ] && exit; sleep 0.05; done'
+  return ["/bin/sh", "-c", script, "sandbox", ...folders]
+}
+
+const begun = (file: string): Effect.Effect<void> =>
+  Effect.suspend(() => existsSync(file) ? Effect.void : Effect.andThen(Effect.sleep("10 millis"), begun(file)))
+
+const nameOfSignal = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]))
+
+/** runsc tells an end by signal n as status 128 + n, as shells do: it is told here as that signal. */
+const bySignal = (ended: Ended): Ended => {
+  const signal = ended.code === undefined ? undefined : nameOfSignal.get(ended.code - 128)
+  if (signal === undefined) return ended
+  const { code: _, ...rest } = ended
+  return { ...rest, signal }
+}
+
+/** What the work left behind goes into the store. A store that is full, or does not answer, costs that, never the end. */
+const kept = <A, E, R>(what: string, keeping: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, never, R> =>
+  keeping.pipe(
+    Effect.retry({ times: keepTimes }),
+    Effect.tapError((failure) => Effect.logError(`${what} could not be kept: ${failure instanceof Error ? failure.message : String(failure)}`)),
+    Effect.option
+  )
