@@ -1,6 +1,7 @@
 import { Blobs } from "@millrace/blobs"
 import { Database } from "@millrace/readmodel"
-import { keyringInFolder, logConfig, logLayer, service, setting } from "@millrace/service"
+import { cellKey, keyringInFolder, logConfig, logLayer, service, setting } from "@millrace/service"
+import { privateKeyFrom } from "@millrace/wire"
 import { Config, Effect, Layer, Schema } from "effect"
 import { readFile } from "node:fs/promises"
 import { TokenFile, Tokens } from "./api/caller.ts"
@@ -32,10 +33,11 @@ export const gatewayProcess = service({
     database: setting("MILLRACE_DATABASE_URL", { purpose: "where the gateway's tables are", wants: "postgres://user:password@host:port/name", read: Config.Redacted }),
     tokens: setting("MILLRACE_TOKENS", { purpose: "the file of tokens' digests, holders and rights", wants: "a path", read: Config.NonEmptyString }),
     keys: setting("MILLRACE_KEYS", { purpose: "the folder of the workspaces' keys", wants: "a path", read: Config.NonEmptyString }),
-    blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString })
+    blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString }),
+    sessionKey: setting("MILLRACE_SESSION_KEY", { purpose: "the key that signs sessions with hosts, made there if it is missing; without it no relay is served", wants: "a path", read: Config.NonEmptyString, default: undefined })
   }),
-  layer: ({ blobs, database, host, keys, log, port, tokens }) =>
-    GatewayService({ host, port }).pipe(
+  layer: ({ blobs, database, host, keys, log, port, sessionKey, tokens }) =>
+    GatewayService({ host, port, ...(sessionKey === undefined ? {} : { sessionKey: privateKeyFrom(cellKey(sessionKey)) }) }).pipe(
       Layer.provide([
         logLayer("gateway", log),
         Database.layer({ url: database }),
