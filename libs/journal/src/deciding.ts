@@ -1,13 +1,26 @@
 import { deriveId } from "@millrace/decider"
-import type { Cut, FactId, GrantId, MillFact, Principal, StreamName, Subject } from "@millrace/schemas"
+import type { Cut, FactId, GrantId, HostId, MillFact, Principal, StreamName, Subject } from "@millrace/schemas"
 import { Result, Schema } from "effect"
 import { type Commit, type Fact, type NewFact, readable, type StoredCommit } from "./commit.ts"
+
+/** A host that was silent for longer than its lease, in ms of the listener's clock. */
+export interface Silence {
+  readonly hostId: HostId
+  readonly lastHeardAtMs: number
+  readonly leaseEndedAtMs: number
+}
 
 /** When and on what ground a round of decisions is made. Everything that influences it is here or folded. */
 export interface Round {
   readonly atMs: number
   readonly epoch: number
   readonly saw: Cut
+  /**
+   * Who is silent, in the order of the hosts' ids. They are in no stream: the round that acts upon one says
+   * `HostDeclaredLost` with its times, and a replay finds it there. One that leads to no such fact leads to
+   * nothing at all.
+   */
+  readonly silences: ReadonlyArray<Silence>
 }
 
 /** What a round says on one subject: one commit. */
@@ -53,6 +66,13 @@ export interface StreamDecider<State> {
   readonly save: (state: State) => unknown
   readonly load: (saved: never) => State
 }
+
+/** The silences that a round acted upon, as its facts tell them. */
+export const silencesIn = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Silence> =>
+  commits.flatMap(({ facts }) => facts.flatMap(({ event }) =>
+    Result.isSuccess(event) && event.success._tag === "HostDeclaredLost"
+      ? [{ hostId: event.success.hostId, lastHeardAtMs: event.success.lastHeardAtMs, leaseEndedAtMs: event.success.leaseEndedAtMs }]
+      : []))
 
 /** The log holds something that this program is too old to decide upon. */
 export class MustStepDown extends Schema.TaggedError<MustStepDown>()("MustStepDown", {

@@ -1,7 +1,7 @@
 import type { Cut } from "@millrace/schemas"
 import { Effect, type Scope } from "effect"
 import { type Commit, readable, type StoredCommit } from "./commit.ts"
-import { commitsOf, foldCommit, type StreamDecider } from "./deciding.ts"
+import { commitsOf, foldCommit, silencesIn, type StreamDecider } from "./deciding.ts"
 import { Journal, type JournalUnavailable, type Reader } from "./journal.ts"
 
 /** A decision in the log that the same code, on the same facts, does not make. */
@@ -62,14 +62,15 @@ export const verify = <State>(
       for (const stream of decider.hears) {
         for (const heard of yield* others.get(stream)!.upTo(saw[stream] ?? 0)) state = foldCommit(decider, state, heard)
       }
-      const round = { atMs: decidedAtMs, epoch: commit.place.epoch, saw }
-      const expected = commitsOf(decider, round, decider.decide(state, round))
-      decisions += 1
+      const { epoch } = commit.place
       const group: Array<StoredCommit> = []
       while (commit?.decided !== undefined && commit.decided.decidedAtMs === decidedAtMs && commit.decided.ordinal === group.length && sameCut(commit.decided.saw, saw)) {
         group.push(commit)
         commit = yield* own.next
       }
+      const round = { atMs: decidedAtMs, epoch, saw, silences: silencesIn(group) }
+      const expected = commitsOf(decider, round, decider.decide(state, round))
+      decisions += 1
       const whole = group.length === (group[0]?.decided?.of ?? 0) || commit === undefined || commit.decided === undefined
       for (const [index, logged] of group.entries()) {
         const wanted = expected[index]

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { type FactId, HostDeclaredLost, HostId } from "@millrace/schemas"
 import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import { Checkpoints, hashOf } from "./checkpoints.ts"
 import type { StoredCommit } from "./commit.ts"
-import { commitsOf, foldCommit } from "./deciding.ts"
+import { commitsOf, foldCommit, silencesIn } from "./deciding.ts"
 import { Journal, type JournalShape } from "./journal.ts"
 import { MemoryLog, memoryJournal } from "./memory.ts"
 import { verify } from "./replay.ts"
@@ -58,7 +60,7 @@ describe("a decider that owns an order", () => {
         yield* ask(journal, "three")
         let state = decider.initial()
         for (const commit of log.after("GATEWAY", 0, undefined, 3).commits) state = foldCommit(decider, state, commit)
-        const round = { atMs: 0, epoch: 1, saw: { GATEWAY: 3 } }
+        const round = { atMs: 0, epoch: 1, saw: { GATEWAY: 3 }, silences: [] }
         const [first] = commitsOf(decider, round, decider.decide(state, round))
         yield* Effect.orDie(journal.append(first!, { last: "stream", sequence: 0 }))
       })
@@ -83,4 +85,51 @@ describe("a decider that owns an order", () => {
       yield* settled(journal, "begun-anew")
       yield* Fiber.interrupt(running)
     }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("wakes when somebody has been silent for too long, says so once, and a replay finds the silence in what it said", () =>
+    Effect.gen(function*() {
+      const journal = memoryJournal(new MemoryLog())
+      const hostId = HostId.make(`hst_${"7".repeat(26)}`)
+      let lost = false
+      let asked = 0
+      const silence = { hostId, lastHeardAtMs: 1_000, leaseEndedAtMs: 16_000 }
+      const running = yield* Effect.forkChild(runDecider({
+        ...settling("tested", ["GATEWAY"]),
+        decider: mourning,
+        listening: {
+          silences: (atMs) => {
+            asked += 1
+            return lost || atMs < silence.leaseEndedAtMs ? [] : [silence]
+          },
+          dueAtMs: () => lost ? undefined : silence.leaseEndedAtMs
+        },
+        watch: (state) => void (lost = state.settled.size > 0)
+      }).pipe(Effect.provideService(Journal, journal)))
+      yield* TestClock.adjust("15999 millis")
+      assert.lengthOf(yield* declared(journal), 0)
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* declared(journal), [silence])
+      yield* TestClock.adjust("30 seconds")
+      assert.lengthOf(yield* declared(journal), 1)
+      assert.isBelow(asked, 10, "it spins while nobody is due")
+      yield* Fiber.interrupt(running)
+      const { decisions, mismatches } = yield* verify(mourning).pipe(Effect.provideService(Journal, journal))
+      assert.deepStrictEqual([decisions, mismatches], [1, []])
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
 })
+
+/** Declares whoever is silent lost, once each. */
+const mourning: typeof decider = {
+  ...decider,
+  evolve: (state, { event }) => {
+    if (event._tag === "HostDeclaredLost") state.settled.add(event.hostId as never)
+    return state
+  },
+  decide: ({ settled }, { silences }) => silences.filter(({ hostId }) => !settled.has(hostId as never)).map((silence) => ({
+    subject: { kind: "fleet", scope: "cell" },
+    facts: [{ partOf: `fct_${"0".repeat(26)}` as FactId, event: HostDeclaredLost.make(silence) }]
+  }))
+}
+
+const declared = (journal: JournalShape) =>
+  Effect.map(Effect.scoped(readUpTo(journal, "SCHEDULER", 0)), silencesIn)

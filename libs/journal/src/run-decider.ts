@@ -4,7 +4,7 @@ import { Clock, Deferred, Duration, Effect, Metric, Queue, type Scope } from "ef
 import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
 import type { Commit, StoredCommit } from "./commit.ts"
 import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
-import { commitsOf, foldCommit, foreseen, MustStepDown, type StreamDecider } from "./deciding.ts"
+import { commitsOf, foldCommit, foreseen, MustStepDown, type Silence, type StreamDecider } from "./deciding.ts"
 import { type CommitRefused, headsOf, Journal, type JournalUnavailable, type Line, type Overtaken } from "./journal.ts"
 
 /** How a decider takes over the order of its stream: the fact that makes every append of the one before fail. */
@@ -20,6 +20,11 @@ export interface RunOptions<State> {
   readonly finish?: (commit: Commit) => Commit
   /** Told after every round: for views of the live state, such as what answers heartbeats. */
   readonly watch?: (state: State, saw: Cut) => void
+  /** Who is silent at a time, in the order of the hosts' ids; and when, as far as is known now, somebody will be. */
+  readonly listening?: {
+    readonly silences: (atMs: number) => ReadonlyArray<Silence>
+    readonly dueAtMs: () => number | undefined
+  }
   /** Facts folded between two checkpoints. */
   readonly checkpointEvery?: number
   /** Appends that may be under way at once. */
@@ -65,7 +70,7 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     const atMs = Math.max(lastAtMs, yield* Clock.currentTimeMillis)
     lastAtMs = atMs
     const saw = { ...standing.saw }
-    const round = { atMs, epoch: journal.epoch, saw }
+    const round = { atMs, epoch: journal.epoch, saw, silences: options.listening?.silences(atMs) ?? [] }
     const commits = commitsOf(decider, round, decider.decide(standing.state, round)).map(options.finish ?? same)
     yield* Metric.update(rounds, 1)
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} decided`)
@@ -90,16 +95,16 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
       since = 0
     }
     // What a round said may let it say more, such as a retry behind a failure: look again before waiting.
-    const batch = commits.length > 0 ? yield* Queue.clear(heard) : yield* gather(heard, broken, waitMs(decider, standing.state, atMs))
+    const batch = commits.length > 0 ? yield* Queue.clear(heard) : yield* gather(heard, broken, waitMs(options, standing.state, atMs))
     since += yield* foldBatch(decider, standing, batch)
   }
 })
 
 const same = (commit: Commit): Commit => commit
 
-const waitMs = <State>(decider: StreamDecider<State>, state: State, atMs: number): number => {
-  const due = decider.dueAtMs?.(state)
-  return due === undefined ? 60_000 : Math.max(1, Math.min(60_000, due - atMs))
+const waitMs = <State>({ decider, listening }: RunOptions<State>, state: State, atMs: number): number => {
+  const due = Math.min(decider.dueAtMs?.(state) ?? Infinity, listening?.dueAtMs() ?? Infinity)
+  return Math.max(1, Math.min(60_000, due - atMs))
 }
 
 /** Waits until something was heard, something broke, or time itself is due. */

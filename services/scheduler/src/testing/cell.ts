@@ -125,7 +125,7 @@ export class Cell {
   }
 
   roundAt(atMs: number): Round {
-    return { atMs, epoch: 1, saw: { ...this.saw } }
+    return { atMs, epoch: 1, saw: { ...this.saw }, silences: [] }
   }
 
   /** Decides once, and says what was decided. */
