@@ -1,4 +1,5 @@
 export * from "./archive.ts"
+export * from "./beats.ts"
 export * from "./checkpoints.ts"
 export * from "./codec.ts"
 export * from "./commit.ts"

@@ -94,28 +94,28 @@ export class MemoryLog {
     return kept === undefined ? undefined : this.#read(stream, sequence, kept)
   }
 
-  /** Where a durable consumer stands, kept like the server keeps it: beyond the life of any reader. */
-  acknowledged(durable: string): number {
-    return this.#acknowledged.get(durable) ?? 0
+  /** Where a durable consumer of a stream stands, kept like the server keeps it: beyond the life of any reader. */
+  acknowledged(stream: string, durable: string): number {
+    return this.#acknowledged.get(`${stream} ${durable}`) ?? 0
   }
 
-  acknowledge(durable: string, sequence: number): void {
-    this.#acknowledged.set(durable, Math.max(sequence, this.acknowledged(durable)))
+  acknowledge(stream: string, durable: string, sequence: number): void {
+    this.#acknowledged.set(`${stream} ${durable}`, Math.max(sequence, this.acknowledged(stream, durable)))
   }
 
   /** Where a durable consumer goes on, or where a new one begins that hears nothing older than a moment. */
-  startOf(durable: string, stream: string, sinceMs = 0): number {
-    const known = this.#acknowledged.get(durable)
+  startOf(stream: string, durable: string, sinceMs = 0): number {
+    const known = this.#acknowledged.get(`${stream} ${durable}`)
     if (known !== undefined) return known
     const kept = this.#streams.get(stream) ?? []
     const first = kept.findIndex(({ storedAtMs }) => storedAtMs >= sinceMs)
     const start = first < 0 ? kept.length : first
-    this.#acknowledged.set(durable, start)
+    this.#acknowledged.set(`${stream} ${durable}`, start)
     return start
   }
 
-  forget(durable: string): void {
-    this.#acknowledged.delete(durable)
+  forget(stream: string, durable: string): void {
+    this.#acknowledged.delete(`${stream} ${durable}`)
   }
 
   /** Calls back whenever something is stored, until the returned function is called. */
@@ -175,7 +175,7 @@ export const memoryJournal = (log: MemoryLog): JournalShape => {
     }),
     read,
     react: (options, handle) => Effect.scoped(reactOver(log, read, options, handle)),
-    forget: (_, durable) => Effect.sync(() => log.forget(durable))
+    forget: (stream, durable) => Effect.sync(() => log.forget(stream, durable))
   }
 }
 
@@ -221,7 +221,7 @@ const reactOver = <E, R>(
   handle: (commit: StoredCommit) => Effect.Effect<void, E, R>
 ) =>
   Effect.gen(function*() {
-    const reader = yield* read(stream, { after: log.startOf(durable, stream, sinceMs), ...(filter === undefined ? {} : { filter }) })
+    const reader = yield* read(stream, { after: log.startOf(stream, durable, sinceMs), ...(filter === undefined ? {} : { filter }) })
     return yield* Effect.forever(
       Effect.flatMap(reader.take, (commits) =>
         Effect.forEach(commits, (commit) =>
@@ -229,7 +229,7 @@ const reactOver = <E, R>(
             Effect.catchCause((cause) => Effect.logWarning("A commit will be delivered again", cause).pipe(Effect.andThen(Effect.sleep(100)), Effect.andThen(Effect.failCause(cause)))),
             Effect.retry({ times: Number.MAX_SAFE_INTEGER }),
             Effect.orDie,
-            Effect.andThen(Effect.sync(() => log.acknowledge(durable, commit.place.sequence)))
+            Effect.andThen(Effect.sync(() => log.acknowledge(stream, durable, commit.place.sequence)))
           ), { discard: true }))
     )
   })

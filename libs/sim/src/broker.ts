@@ -170,15 +170,16 @@ export class Broker {
   }
 
   /** What a durable consumer has acknowledged. The server keeps it beyond the life of any reader. */
-  acknowledged(durable: string): Set<number> {
-    let acknowledged = this.#consumers.get(durable)
-    if (acknowledged === undefined) this.#consumers.set(durable, acknowledged = new Set())
+  acknowledged(stream: string, durable: string): Set<number> {
+    const key = `${stream} ${durable}`
+    let acknowledged = this.#consumers.get(key)
+    if (acknowledged === undefined) this.#consumers.set(key, acknowledged = new Set())
     return acknowledged
   }
 
   /** Notes that a consumer was handed a commit, and says whether it had been before. */
-  isHandedOver(durable: string, sequence: number): boolean {
-    const key = `${durable} ${sequence}`
+  isHandedOver(stream: string, durable: string, sequence: number): boolean {
+    const key = `${stream} ${durable} ${sequence}`
     const before = this.#handedOver.has(key)
     this.#handedOver.add(key)
     return before

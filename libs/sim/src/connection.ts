@@ -79,7 +79,7 @@ export const connect = (broker: Broker, life: Life, { looksUpAnywhere = false }:
     },
     read: (stream, options) => Effect.map(read(stream, options), ({ reader }) => reader),
     react: (options, handle) => Effect.scoped(react(broker, life, options, handle)),
-    forget: (_, durable) => broker.askPatiently(life, `forgetting the consumer ${durable}`, () => broker.acknowledged(durable).clear())
+    forget: (stream, durable) => broker.askPatiently(life, `forgetting the consumer ${durable}`, () => broker.acknowledged(stream, durable).clear())
   }
 }
 
@@ -137,7 +137,7 @@ const react = Effect.fnUntraced(function*<E, R>(
   handle: (commit: StoredCommit) => Effect.Effect<void, E, R>
 ) {
   yield* broker.askPatiently(life, `binding to the consumer ${durable}`, () => undefined)
-  const acknowledged = broker.acknowledged(durable)
+  const acknowledged = broker.acknowledged(stream, durable)
   const { give, reader } = yield* openInbox(broker, life, stream, { after: 0, ...(filter === undefined ? {} : { filter }) })
   const again = (commit: StoredCommit, afterMs: number) => void broker.time.after(afterMs, () => life.receive(() => give([commit])))
   const before = new Set(acknowledged)
@@ -147,7 +147,7 @@ const react = Effect.fnUntraced(function*<E, R>(
       if (commit.place.storedAtMs < sinceMs) continue
       // The server skips what was acknowledged before this reader came.
       if (before.delete(sequence)) continue
-      if (broker.isHandedOver(durable, sequence)) broker.sometimes.saw(`${commit.facts[0]?.name} heard again`)
+      if (broker.isHandedOver(stream, durable, sequence)) broker.sometimes.saw(`${commit.facts[0]?.name} heard again`)
       const failed = yield* Effect.exit(handle(commit))
       if (failed._tag === "Failure") {
         if (failed.cause.reasons.every((reason) => reason._tag !== "Fail")) return yield* Effect.failCause(failed.cause as Cause.Cause<never>)

@@ -1,3 +1,4 @@
+export * from "./beats.ts"
 export * from "./broker.ts"
 export * from "./chance.ts"
 export * from "./checkers.ts"

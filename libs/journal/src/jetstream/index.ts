@@ -1,4 +1,5 @@
 export * from "./api.ts"
+export * from "./beats.ts"
 export * from "./connect.ts"
 export * from "./journal.ts"
 export * from "./line.ts"

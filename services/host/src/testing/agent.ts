@@ -134,7 +134,7 @@ export class Site {
     let [still, seen] = [0, ""]
     while (still < 20) {
       yield* TestClock.adjust(0)
-      const now = JSON.stringify([this.log.head("SCHEDULER"), this.log.head("HOSTS"), this.log.acknowledged(`host-${hostId}`), this.#steps, this.work.orphansEnded.length])
+      const now = JSON.stringify([this.log.head("SCHEDULER"), this.log.head("HOSTS"), this.log.acknowledged("SCHEDULER", `host-${hostId}`), this.#steps, this.work.orphansEnded.length])
       still = now === seen ? still + 1 : 0
       seen = now
     }
@@ -163,6 +163,6 @@ export class Site {
 
   /** Whether every placement was handled. */
   get allHandled(): boolean {
-    return this.log.acknowledged(`host-${hostId}`) === this.log.head("SCHEDULER")
+    return this.log.acknowledged("SCHEDULER", `host-${hostId}`) === this.log.head("SCHEDULER")
   }
 }
