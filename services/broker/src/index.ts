@@ -1,1 +1,7 @@
-export {}
+export { broker, comparable } from "./domain/broker.ts"
+export { leases, type LeaseRow } from "./projections/leases.ts"
+export { brokerProcess } from "./process.ts"
+export { Providers, type ProviderSettings, providersLayer } from "./providers/all.ts"
+export type { Capabilities, Provider, Refusal } from "./providers/provider.ts"
+export { BrokerSecret, digestOfKey, oneTimeKeyOf } from "./reactors/one-time-key.ts"
+export { type BrokerOptions, BrokerService, buying, type BuyingOptions } from "./service.ts"

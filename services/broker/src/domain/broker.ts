@@ -1,0 +1,68 @@
+import type { StoredCommit, StreamDecider } from "@millrace/journal"
+import type { HostId, MillFact, Principal } from "@millrace/schemas"
+import { decide, digestToCome, dueAtMs } from "./decide.ts"
+import { emptyState, evolve, type Host, type State } from "./state.ts"
+
+interface Saved extends Omit<{ readonly [K in keyof State]: unknown }, "bounds"> {
+  readonly bounds: State["bounds"] | null
+}
+
+const byKey = <V>(entries: Iterable<readonly [string, V]>): ReadonlyArray<readonly [string, V]> =>
+  [...entries].sort(([left], [right]) => (left < right ? -1 : 1))
+
+/** The log lets a host write on its own subjects alone; a fact there about another host is nobody's word. */
+const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: MillFact): boolean =>
+  (kind !== "host" && kind !== "attempt") || ("hostId" in event && event.hostId === scope)
+
+/**
+ * The broker as it is run and replayed. What providers answer lies in its stream as commits without a decision:
+ * they are seen, not decided, so a replay takes them as they are and makes everything else again.
+ */
+export const broker: StreamDecider<State> = {
+  name: "broker",
+  codeVersion: "1",
+  actor: "service:broker" as Principal,
+  writes: "BROKER",
+  hears: ["SCHEDULER", "ACCESS", "HOSTS"],
+  initial: emptyState,
+  evolve: (state, fact) => (speaksForItself(fact.commit, fact.event) ? evolve(state, fact) : state),
+  freeze: (state, { subject }) => {
+    state.frozen.add(`${subject.kind}.${subject.scope}`)
+    return state
+  },
+  decide,
+  dueAtMs,
+  save: (state): Saved => ({
+    term: state.term,
+    bounds: state.bounds ?? null,
+    demand: state.demand ?? null,
+    leases: byKey(state.leases),
+    hosts: byKey(state.hosts).map(([, host]) => ({ ...host, running: [...host.running].sort(), endedEarly: [...host.endedEarly].sort() })),
+    byDigest: byKey(state.byDigest),
+    markets: byKey(state.markets),
+    suspended: byKey(state.suspended),
+    unauthorised: byKey(state.unauthorised),
+    blocked: byKey(state.blocked),
+    frozen: [...state.frozen].sort()
+  }),
+  load: (saved: never) => {
+    const plain = saved as any
+    const state = emptyState()
+    state.term = plain.term
+    state.bounds = plain.bounds ?? undefined
+    state.demand = plain.demand ?? undefined
+    for (const [id, lease] of plain.leases) state.leases.set(id, { ...lease })
+    for (const host of plain.hosts) {
+      state.hosts.set(host.id as HostId, { ...host, running: new Set(host.running), endedEarly: new Set(host.endedEarly) } as Host)
+    }
+    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked"] as const) {
+      for (const [key, value] of plain[name]) (state[name] as Map<unknown, unknown>).set(key, value)
+    }
+    for (const scope of plain.frozen) state.frozen.add(scope)
+    return state
+  }
+}
+
+/** What a replay compares: everything but the digest of the one-time key, whose secret is not in the log. */
+export const comparable = (event: unknown): unknown =>
+  (event as MillFact)._tag === "LeaseRequested" ? { ...(event as object), oneTimeKeyDigest: digestToCome } : event

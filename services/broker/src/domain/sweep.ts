@@ -1,0 +1,118 @@
+import { namedId } from "@millrace/decider"
+import type { LeaseId, MillFact, ProviderName } from "@millrace/schemas"
+import { billingOf, type Lease, machineOf, priceOf, sinceMsOf, stageOf } from "./lease.ts"
+import { type Billing, costPico } from "./money.ts"
+import type { State } from "./state.ts"
+
+/** A machine as its provider lists it. */
+export interface Listed {
+  /** The provider's own id of it. */
+  readonly machine: string
+  /** The name or token that it was asked for under. */
+  readonly token?: string
+  readonly cell?: string
+  readonly region: string
+  readonly machineType: string
+  /** Whether it costs money still, and if not, how it ended. */
+  readonly stands: "coming" | "running" | "ending" | "terminated" | "reclaimed"
+  readonly pricePicoPerSecond: bigint
+  /** From when it costs money, where the provider or our own tag says so. */
+  readonly sinceMs?: number
+}
+
+/** What one look at a provider says of one lease. */
+export interface Seen {
+  readonly lease: LeaseId
+  readonly event: MillFact
+}
+
+/** A machine that an eventually consistent list has missed so often, in a row, is not there. */
+const missesMax = 2
+
+/**
+ * Compares what a provider lists with what we hold there: machines with our cell's tag that nobody accounts for,
+ * leases whose machine is not listed, and machines whose end the list confirms. Machines of another cell, or of
+ * none, are none of ours. `visibleWithinMs`: how long a new machine may be missing from the list.
+ */
+export const sweep = (
+  state: State,
+  { atMs, billing, cell, listed, provider, visibleWithinMs }: {
+    readonly provider: ProviderName
+    readonly cell: string
+    readonly listed: ReadonlyArray<Listed>
+    readonly atMs: number
+    readonly billing: Billing
+    readonly visibleWithinMs: number
+  }
+): ReadonlyArray<Seen> => {
+  const own = [...state.leases.values()].filter((lease) => lease.provider === provider)
+  const ours = listed.filter((one) => one.cell === cell)
+  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, ours, atMs, visibleWithinMs)]
+}
+
+/** An orphan's lease is named after its machine, so that every sweep means the same one. */
+export const orphanLease = (provider: ProviderName, machine: string): LeaseId => namedId<LeaseId>("lse", "orphan", provider, machine)
+
+const strangers = (
+  own: ReadonlyArray<Lease>,
+  listed: ReadonlyArray<Listed>,
+  { atMs, billing, cell, provider }: { readonly atMs: number; readonly billing: Billing; readonly provider: ProviderName; readonly cell: string }
+): ReadonlyArray<Seen> => {
+  const held = new Map(own.flatMap((lease) => (lease.granted === undefined ? [] : [[lease.granted.fact.machine, lease]])))
+  const awaited = new Set(own.flatMap((lease) => (["asked", "withdrawn"].includes(stageOf(lease)) ? [lease.requested?.fact.token] : [])))
+  const known = new Map(own.map((lease) => [lease.id, lease]))
+  return listed.flatMap((one): ReadonlyArray<Seen> => {
+    if (held.has(one.machine) || awaited.has(one.token) || !["coming", "running"].includes(one.stands)) return []
+    const lease = orphanLease(provider, one.machine)
+    const before = known.get(lease)
+    if (before?.released !== undefined) return []
+    const sinceMs = one.sinceMs ?? before?.found?.fact.runningSinceMs ?? atMs
+    return [{
+      lease,
+      event: {
+        _tag: "OrphanFound",
+        leaseId: lease,
+        provider,
+        machine: one.machine,
+        cell,
+        runningSinceMs: sinceMs,
+        costSoFarPico: costPico(one.pricePicoPerSecond, billing, sinceMs, atMs),
+        sweeps: (before?.found?.fact.sweeps ?? 0) + 1
+      }
+    }]
+  })
+}
+
+const missing = (own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>, atMs: number, visibleWithinMs: number): ReadonlyArray<Seen> => {
+  const byMachine = new Map(listed.map((one) => [one.machine, one]))
+  return own.flatMap((lease): ReadonlyArray<Seen> => {
+    const machine = machineOf(lease)
+    if (machine === undefined) return []
+    const found = byMachine.get(machine)
+    if (found?.stands === "terminated" || found?.stands === "reclaimed") return [{ lease: lease.id, event: ended(lease, found.stands, atMs) }]
+    if (found !== undefined) return lease.missed === 0 ? [] : [{ lease: lease.id, event: ghost(lease, machine, atMs, 0) }]
+    if (atMs - (lease.granted?.atMs ?? lease.found?.atMs ?? 0) < visibleWithinMs) return []
+    if (lease.missed + 1 >= missesMax) return [{ lease: lease.id, event: ended(lease, "not_there", atMs) }]
+    return [{ lease: lease.id, event: ghost(lease, machine, atMs, lease.missed + 1) }]
+  })
+}
+
+const ghost = (lease: Lease, machine: string, atMs: number, sweeps: number): MillFact => ({
+  _tag: "GhostFound",
+  leaseId: lease.id,
+  provider: lease.provider,
+  machine,
+  lastSeenAtMs: sweeps === 0 ? atMs : lease.granted?.atMs ?? lease.found?.atMs ?? atMs,
+  sweeps
+})
+
+/** The provider's last word: from here on the machine costs nothing. */
+export const ended = (lease: Lease, confirmed: "terminated" | "reclaimed" | "not_there", atMs: number): MillFact => ({
+  _tag: "LeaseEnded",
+  leaseId: lease.id,
+  provider: lease.provider,
+  confirmed,
+  endedAtMs: atMs,
+  // What never was has cost nothing.
+  costPico: machineOf(lease) === undefined ? 0n : costPico(priceOf(lease), billingOf(lease), sinceMsOf(lease), atMs)
+})

@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { brokerProcess } from "./process.ts"
+
+runService(brokerProcess)

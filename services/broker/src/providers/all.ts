@@ -1,0 +1,63 @@
+import type { ProviderName } from "@millrace/schemas"
+import { Context, Effect, Layer, Redacted, Schema } from "effect"
+import { FetchHttpClient, type HttpClient } from "effect/http"
+import { readFile } from "node:fs/promises"
+import { lambda } from "./lambda.ts"
+import type { Provider } from "./provider.ts"
+
+/** The clouds that a broker buys from, by name. */
+export class Providers extends Context.Service<Providers, ReadonlyMap<ProviderName, Provider>>()("millrace/broker/Providers") {}
+
+/** One provider as the file of MILLRACE_PROVIDERS names it. The key itself lies in a file of its own. */
+export const ProviderSettings = Schema.Struct({
+  name: Schema.String,
+  /** Which cloud's API it speaks. */
+  speaks: Schema.Literals(["lambda"]),
+  endpoint: Schema.NonEmptyString,
+  keyFile: Schema.NonEmptyString,
+  sshKey: Schema.optionalKey(Schema.NonEmptyString),
+  /** Other limits than those of the vendor's documents, in ms. */
+  everyMs: Schema.optionalKey(Schema.Struct({ any: Schema.Int, create: Schema.Int })),
+  visibleWithinMs: Schema.optionalKey(Schema.Int)
+})
+export type ProviderSettings = typeof ProviderSettings.Type
+
+export const ProviderFile = Schema.Struct({ providers: Schema.Array(ProviderSettings) })
+
+/** A provider cannot be reached as configured. */
+export class ProviderUnusable extends Schema.TaggedError<ProviderUnusable>()("ProviderUnusable", { provider: Schema.String, detail: Schema.String }) {
+  override get message() {
+    return `The provider ${this.provider} cannot be used: ${this.detail}. Mend its entry in the file that MILLRACE_PROVIDERS names`
+  }
+}
+
+type Adapter = (settings: ProviderSettings, apiKey: Redacted.Redacted) => Effect.Effect<Provider, never, HttpClient.HttpClient>
+
+/** One line a cloud. */
+const adapters: Readonly<Record<ProviderSettings["speaks"], Adapter>> = {
+  lambda: ({ endpoint, everyMs, name, sshKey, visibleWithinMs }, apiKey) =>
+    lambda({
+      name: name as ProviderName,
+      endpoint,
+      apiKey,
+      sshKey: sshKey ?? "millrace",
+      can: {
+        ...(everyMs === undefined ? {} : { requestsEvery: { anyMs: everyMs.any, createMs: everyMs.create } }),
+        ...(visibleWithinMs === undefined ? {} : { visibleWithinMs })
+      }
+    })
+}
+
+/** Opens each provider of the settings with the key of its file. */
+export const providersLayer = (settings: ReadonlyArray<ProviderSettings>): Layer.Layer<Providers, ProviderUnusable> =>
+  Layer.effect(Providers, Effect.map(
+    Effect.forEach(settings, (one) => Effect.gen(function*() {
+      if (!/^[a-z][a-z0-9-]{0,39}$/u.test(one.name)) return yield* new ProviderUnusable({ provider: one.name, detail: "a name is lower-case letters, digits and dashes" })
+      const key = yield* Effect.tryPromise({
+        try: () => readFile(one.keyFile, "utf8"),
+        catch: () => new ProviderUnusable({ provider: one.name, detail: `its key file ${one.keyFile} cannot be read` })
+      })
+      return yield* adapters[one.speaks](one, Redacted.make(key.trim()))
+    })),
+    (opened) => new Map(opened.map((provider) => [provider.name, provider]))
+  )).pipe(Layer.provide(FetchHttpClient.layer))

@@ -1,0 +1,91 @@
+import type { Column, LeaseId, Offer, ProviderName } from "@millrace/schemas"
+import { type Effect, Schema } from "effect"
+import type { Billing } from "../domain/money.ts"
+import type { Listed } from "../domain/sweep.ts"
+
+/** What a provider is like, as data: who chooses among providers reads it, and no one asks for a name. */
+export interface Capabilities extends Billing {
+  /** Whole machines, or containers on somebody's machine: no isolation of our own fits into the latter. */
+  readonly sells: "machines" | "containers"
+  readonly spot: boolean
+  /** How long before a machine is taken back we are told, in ms. Undefined: never, or nobody says. */
+  readonly noticeMs: number | undefined
+  /** A machine can be told at its start what to run. */
+  readonly userData: boolean
+  /** A create that is repeated under one token buys one machine, by the provider's own word. */
+  readonly idempotent: boolean
+  /** A machine may be missing from the provider's list for so long after it was bought, in ms. */
+  readonly visibleWithinMs: number
+  /** How often it may be asked, by its own documents. */
+  readonly requestsEvery: { readonly anyMs: number; readonly createMs: number }
+  /** The description that the adapter was written from. */
+  readonly writtenFrom: string
+}
+
+/** What a machine is asked for under. */
+export interface Wish {
+  readonly leaseId: LeaseId
+  readonly token: string
+  readonly cell: string
+  readonly column: Column
+  /** What its first program is told, as cloud-init's user data. Holds the one-time key: never logged. */
+  readonly userData: string
+  /** Right before the call, in ms since 1970: kept beside the machine, as from when it costs money. */
+  readonly askedAtMs: number
+}
+
+/** The provider has handed over a machine. */
+export interface Bought {
+  readonly _tag: "Bought"
+  readonly machine: string
+}
+
+/** What was seen, or done. */
+export interface Told<A> {
+  readonly _tag: "Told"
+  readonly value: A
+}
+
+/**
+ * An answer that we do not like. Nothing was bought or changed. `narrows` says what else would get the same
+ * answer, and `untilMs` for how long it is useless to ask, in ms since 1970.
+ */
+export interface Refusal {
+  readonly _tag: "Refusal"
+  readonly reason: "out_of_capacity" | "quota" | "price_moved" | "unauthorised" | "rate_limited" | "offer_gone" | "invalid"
+  readonly narrows: "provider" | "region" | "zone" | "type" | "market" | "offer"
+  readonly detail: string
+  readonly untilMs?: number
+}
+
+/** Perhaps it happened, perhaps it did not. The one kind of answer that costs money: look, then ask again. */
+export class ProviderUnclear extends Schema.TaggedError<ProviderUnclear>()("ProviderUnclear", {
+  provider: Schema.String,
+  doing: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `${this.provider} gave no clear answer while ${this.doing}: ${this.detail}. It is looked at again before anything is repeated`
+  }
+}
+
+/**
+ * One cloud. Every implementation runs one suite of promises:
+ *
+ * - creating twice under one token, looking in between, leaves one machine;
+ * - ending a machine that is gone is no error;
+ * - `list` gives every machine of the account, with the token and the cell that it was asked for under;
+ * - every documented error is a `Refusal`; whatever leaves open whether something happened is `ProviderUnclear`.
+ */
+export interface Provider {
+  readonly name: ProviderName
+  readonly can: Capabilities
+  readonly offers: Effect.Effect<Told<{ readonly rows: ReadonlyArray<Offer>; readonly source: string }> | Refusal, ProviderUnclear>
+  readonly create: (wish: Wish) => Effect.Effect<Bought | Refusal, ProviderUnclear>
+  readonly list: Effect.Effect<Told<ReadonlyArray<Listed>> | Refusal, ProviderUnclear>
+  /** Asks for the end of a machine. `list` says when it has come. */
+  readonly terminate: (machine: string) => Effect.Effect<Told<"ending" | "not_there"> | Refusal, ProviderUnclear>
+}
+
+/** An offer's price for whole cents an hour, in pico-dollars a second, rounded up: 10^10 pico are a cent. */
+export const picoPerSecondOfCents = (centsPerHour: number): bigint => (BigInt(centsPerHour) * 10_000_000_000n + 3599n) / 3600n

@@ -1,0 +1,42 @@
+import { type Commit, type NewFact } from "@millrace/journal"
+import type { Digest, LeaseId } from "@millrace/schemas"
+import { Context, Redacted } from "effect"
+import { createHmac, hash } from "node:crypto"
+
+/** The secret that one-time keys are made from. It never leaves the broker, and no fact holds a key. */
+export class BrokerSecret extends Context.Service<BrokerSecret, Redacted.Redacted>()("millrace/broker/BrokerSecret") {}
+
+/**
+ * The key with which the host of one lease enrols, once. It follows from the secret and the lease, so a broker
+ * that died between saying the intent and making the call makes the same key again.
+ */
+export const oneTimeKeyOf = (secret: Redacted.Redacted, leaseId: LeaseId): Redacted.Redacted =>
+  Redacted.make(createHmac("sha256", Redacted.value(secret)).update(`millrace one-time key ${leaseId}`).digest("base64url"))
+
+/** The form in which facts and access know such a key. */
+export const digestOfKey = (key: Redacted.Redacted): Digest => `sha256:${hash("sha256", Redacted.value(key), "hex")}` as Digest
+
+/** Puts the digest of the key into the intents of a commit. */
+export const withKeyDigests = (secret: Redacted.Redacted) => (commit: Commit): Commit => ({
+  ...commit,
+  facts: commit.facts.map((fact): NewFact =>
+    fact.event._tag === "LeaseRequested"
+      ? { ...fact, event: { ...fact.event, oneTimeKeyDigest: digestOfKey(oneTimeKeyOf(secret, fact.event.leaseId)) } }
+      : fact) as unknown as Commit["facts"]
+})
+
+/**
+ * What a new machine is told, as cloud-init's user data (JSON is YAML): the settings of its agent and the
+ * one-time key, in files that only the machine's administrator may read, and the agent to start.
+ */
+export const userDataOf = (agentSettings: string, key: Redacted.Redacted): string => {
+  const file = (path: string, content: string) => ({ path, permissions: "0600", owner: "root:root", content })
+  const config = {
+    write_files: [
+      file("/etc/millrace/one-time-key", `${Redacted.value(key)}\n`),
+      file("/etc/millrace/host.env", `${agentSettings.trimEnd()}\n`)
+    ],
+    runcmd: [["systemctl", "enable", "--now", "millrace-host"]]
+  }
+  return `#cloud-config\n${JSON.stringify(config, null, 2)}\n`
+}

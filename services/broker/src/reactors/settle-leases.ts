@@ -1,0 +1,211 @@
+import { crashPoint } from "@millrace/journal"
+import type { LeaseId, LeaseRefused, MillFact } from "@millrace/schemas"
+import { Clock, Effect, FiberMap, Redacted } from "effect"
+import { type Lease, machineOf, stageOf } from "../domain/lease.ts"
+import { type Listed, ended } from "../domain/sweep.ts"
+import type { State } from "../domain/state.ts"
+import type { Provider, Refusal } from "../providers/provider.ts"
+import type { Providers } from "../providers/all.ts"
+import { oneTimeKeyOf, userDataOf } from "./one-time-key.ts"
+import type { Broken, Order } from "./order.ts"
+
+/** What carrying out a lease stands on. */
+export interface Settling {
+  readonly order: Order
+  readonly providers: Providers["Service"]
+  readonly secret: Redacted.Redacted
+  /** The settings that a machine's agent starts with, as lines of NAME=value. */
+  readonly agentSettings: string
+}
+
+/** How often a machine that is to end is asked for again, and looked at, in ms. */
+const askAgainMs = 5_000
+const unclearTimesMax = 3
+const outageMs = 120_000
+
+/**
+ * Carries out what leases ask for, one fiber a lease: buys on `LeaseRequested`, gives back on `LeaseReleased`,
+ * and after `LeaseWithdrawn` finds out whether something was bought.
+ *
+ * It may begin anew for a lease at any point. Whatever may have been asked before is looked for under the
+ * lease's token first, for as long as a machine may be missing from its provider's list; only then is it asked
+ * for again. Telling a settled lease its answer again says nothing.
+ */
+export const settleLeases = Effect.fnUntraced(function*(settling: Settling): Effect.fn.Return<never, Broken> {
+  return yield* Effect.scoped(Effect.gen(function*() {
+    const { order } = settling
+    const fibers = yield* FiberMap.make<string, void, Broken>()
+    const openAtStart = new Set(order.state().leases.keys())
+    const startedAtMs = yield* Clock.currentTimeMillis
+    let seen = -1
+    const each = Effect.gen(function*() {
+      seen = yield* order.changed(seen)
+      for (const [id, lease] of order.state().leases) {
+        const provider = settling.providers.get(lease.provider)
+        if (provider === undefined) continue
+        const stage = stageOf(lease)
+        const work = stage === "asked" ? buy(settling, provider, id, openAtStart.has(id) ? startedAtMs : undefined)
+          : stage === "withdrawn" ? lookAfter(settling, provider, id)
+          : stage === "released" ? giveBack(settling, provider, id)
+          : undefined
+        // Given up: a call that waits for its turn is not made, and one that is under way is found by its token.
+        if (stage === "withdrawn") yield* FiberMap.remove(fibers, `${id} asked`)
+        if (work !== undefined) yield* FiberMap.run(fibers, `${id} ${stage}`, work, { onlyIfMissing: true })
+      }
+    })
+    return yield* Effect.raceFirst(Effect.forever(each), FiberMap.join(fibers).pipe(Effect.andThen(Effect.never)))
+  }))
+})
+
+const leaseIn = (state: State, id: LeaseId, ...stages: ReadonlyArray<ReturnType<typeof stageOf>>): Lease | undefined => {
+  const lease = state.leases.get(id)
+  return lease !== undefined && stages.includes(stageOf(lease)) ? lease : undefined
+}
+
+const tell = (order: Order, id: LeaseId, stages: ReadonlyArray<ReturnType<typeof stageOf>>, what: (lease: Lease, atMs: number) => MillFact | undefined) =>
+  order.observe((state, atMs) => {
+    const lease = leaseIn(state, id, ...stages)
+    const event = lease === undefined ? undefined : what(lease, atMs)
+    return lease === undefined || event === undefined ? [] : [{
+      subject: { kind: "machine", scope: lease.provider, story: lease.id },
+      event,
+      partOf: lease.partOf,
+      causedBy: lease.released?.factId ?? lease.withdrawn?.factId ?? lease.factId
+    }]
+  })
+
+/** Buys what a lease asks for. `mayHaveAskedMs`: an earlier broker may have asked, until then. */
+const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, id: LeaseId, mayHaveAskedMs: number | undefined) {
+  const { order } = settling
+  let unclearSinceMs = mayHaveAskedMs
+  let unclearTimes = 0
+  while (true) {
+    const lease = leaseIn(order.state(), id, "asked")
+    if (lease?.requested === undefined) return
+    const { fact } = lease.requested
+    const nowMs = yield* Clock.currentTimeMillis
+    if (unclearSinceMs !== undefined) {
+      const found = yield* find(provider, fact.token)
+      if (found !== undefined && found !== "unclear") return yield* granted(settling, provider, id, found.machine, found.sinceMs ?? nowMs)
+      if (found === "unclear" || nowMs < unclearSinceMs + provider.can.visibleWithinMs) {
+        yield* Effect.sleep(Math.min(2_000, Math.max(200, provider.can.visibleWithinMs / 4)))
+        continue
+      }
+    }
+    if (isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "type", detail: "it costs more than when it was chosen", untilMs: nowMs + 30_000 })
+    if (!mayStillBuy(order.state(), lease)) return
+    yield* crashPoint("create machine before")
+    const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
+    const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, userData, askedAtMs: nowMs }))
+    yield* crashPoint("create machine after")
+    if (answer._tag === "Failure") {
+      unclearSinceMs = yield* Clock.currentTimeMillis
+      unclearTimes += 1
+      yield* Effect.logWarning(answer.failure.message)
+      if (unclearTimes >= unclearTimesMax) yield* suspended(order, provider, answer.failure.message)
+      continue
+    }
+    if (answer.success._tag === "Bought") return yield* granted(settling, provider, id, answer.success.machine, nowMs)
+    const { reason, untilMs = nowMs + 60_000 } = answer.success
+    // A turn that comes in time is waited for; everything else is an answer.
+    if (reason !== "rate_limited" || untilMs >= fact.answerByMs) return yield* refused(order, id, answer.success)
+    yield* Effect.sleep(Math.max(100, untilMs - nowMs))
+  }
+})
+
+/** Once more, right before money is spent: the bounds hold with everything that is open, this one included. */
+const mayStillBuy = (state: State, lease: Lease): boolean =>
+  state.bounds !== undefined && [...state.leases.keys()].filter((id) => id <= lease.id).length <= state.bounds.machinesMax && !state.suspended.has(lease.provider)
+
+const isDearer = (state: State, { provider, requested }: Lease): boolean => {
+  const offer = state.markets.get(provider)?.rows.find(({ machineType, market }) => machineType === requested?.fact.column.machineType && market === requested.fact.column.market)
+  return offer !== undefined && requested !== undefined && offer.pricePicoPerSecond > requested.fact.pricePicoPerSecondMax
+}
+
+/** The machine under a token, if its provider lists one. Several, if a call was repeated too soon: the sweep ends the rest. */
+const find = (provider: Provider, token: string): Effect.Effect<Listed | "unclear" | undefined> =>
+  Effect.map(Effect.result(provider.list), (answer) => {
+    if (answer._tag === "Failure" || answer.success._tag === "Refusal") return "unclear"
+    const alive = answer.success.value.filter((one) => one.token === token && (one.stands === "coming" || one.stands === "running"))
+    return [...alive].sort((a, b) => (a.machine < b.machine ? -1 : 1))[0]
+  })
+
+const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: string, sinceMs: number) =>
+  tell(order, id, ["asked", "withdrawn"], ({ requested }, atMs): MillFact => {
+    const fact = requested!.fact
+    const market = order.state().markets.get(provider.name)
+    const offer = market?.rows.find(({ machineType }) => machineType === fact.column.machineType)
+    return {
+      _tag: "LeaseGranted",
+      leaseId: id,
+      provider: provider.name,
+      machine,
+      region: fact.column.region,
+      pricePicoPerSecond: offer?.pricePicoPerSecond ?? fact.pricePicoPerSecondMax,
+      quote: { source: `${provider.name}: its list of offers`, readAtMs: market?.observedAtMs ?? atMs },
+      billedStepMs: provider.can.billedStepMs,
+      billedMsMin: provider.can.billedMsMin,
+      billedSinceMs: Math.min(sinceMs, atMs)
+    }
+  })
+
+const refused = (order: Order, id: LeaseId, { detail, narrows, reason, untilMs }: Refusal) =>
+  tell(order, id, ["asked", "withdrawn"], ({ provider }, atMs): LeaseRefused => ({
+    _tag: "LeaseRefused",
+    leaseId: id,
+    provider,
+    reason,
+    narrows,
+    detail,
+    notBeforeMs: untilMs ?? atMs + 60_000
+  }))
+
+const suspended = (order: Order, { name }: Provider, detail: string) =>
+  order.observe((state, atMs) => state.suspended.has(name) ? [] : [{
+    subject: { kind: "market", scope: name },
+    event: { _tag: "ProviderSuspended", provider: name, reason: "outage", detail: detail.slice(0, 400), untilMs: atMs + outageMs }
+  }])
+
+/** A lease that was given up before its answer: what still comes is told, and so is that nothing came. */
+const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, provider: Provider, id: LeaseId) {
+  const sinceMs = yield* Clock.currentTimeMillis
+  while (true) {
+    const lease = leaseIn(order.state(), id, "withdrawn")
+    if (lease?.requested === undefined) return
+    const found = yield* find(provider, lease.requested.fact.token)
+    const nowMs = yield* Clock.currentTimeMillis
+    if (found !== undefined && found !== "unclear") return yield* granted({ order, ...rest }, provider, id, found.machine, found.sinceMs ?? nowMs)
+    // The call that may still be under way ends within its own limit; then the machine has to become visible.
+    if (found === undefined && nowMs >= sinceMs + provider.can.visibleWithinMs) return yield* tell(order, id, ["withdrawn"], (one, atMs) => ended(one, "not_there", atMs))
+    yield* Effect.sleep(Math.max(200, Math.min(askAgainMs, provider.can.visibleWithinMs / 4)))
+  }
+})
+
+/** Ends a machine, and says so only when its provider does. */
+const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Provider, id: LeaseId) {
+  let pauseMs = 500
+  while (true) {
+    const lease = leaseIn(order.state(), id, "released")
+    const machine = lease === undefined ? undefined : machineOf(lease)
+    if (lease === undefined || machine === undefined) return
+    const looked = yield* Effect.result(provider.list)
+    const nowMs = yield* Clock.currentTimeMillis
+    if (looked._tag === "Success" && looked.success._tag === "Told") {
+      const found = looked.success.value.find((one) => one.machine === machine)
+      const visible = nowMs - (lease.granted?.fact.billedSinceMs ?? lease.released?.atMs ?? nowMs) >= provider.can.visibleWithinMs
+      if (found?.stands === "terminated" || found?.stands === "reclaimed") {
+        const confirmed = found.stands
+        return yield* tell(order, id, ["released"], (one, atMs) => ended(one, confirmed, atMs))
+      }
+      // A list that has shown machines and shows this one no more confirms its end; a new one may only be late.
+      if (found === undefined && visible) return yield* tell(order, id, ["released"], (one, atMs) => ended(one, "not_there", atMs))
+      if (found?.stands === "coming" || found?.stands === "running" || found === undefined) {
+        yield* crashPoint("terminate machine before")
+        yield* Effect.ignore(provider.terminate(machine))
+        yield* crashPoint("terminate machine after")
+      }
+    }
+    yield* Effect.sleep(pauseMs)
+    pauseMs = Math.min(askAgainMs, pauseMs * 2)
+  }
+})

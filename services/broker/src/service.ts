@@ -1,0 +1,69 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import type { Blobs } from "@millrace/blobs"
+import { type Checkpoints, Journal } from "@millrace/journal"
+import { Database, runProjections } from "@millrace/readmodel"
+import { Authentication, type Authority, type WarrantVerifier, worker } from "@millrace/service"
+import { Effect, Layer } from "effect"
+import { HttpRouter } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { createServer } from "node:http"
+import { Api } from "./api/api.ts"
+import { CapacityLive, WellformedLive } from "./api/capacity.ts"
+import { leases } from "./projections/leases.ts"
+import { Providers } from "./providers/all.ts"
+import { observeOffers } from "./reactors/observe-offers.ts"
+import { BrokerSecret, withKeyDigests } from "./reactors/one-time-key.ts"
+import { openOrder, type OrderOptions } from "./reactors/order.ts"
+import { settleLeases } from "./reactors/settle-leases.ts"
+import { sweepProviders } from "./reactors/sweep-providers.ts"
+import { tellAside } from "./reactors/tell-asides.ts"
+
+export interface BuyingOptions {
+  readonly bounds: OrderOptions["bounds"]
+  /** The settings that a machine's agent starts with, as lines of NAME=value. */
+  readonly agentSettings: string
+  readonly offersEveryMs?: number
+  readonly sweepEveryMs?: number
+  readonly checkpointEvery?: number
+}
+
+/**
+ * Buys and gives back: owns the one order of BROKER, carries out what it says, and looks at the providers. One
+ * effect, so that whatever ends one part ends all, and another broker begins with what the log holds.
+ */
+export const buying = Effect.fnUntraced(function*({ agentSettings, bounds, checkpointEvery, offersEveryMs = 60_000, sweepEveryMs = 60_000 }: BuyingOptions) {
+  const providers = yield* Providers
+  const secret = yield* BrokerSecret
+  const order = yield* openOrder({ bounds, finish: withKeyDigests(secret), ...(checkpointEvery === undefined ? {} : { checkpointEvery }) })
+  return yield* Effect.all([
+    order.run,
+    settleLeases({ order, providers, secret, agentSettings }),
+    sweepProviders({ order, providers, cell: bounds.cell, everyMs: sweepEveryMs }),
+    ...[...providers.values()].map((provider) => observeOffers({ order, provider, everyMs: offersEveryMs }))
+  ], { concurrency: "unbounded", discard: true })
+}, Effect.scoped)
+
+export interface BrokerOptions extends BuyingOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
+/** Everything the broker does: it buys capacity for what waits, gives it back, and answers what it costs. */
+export const BrokerService = ({ host, port, ...options }: BrokerOptions): Layer.Layer<
+  never,
+  never,
+  Journal | Checkpoints | Database | Blobs | Providers | BrokerSecret | Authority | WarrantVerifier
+> => {
+  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+    Layer.provide(CapacityLive),
+    Layer.provide([Authentication.layer, WellformedLive])
+  )
+  const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
+    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
+    Layer.orDie
+  )
+  const tables = Layer.unwrap(Effect.map(Journal, (journal) =>
+    runProjections([leases], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))
+  return Layer.mergeAll(http, tables, worker(buying(options), { name: "broker" }))
+}
