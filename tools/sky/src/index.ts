@@ -1,1 +1,5 @@
-export {}
+export { type Bill, Books, type Machine } from "./books.ts"
+export { agents, dark, type Power } from "./machines.ts"
+export { regions, type Ware, wares } from "./prices.ts"
+export { type RunningSky, type SkyOptions, startSky } from "./sky.ts"
+export { fair, Sky, Weather } from "./weather.ts"
