@@ -150,6 +150,7 @@ export interface Unpacking {
 export const unpacked = async (bytes: AsyncIterable<Uint8Array>, folder: string, { bytesMax, entriesMax, owner }: Unpacking): Promise<void> => {
   const input = new Input(bytes)
   const folders = new Set([""])
+  const ages: Array<readonly [Buffer, number]> = []
   let [left, entries] = [bytesMax, 0]
   let extended: Partial<Record<"path" | "linkpath" | "size", Buffer>> = {}
   for (let head = await input.take(block); !head.every((byte) => byte === 0); head = await input.take(block)) {
@@ -172,8 +173,11 @@ export const unpacked = async (bytes: AsyncIterable<Uint8Array>, folder: string,
     else if (type === "0") await written(input, at, size, mode)
     else throw new ArchiveUnsafe(`${name.toString()} is neither file, folder nor link`)
     if (owner !== undefined) await lchown(at, owner, owner)
-    if (type === "0") await lutimes(at, mtime, mtime)
+    if (type === "5") ages.push([at, mtime])
+    else await lutimes(at, mtime, mtime)
   }
+  // A folder is as old as what was last put into it, so this comes last.
+  for (const [at, mtime] of ages.reverse()) await lutimes(at, mtime, mtime)
 }
 
 const withoutSlash = (name: Buffer): Buffer => name.at(-1) === 47 ? name.subarray(0, -1) : name

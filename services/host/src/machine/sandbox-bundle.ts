@@ -134,8 +134,12 @@ export const runscFlags = ({ places, rung }: Pick<Frame, "places" | "rung">): Re
   "--host-uds=open",
   // What the root's overlay takes lies in memory, where the limit sees it; by default a file beside the root grows.
   "--overlay2=none",
+  `--panic-log=${fallenFile(places)}`,
   ...(rung === "caller" ? ["--rootless"] : [])
 ]
+
+/** Written when the sandbox's own kernel falls. */
+export const fallenFile = ({ folder }: Pick<Places, "folder">): string => join(folder, "fallen")
 
 /** The one name that runsc knows a container by; each has a state folder of its own. */
 export const containerName = "work"

@@ -1,13 +1,14 @@
 import type { Capabilities } from "@millrace/schemas"
-import { Effect } from "effect"
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, statfsSync, statSync } from "node:fs"
+import { Effect, Option } from "effect"
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { createHash, randomUUID } from "node:crypto"
-import { placesIn, type Rung } from "./sandbox-bundle.ts"
+import type { Rung } from "./sandbox-bundle.ts"
 import { command } from "./sandbox-command.ts"
 import type { DiskLimit } from "./sandbox-disk.ts"
-import { type Controls, controlsAt, groupOf, ranOutOfMemory } from "./sandbox-limits.ts"
-import { commandLine, prepare, release, type Ground } from "./sandbox-ground.ts"
+import { controlsAt, groupOf, ranOutOfMemory } from "./sandbox-limits.ts"
+import { commandLine, type Ground, prepare, release } from "./sandbox-ground.ts"
+import { soundRunsc } from "./sandbox-runsc.ts"
 
 /** What this machine showed that it can do, each by doing it once. */
 export interface Proven {
@@ -25,6 +26,7 @@ export interface Unproven {
 }
 
 const probeMsMax = 20_000
+const probePrefix = "probe-"
 
 /**
  * Finds out whether work can be isolated here, by running it: the same bundle, flags and limits that jobs
@@ -38,21 +40,26 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
   const version = /^runsc version (?:release-)?(\S+)/mu.exec((yield* command(runsc, ["--version"], probeMsMax)).stdout)?.[1]
   if (version === undefined) return unproven(`${runsc} does not say its version`)
   const asRoot = process.geteuid?.() === 0
+  const folder = asRoot ? groundOfRoot(options.folder) : join(options.folder, "sandboxes")
+  mkdirSync(folder, { recursive: true, mode: 0o711 })
+  const sound = yield* Effect.option(Effect.tryPromise(() => soundRunsc(runsc, folder)))
+  if (Option.isNone(sound)) return unproven(`${runsc} cannot be read`)
+  const named = sound.value.mended ? `${version}, with its goroutine number put right` : version
   const ground: Ground = {
-    runsc,
-    folder: asRoot ? groundOfRoot(options.folder) : join(options.folder, "sandboxes"),
+    runsc: sound.value.path,
+    folder,
     rung: (asRoot ? "mapped" : "caller") satisfies Rung,
     disk: (asRoot ? "image" : "none") satisfies DiskLimit,
     controls: controlsAt()
   }
-  mkdirSync(ground.folder, { recursive: true, mode: 0o711 })
+  yield* Effect.forEach(readdirSync(folder).filter((name) => name.startsWith(probePrefix)), (name) => release(ground, name), { discard: true })
   const first = yield* runs(ground, "exit 42", {})
   if (first.code !== 42) {
     // Without the groups or the image it may still isolate; then it is for work that is our own.
     const bare: Ground = { ...ground, disk: "none", controls: { kind: "none", why: first.said } }
     const again = yield* runs(bare, "exit 42", {})
     if (again.code !== 42) return unproven(`a program in the sandbox did not run: ${again.said}`)
-    return { ground: bare, version, memory: false, pids: false, cpu: false, disk: false } satisfies Proven
+    return { ground: bare, version: named, memory: false, pids: false, cpu: false, disk: false } satisfies Proven
   }
   const [memory, pids, disk] = yield* Effect.all([
     runs(ground, "dd if=/dev/zero of=/dev/null bs=400M count=1 2>/dev/null && exit 43", { memoryMib: 192, cpuMilli: 500 }),
@@ -61,7 +68,7 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
   ], { concurrency: 3 })
   return {
     ground,
-    version,
+    version: named,
     memory: memory.outOfMemory && memory.code !== 43,
     pids: pids.code !== 42,
     cpu: memory.throttled,
@@ -88,8 +95,7 @@ const onPath = (name: string): string | undefined =>
   })
 
 const runs = Effect.fnUntraced(function*(ground: Ground, script: string, limits: { readonly memoryMib?: number; readonly cpuMilli?: number; readonly diskMib?: number; readonly pidsMax?: number }) {
-  const name = `probe-${randomUUID().slice(0, 8)}`
-  const places = placesIn(join(ground.folder, name))
+  const name = `${probePrefix}${randomUUID().slice(0, 8)}`
   const group = groupOf(ground.controls, name)
   const ran = yield* prepare(ground, {
     name,
@@ -105,7 +111,7 @@ const runs = Effect.fnUntraced(function*(ground: Ground, script: string, limits:
     Effect.catch(({ detail }) => Effect.succeed({ code: 127, said: detail, outOfMemory: false, throttled: false }))
   )
   yield* release(ground, name)
-  return { ...ran, places }
+  return ran
 })
 
 /** How many periods a quota was watched over. Without a quota there are none. */
@@ -150,5 +156,3 @@ export const withSandbox = (own: Capabilities, found: Proven | Unproven): Capabi
     }
   }
 }
-
-export type { Controls }

@@ -16,6 +16,7 @@ import { sandboxRuntime } from "./sandbox.ts"
 import { hostIdsOf } from "./sandbox-bundle.ts"
 import type { Ground } from "./sandbox-ground.ts"
 import { groupsLeft } from "./sandbox-limits.ts"
+import { misreadAt } from "./sandbox-runsc.ts"
 import { probeSandbox, withSandbox } from "./sandbox-probe.ts"
 
 const tool = findTool("runsc")
@@ -100,6 +101,15 @@ describe("a host that cannot isolate", () => {
     const offered = withSandbox(capabilities, yield* probeSandbox({ runsc: "/bin/true", folder: host }))
     assert.deepStrictEqual(offered.runtimes, ["noop", "process"])
   }))
+
+  it("a runsc that misreads what it runs on is used with that byte put right, and no other is touched", () => {
+    const reading = Buffer.from("644c8b3425f8ffffff4d8bb6a00000004c89742408c3", "hex")
+    assert.strictEqual(misreadAt(Buffer.concat([Buffer.from("go1.26.2"), reading])), 20)
+    assert.isUndefined(misreadAt(Buffer.concat([Buffer.from("go1.24.2"), reading])))
+    assert.isUndefined(misreadAt(Buffer.concat([Buffer.from("go1.26.2"), reading, reading])))
+    reading[12] = 0x98
+    assert.isUndefined(misreadAt(Buffer.concat([Buffer.from("go1.26.2"), reading])))
+  })
 
   it("limits that do not hold keep the work of others away, and are named", () => {
     if (!("ground" in found)) return assert.match(found.why, /runsc|sandbox/u)

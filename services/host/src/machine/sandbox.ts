@@ -9,7 +9,7 @@ import { join } from "node:path"
 import type { Keeper } from "./keeper.ts"
 import { adopted, runningIn } from "./keeper-running.ts"
 import { CannotStart, type Ended, type Running, type Runtime } from "./runtime.ts"
-import { placesIn } from "./sandbox-bundle.ts"
+import { fallenFile, placesIn } from "./sandbox-bundle.ts"
 import { diskMibOf } from "./sandbox-disk.ts"
 import { keepArtefacts, keepSnapshot } from "./sandbox-files.ts"
 import { commandLine, end, furnish, type Ground, prepare, release, startedFile } from "./sandbox-ground.ts"
@@ -44,12 +44,14 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     // Nobody changes the files while they are read.
     yield* end(ground, attemptId)
     const outOfMemory = ranOutOfMemory(groupOf(ground.controls, attemptId))
+    const fallen = yield* Effect.promise(() => readFile(fallenFile(places), "utf8").catch(() => ""))
+    if (fallen !== "") yield* Effect.logError(`The sandbox of ${attemptId} fell under its work: ${fallen.slice(0, 500)}`)
     const artefacts = yield* kept(`artefacts of ${attemptId}`, keepArtefacts(places))
     const snapshot = spec.snapshotAtEnd === undefined
       ? Option.none()
       : yield* kept(`the files of ${attemptId}`, keepSnapshot(places, 2 * diskMibOf(spec.resources.diskMib) * 2 ** 20))
     return {
-      ...bySignal(ended),
+      ...(fallen === "" ? bySignal(ended) : bySignal(ended, "SIGABRT")),
       ...(outOfMemory ? { cause: "out_of_memory" as const } : {}),
       ...(Option.isSome(artefacts) ? { artefacts: artefacts.value } : {}),
       ...(Option.isSome(snapshot) ? { snapshot: snapshot.value } : {})
@@ -123,8 +125,7 @@ const begun = (file: string): Effect.Effect<void> =>
 const nameOfSignal = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]))
 
 /** runsc tells an end by signal n as status 128 + n, as shells do: it is told here as that signal. */
-const bySignal = (ended: Ended): Ended => {
-  const signal = ended.code === undefined ? undefined : nameOfSignal.get(ended.code - 128)
+const bySignal = (ended: Ended, signal = ended.code === undefined ? undefined : nameOfSignal.get(ended.code - 128)): Ended => {
   if (signal === undefined) return ended
   const { code: _, ...rest } = ended
   return { ...rest, signal }
