@@ -12,6 +12,7 @@ import {
   operatorClaims,
   type Permissions,
   provisionerPermissions,
+  submitterPermissions,
   type Revocations,
   seedInCreds,
   type ServiceName,
@@ -30,7 +31,7 @@ import type { OperatorMode } from "./config.ts"
 import { openKeyFolder, readKeyFile, seedIn, writeKeyFile } from "./key-folder.ts"
 
 /** Everybody who holds credentials made here. Hosts do not: theirs are minted when they join. */
-export type UserName = ServiceName | "provisioner" | "claims"
+export type UserName = ServiceName | "provisioner" | "claims" | "submitter"
 
 /** A cell's keys: what its server is told, and where its services' credentials lie. */
 export interface CellKeys {
@@ -104,6 +105,7 @@ export const openCellKeys = Effect.fnUntraced(function*({ keysDir, storeDir }: {
   }
   for (const name of Object.keys(services) as Array<ServiceName>) user(name, cell, (inbox) => servicePermissions(name, inbox))
   user("provisioner", cell, provisionerPermissions)
+  user("submitter", cell, submitterPermissions)
   user("claims", system, (inbox) => claimsPermissions(hosts.publicKey, inbox))
 
   const creds = (name: UserName) => readFileSync(join(folder, `${name}.creds`), "utf8")

@@ -9,7 +9,7 @@ import { CellUnderTest } from "./testing/cell-under-test.ts"
 
 const MS_MAX = 5_000
 const names = Object.keys(services) as Array<ServiceName>
-const everybody: ReadonlyArray<UserName> = [...names, "provisioner", "claims"]
+const everybody: ReadonlyArray<UserName> = [...names, "provisioner", "claims", "submitter"]
 
 /** A subject that a stream holds, with something in the place of each wildcard. */
 const aSubjectOf = (stream: StreamName) => (subjectsOf(kinds, stream)[0] as string).replaceAll("*", "x1")

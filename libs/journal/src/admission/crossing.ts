@@ -15,6 +15,9 @@ export const HOSTS_STREAM: StreamName = "HOSTS"
 /** Where a host asks that its lease goes on; the scheduler answers. */
 export const beatSubject = (host: string): string => `beat.${host}`
 
+/** Where somebody with a NATS connection publishes a job for a workspace, instead of sending it over HTTP. */
+export const intakeSubject = (workspace: string): string => `submit.${workspace}`
+
 /** Where a service says every moment how far it is; services and hosts listen. */
 export const pulseSubject = (service: string): string => `pulse.${service}`
 

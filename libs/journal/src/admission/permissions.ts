@@ -1,9 +1,11 @@
 import { kinds, streamNames, type StreamName, subjectsOf } from "@millrace/schemas"
-import { beatSubject, HOST_API_PREFIX, hostConsumer, hostHears, HOSTS_STREAM, hostWrites, pulseSubject } from "./crossing.ts"
+import { beatSubject, HOST_API_PREFIX, hostConsumer, hostHears, HOSTS_STREAM, hostWrites, intakeSubject, pulseSubject } from "./crossing.ts"
 import type { Permissions } from "./jwt.ts"
 import { type ServiceName, type ServiceRoom, services } from "./services.ts"
 
 const ANSWER_MS_MAX = 5_000
+/** A submission is answered once the log has it, which may take a while when the log is away. */
+const APPEND_MS_MAX = 15_000
 /** The object store's bucket: every service that keeps blobs uses this one. */
 export const BLOBS_BUCKET = "blobs"
 const BLOBS_STREAM = `OBJ_${BLOBS_BUCKET}`
@@ -53,9 +55,10 @@ export const servicePermissions = (service: ServiceName, inboxPrefix: string): P
     subscribe: [
       inbox(inboxPrefix),
       pulseSubject("*"),
-      ...(room.answersBeats === undefined ? [] : [beatSubject("*")])
+      ...(room.answersBeats === undefined ? [] : [beatSubject("*")]),
+      ...(room.takesSubmissions === undefined ? [] : [intakeSubject("*")])
     ],
-    ...(room.answersBeats === undefined ? {} : { answersWithinMs: ANSWER_MS_MAX })
+    ...(room.answersBeats === undefined && room.takesSubmissions === undefined ? {} : { answersWithinMs: room.takesSubmissions === undefined ? ANSWER_MS_MAX : APPEND_MS_MAX })
   }
 }
 
@@ -90,6 +93,12 @@ const keeping: ReadonlyArray<string> = [
   `$JS.API.CONSUMER.MSG.NEXT.${BLOBS_STREAM}.*`,
   `$JS.ACK.${BLOBS_STREAM}.>`
 ]
+
+/** What somebody may do who submits over NATS: publish to the intake and hear its answers. The token inside says who it is. */
+export const submitterPermissions = (inboxPrefix: string): Permissions => ({
+  publish: [intakeSubject("*")],
+  subscribe: [inbox(inboxPrefix)]
+})
 
 /** What provisioning may do: make streams and bring them up to date, and see whether they are. */
 export const provisionerPermissions = (inboxPrefix: string): Permissions => ({

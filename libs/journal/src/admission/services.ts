@@ -7,6 +7,8 @@ export interface ServiceRoom {
   readonly hears: ReadonlyArray<StreamName>
   /** Answers hosts that ask for their lease. */
   readonly answersBeats?: true
+  /** Takes what people publish instead of sending it over HTTP. */
+  readonly takesSubmissions?: true
   /** Keeps bytes in the JetStream object store. */
   readonly keepsBlobs?: true
 }
@@ -16,7 +18,7 @@ const besides = (own: StreamName) => all.filter((stream) => stream !== own)
 
 /** Who writes and who hears what. Permissions are written from this table. */
 export const services = {
-  gateway: { writes: "GATEWAY", hears: besides("GATEWAY"), keepsBlobs: true },
+  gateway: { writes: "GATEWAY", hears: besides("GATEWAY"), takesSubmissions: true, keepsBlobs: true },
   scheduler: { writes: "SCHEDULER", hears: besides("SCHEDULER"), answersBeats: true },
   broker: { writes: "BROKER", hears: ["SCHEDULER", "HOSTS", "ACCESS", "METERING"] },
   snapshots: { writes: "SNAPSHOTS", hears: ["GATEWAY", "SCHEDULER", "HOSTS", "ACCESS"], keepsBlobs: true },

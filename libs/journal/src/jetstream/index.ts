@@ -1,6 +1,7 @@
 export * from "./api.ts"
 export * from "./beats.ts"
 export * from "./connect.ts"
+export * from "./intake.ts"
 export * from "./journal.ts"
 export * from "./line.ts"
 export * from "./publisher.ts"
