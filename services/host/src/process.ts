@@ -22,9 +22,11 @@ export const hostProcess = service({
     folder: setting("MILLRACE_HOST_DIR", { purpose: "where the host keeps its key, its ledger and the folders of its work", wants: "a path", read: Config.NonEmptyString }),
     cellKey: setting("MILLRACE_CELL_KEY_PUBLIC", { purpose: "the cell's public key, which warrants are checked against", wants: "a path", read: Config.NonEmptyString }),
     keys: setting("MILLRACE_KEYS", { purpose: "the folder of the workspaces' keys", wants: "a path", read: Config.NonEmptyString }),
-    blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString })
+    blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString }),
+    cpuMilliMax: setting("MILLRACE_HOST_CPU_MILLI", { purpose: "at most so many thousandths of a core are offered; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
+    memoryMibMax: setting("MILLRACE_HOST_MEMORY_MIB", { purpose: "at most so much memory is offered, in MiB; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined })
   }),
-  layer: ({ accessUrl, blobs, cellKey, folder, keys, oneTimeKey, servers }) => {
+  layer: ({ accessUrl, blobs, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, servers }) => {
     const runtimes = Layer.effect(Runtimes, Effect.map(Keeper, (keeper) =>
       new Map([noop, processRuntime(join(folder, "work"), keeper)].map((runtime) => [runtime.name, runtime])))).pipe(
         Layer.provide(Keeper.layer(join(folder, "keeper"), { atClose: "end" }))
@@ -36,7 +38,7 @@ export const hostProcess = service({
           Blobs.folder(blobs),
           keyringInFolder(keys),
           Ledger.layerFile(join(folder, "ledger.jsonl")),
-          Machine.layer(hostId, ownCapabilities()),
+          Machine.layer(hostId, ownCapabilities({ cpuMilliMax, memoryMibMax })),
           runtimes,
           WarrantVerifier.layer(cellKey)
         ])

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process"
-import { createWriteStream, mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { createWriteStream, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import type { Machine } from "./books.ts"
@@ -23,6 +23,25 @@ const cloudConfigOf = (userData: string): CloudConfig | undefined => {
   if (!userData.startsWith("#cloud-config\n")) return undefined
   try {
     return JSON.parse(userData.slice(userData.indexOf("\n"))) as CloudConfig
+  } catch {
+    return undefined
+  }
+}
+
+const signal = (pid: number): void => {
+  try {
+    process.kill(pid, "SIGKILL")
+  } catch {
+    // It has ended by itself in this moment.
+  }
+}
+
+/** The process that is the parent of a machine's work and outlives its agent, if it is still the one that wrote this. */
+const keeperOf = (folder: string): number | undefined => {
+  try {
+    const { pid, start } = JSON.parse(readFileSync(join(folder, "keeper.json"), "utf8")) as { pid: number; start: string }
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] === start ? pid : undefined
   } catch {
     return undefined
   }
@@ -77,19 +96,16 @@ export const agents = ({ folder, bootMs = 0, settings = {} }: {
     held.child = child
   }
 
-  const kill = ({ child, timer }: { child?: ChildProcess; timer?: NodeJS.Timeout }): void => {
+  const kill = (id: string, { child, timer }: { child?: ChildProcess; timer?: NodeJS.Timeout }): void => {
     if (timer !== undefined) clearTimeout(timer)
-    if (child?.pid === undefined || child.exitCode !== null) return
-    try {
-      process.kill(-child.pid, "SIGKILL")
-    } catch {
-      // It has ended by itself in this moment.
-    }
+    if (child?.pid !== undefined && child.exitCode === null) signal(-child.pid)
+    const keeper = keeperOf(join(folder, id, "host", "keeper"))
+    if (keeper !== undefined) signal(keeper)
   }
 
   const off = (machine: Pick<Machine, "id">): void => {
     const held = running.get(machine.id)
-    if (held !== undefined) kill(held)
+    if (held !== undefined) kill(machine.id, held)
     running.delete(machine.id)
   }
 

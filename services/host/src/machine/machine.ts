@@ -37,10 +37,13 @@ const bootId = (): string => {
  * What this machine can do without isolation: our own work alone. Cores and memory are the machine's,
  * less a tenth that the system keeps.
  */
-export const ownCapabilities = (): Capabilities => ({
+export const ownCapabilities = ({ cpuMilliMax = Number.MAX_SAFE_INTEGER, memoryMibMax = Number.MAX_SAFE_INTEGER }: {
+  readonly cpuMilliMax?: number | undefined
+  readonly memoryMibMax?: number | undefined
+} = {}): Capabilities => ({
   resources: {
-    cpuMilli: Math.floor(availableParallelism() * 1000),
-    memoryMib: Math.floor((totalmem() / 2 ** 20) * 0.9),
+    cpuMilli: Math.min(cpuMilliMax, Math.floor(availableParallelism() * 1000)),
+    memoryMib: Math.min(memoryMibMax, Math.floor((totalmem() / 2 ** 20) * 0.9)),
     diskMib: 0,
     gpus: 0
   },
