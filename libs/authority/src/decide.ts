@@ -43,8 +43,24 @@ export const decide = (view: View, ask: Ask, atMs: number): Decision => {
   const home = `workspace/${workspace}`
   if (resource !== home && !resource.startsWith(`${home}/`)) return deny(ask, "other-workspace", "resource")
   const grant = ask.grant ?? ask.bound
-  if (grant !== undefined) return byGrant(view, ask, grant, atMs)
-  return ask.warrant === undefined ? byRole(view, ask) : deny(ask, "warrant-without-grant", "no_grant")
+  if (grant === undefined && ask.warrant !== undefined) return deny(ask, "warrant-without-grant", "no_grant")
+  const decision = grant === undefined ? byRole(view, ask) : byGrant(view, ask, grant, atMs)
+  return decision.verdict === "deny" && mayTakeBack(view, ask) ? { verdict: "allow", rule: "giver", reason: "allowed", grantPath: decision.grantPath } : decision
+}
+
+/**
+ * Whoever gave a grant, or a grant above it, may let it rest or end it, and a holder may give its own back.
+ * A token that is bound to a grant takes back nothing above that.
+ */
+const mayTakeBack = (view: View, { action, bound, principal, resource, workspace }: Ask): boolean => {
+  if (action !== "grant.revoke" && action !== "grant.suspend") return false
+  const links = linksOf(view, resource.split("/")[3] as GrantId)
+  const target = links?.at(-1)
+  if (links === undefined || target?.workspace !== workspace || resource !== `workspace/${workspace}/grant/${target.grantId}`) return false
+  const under = bound === undefined ? 0 : links.findIndex(({ grantId }) => grantId === bound)
+  if (under === -1) return false
+  return links.slice(under).some(({ grantId, holder, issuer }) =>
+    (issuer === principal && grantId !== bound) || (holder === principal && (grantId !== target.grantId || action === "grant.revoke")))
 }
 
 const deny = (
@@ -89,14 +105,47 @@ const byGrant = (view: View, ask: Ask, grant: GrantId, atMs: number): Decision =
   return { verdict: "allow", rule: "grant", reason: "allowed", grantPath: path }
 }
 
-/** The link nearest to the root that does not hold at all right now. */
+/** A link that does not hold right now, by the rule that says so. */
+export interface BrokenLink {
+  readonly grantId: GrantId
+  readonly rule: "link-revoked" | "link-expired" | "link-suspended" | "link-not-yet" | "issuer-without-role"
+}
+
+/**
+ * The link nearest to the root for which a known grant does not hold at a moment, whatever is asked under it;
+ * undefined while all of them hold.
+ */
+export const brokenLink = (view: View, grant: GrantId, atMs: number): BrokenLink | undefined => {
+  const links = linksOf(view, grant) ?? []
+  const over = links.map((link) => ({ grantId: link.grantId, rule: ruleAgainst(link, atMs) })).find(({ rule }) => rule !== undefined)
+  if (over?.rule !== undefined) return { grantId: over.grantId, rule: over.rule }
+  const root = links[0]
+  return root === undefined || root.durable || mayIssue(view, root) ? undefined : { grantId: root.grantId, rule: "issuer-without-role" }
+}
+
+const ruleAgainst = ({ reach, revoked, suspended }: Link, atMs: number): Exclude<BrokenLink["rule"], "issuer-without-role"> | undefined => {
+  if (revoked) return "link-revoked"
+  if (atMs >= reach.expiresAtMs) return "link-expired"
+  if (suspended) return "link-suspended"
+  return atMs < reach.notBeforeMs ? "link-not-yet" : undefined
+}
+
+/** The link nearest to the root that does not hold at all right now, as a refusal. */
 const notInForce = (ask: Ask, links: ReadonlyArray<Link>, path: ReadonlyArray<GrantId>, atMs: number): Decision | undefined => {
-  for (const { grantId, reach, revoked, suspended } of links) {
-    const by = { narrowedBy: grantId }
-    if (revoked) return deny(ask, "link-revoked", "grant_over", by, path)
-    if (atMs >= reach.expiresAtMs) return deny(ask, "link-expired", "grant_over", { limit: "expiresAtMs", needs: String(atMs), has: String(reach.expiresAtMs), ...by }, path)
-    if (suspended) return deny(ask, "link-suspended", "grant_suspended", by, path)
-    if (atMs < reach.notBeforeMs) return deny(ask, "link-not-yet", "grant_not_yet", { limit: "notBeforeMs", needs: String(atMs), has: String(reach.notBeforeMs), ...by }, path)
+  for (const link of links) {
+    const rule = ruleAgainst(link, atMs)
+    if (rule === undefined) continue
+    const by = { narrowedBy: link.grantId }
+    switch (rule) {
+      case "link-revoked":
+        return deny(ask, rule, "grant_over", by, path)
+      case "link-expired":
+        return deny(ask, rule, "grant_over", { limit: "expiresAtMs", needs: String(atMs), has: String(link.reach.expiresAtMs), ...by }, path)
+      case "link-suspended":
+        return deny(ask, rule, "grant_suspended", by, path)
+      case "link-not-yet":
+        return deny(ask, rule, "grant_not_yet", { limit: "notBeforeMs", needs: String(atMs), has: String(link.reach.notBeforeMs), ...by }, path)
+    }
   }
   return undefined
 }
@@ -112,12 +161,13 @@ const tooNarrow = (ask: Ask, { grantId, reach }: Link, path: ReadonlyArray<Grant
   return deny(ask, "link-limit", reason, { ...limit, ...by }, path)
 }
 
+const mayIssue = (view: View, root: Link, action = "grant.issue"): boolean =>
+  rolesOf(view, root.workspace, root.issuer).some((role) =>
+    roles[role].some((pattern) => actionMatches(pattern, "grant.issue")) && roles[role].some((pattern) => actionMatches(pattern, action)))
+
 /** Nobody can lend what they have not: the grants of an issuer that lost its role rest, unless they are durable. */
 const withoutIssuer = (view: View, ask: Ask, root: Link, path: ReadonlyArray<GrantId>): Decision | undefined =>
-  root.durable || rolesOf(view, root.workspace, root.issuer).some((role) =>
-    roles[role].some((pattern) => actionMatches(pattern, "grant.issue")) && roles[role].some((pattern) => actionMatches(pattern, ask.action)))
-    ? undefined
-    : deny(ask, "issuer-without-role", "grant_suspended", { narrowedBy: root.grantId }, path)
+  root.durable || mayIssue(view, root, ask.action) ? undefined : deny(ask, "issuer-without-role", "grant_suspended", { narrowedBy: root.grantId }, path)
 
 /** Where, on what ground and when a decision was made. */
 export interface Deciding {

@@ -7,7 +7,7 @@ const given: Readonly<Record<Role, ReadonlyArray<string>>> = {
     "principal.read", "decision.read", "usage.read", "log.read"
   ],
   member: [
-    "job.*", "session.*", "snapshot.*", "blob.*", "trigger.*", "event.*", "grant.*",
+    "job.*", "session.*", "snapshot.*", "blob.*", "trigger.*", "event.*", "grant.issue", "grant.delegate", "grant.read",
     "usage.read", "budget.read", "host.read", "capacity.read"
   ],
   viewer: ["job.read", "snapshot.read", "trigger.read", "grant.read", "usage.read", "budget.read", "host.read", "capacity.read"],

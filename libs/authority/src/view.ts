@@ -20,6 +20,8 @@ export interface Link {
   readonly revoked: boolean
   /** Resting by its own name. */
   readonly suspended: boolean
+  /** Who let it rest, while it rests. */
+  readonly suspendedBy?: Principal
 }
 
 /** Who speaks when a bearer token is shown. */
@@ -89,11 +91,11 @@ export const evolve = (view: View, fact: MillFact): View => {
       return linked(view, { grantId, workspace, tree, parent, depth, holder, issuer, reach, durable: false, revoked: false, suspended: false, ...(account === undefined ? {} : { account }) })
     }
     case "GrantSuspended":
-      return changed(view, fact.grantId, { suspended: true })
+      return changed(view, fact.grantId, (link) => ({ ...link, suspended: true, suspendedBy: fact.suspendedBy }))
     case "GrantResumed":
-      return changed(view, fact.grantId, { suspended: false })
+      return changed(view, fact.grantId, ({ suspendedBy: _, ...link }) => ({ ...link, suspended: false }))
     case "GrantRevoked":
-      return changed(view, fact.grantId, { revoked: true })
+      return changed(view, fact.grantId, (link) => ({ ...link, revoked: true }))
     case "WarrantRevoked":
       view.warrants.set(fact.warrantId, { ...view.warrants.get(fact.warrantId), revoked: true })
       return view
@@ -127,9 +129,9 @@ const linked = (view: View, link: Link): View => {
   return view
 }
 
-const changed = (view: View, grantId: GrantId, change: { readonly suspended?: boolean; readonly revoked?: boolean }): View => {
+const changed = (view: View, grantId: GrantId, change: (link: Link) => Link): View => {
   const link = view.grants.get(grantId)
-  if (link !== undefined) view.grants.set(grantId, { ...link, ...change })
+  if (link !== undefined) view.grants.set(grantId, change(link))
   return view
 }
 

@@ -1,6 +1,7 @@
 import { Admission, AdmissionKeys } from "@millrace/journal/admission"
 import { Digest, EpochMillis, Principal, WorkspaceName } from "@millrace/schemas"
-import { logConfig, logLayer, service, setting } from "@millrace/service"
+import { Database } from "@millrace/readmodel"
+import { logConfig, logLayer, service, setting, WarrantVerifier } from "@millrace/service"
 import { Config, Effect, Layer, Schema } from "effect"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
@@ -26,7 +27,11 @@ const fileOf = <A, I>(schema: Schema.Codec<A, I>) => {
     )
 }
 
+/** Who owns a cell that nobody owns yet: the token's digest, never the token. */
+const Owner = Schema.Struct({ digest: Digest, principal: Principal, workspace: WorkspaceName })
+
 const openKeysIn = fileOf(OpenKeys)
+const ownerIn = fileOf(Owner)
 const admissionKeysIn = fileOf(AdmissionKeys)
 
 /** Access as a process: its settings, and what it stands on. */
@@ -37,9 +42,12 @@ export const accessProcess = service({
     host: setting("MILLRACE_ACCESS_HOST", { purpose: "where hosts enrol", wants: "an address of this machine", read: Config.NonEmptyString, default: "127.0.0.1" }),
     port: setting("MILLRACE_ACCESS_PORT", { purpose: "the port where hosts enrol", wants: "a port number from 1 to 65535", read: Config.Port, default: 8081 }),
     admissionKeys: setting("MILLRACE_ADMISSION_KEYS", { purpose: "the keys that hosts' credentials are signed with", wants: "a path", read: Config.NonEmptyString }),
-    openKeys: setting("MILLRACE_ENROLMENTS", { purpose: "the digests of one-time keys that hosts may enrol with", wants: "a path", read: Config.NonEmptyString })
+    openKeys: setting("MILLRACE_ENROLMENTS", { purpose: "the digests of one-time keys that hosts may enrol with", wants: "a path", read: Config.NonEmptyString }),
+    owner: setting("MILLRACE_OWNER", { purpose: "who owns a cell that nobody owns yet, and the digest of their token", wants: "a path", read: Config.NonEmptyString, default: undefined }),
+    database: setting("MILLRACE_DATABASE_URL", { purpose: "where access's tables are", wants: "postgres://user:password@host:port/name", read: Config.Redacted }),
+    cellKey: setting("MILLRACE_CELL_KEY_PUBLIC", { purpose: "the cell's public key, which warrants are checked against", wants: "a path", read: Config.NonEmptyString })
   }),
-  layer: ({ admissionKeys, host, log, openKeys, port }) => {
+  layer: ({ admissionKeys, cellKey, database, host, log, openKeys, owner, port }) => {
     const admission = Layer.unwrap(Effect.gen(function*() {
       const keys = yield* admissionKeysIn(admissionKeys)
       const path = join(log.credentials, "access.creds")
@@ -49,8 +57,12 @@ export const accessProcess = service({
       })
       return Admission.layer({ servers: log.servers.split(","), creds, keys })
     }))
-    return Layer.unwrap(Effect.map(openKeysIn(openKeys), ({ keys }) => AccessService({ host, port, open: keys }))).pipe(
-      Layer.provide([logLayer("access", log), admission])
+    return Layer.unwrap(Effect.gen(function*() {
+      const { keys } = yield* openKeysIn(openKeys)
+      const first = owner === undefined ? undefined : yield* ownerIn(owner)
+      return AccessService({ host, port, open: keys, ...(first === undefined ? {} : { owner: first }) })
+    })).pipe(
+      Layer.provide([logLayer("access", log), admission, Database.layer({ url: database }), WarrantVerifier.layer(cellKey)])
     )
   }
 })

@@ -1,15 +1,29 @@
-import type { JournalUnavailable } from "@millrace/journal"
-import { Journal } from "@millrace/journal"
+import { Journal, type JournalUnavailable, Pulse } from "@millrace/journal"
 import type { Admission } from "@millrace/journal/admission"
+import { Database, runProjections } from "@millrace/readmodel"
 import type { Digest, Principal, WorkspaceName } from "@millrace/schemas"
+import { Authentication, Authority, type WarrantVerifier, worker } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { HostsLive } from "./api/hosts.ts"
+import { ReadsLive, WellformedLive } from "./api/look.ts"
+import type { FirstOwner } from "./domain/birth.ts"
+import { decisions } from "./projections/decisions.ts"
+import { grants } from "./projections/grants.ts"
+import { principals } from "./projections/principals.ts"
 import { Admissions } from "./reactors/admissions.ts"
+import { answerAsks } from "./reactors/answer-asks.ts"
+import { beat } from "./reactors/beat.ts"
+import { begin } from "./reactors/begin.ts"
+import { dismissHosts } from "./reactors/dismiss-hosts.ts"
+import { openLeased } from "./reactors/open-leased.ts"
+import { Register } from "./reactors/register.ts"
+import { tellAside } from "./reactors/tell-asides.ts"
+import { withdrawWarrants } from "./reactors/withdraw-warrants.ts"
 
 /** A one-time key that the cell's owner has made, as its digest. */
 export interface OpenKey {
@@ -25,16 +39,46 @@ export interface AccessOptions {
   readonly port: number
   /** Keys that hosts may enrol with. Those that the log knows already add nothing. */
   readonly open: ReadonlyArray<OpenKey>
+  /** Who owns a cell that nobody owns yet. */
+  readonly owner?: FirstOwner
 }
 
-/** Everything access does: it opens enrolments, admits hosts and keeps the roster of the cell. */
-export const AccessService = ({ host, open, port }: AccessOptions): Layer.Layer<never, JournalUnavailable, Journal | Admission> => {
-  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(Layer.provide(HostsLive))
+/**
+ * Everything access does: it gives the cell its first owner, answers who asks for authority, ends what runs
+ * under authority that was taken back, admits hosts, says how far it is, and keeps the audit.
+ */
+export const AccessService = ({ host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable, Journal | Admission | Database | WarrantVerifier> => {
+  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+    Layer.provide([HostsLive, ReadsLive]),
+    Layer.provide([Authentication.layer, WellformedLive]),
+    Layer.provide(Authority.layer)
+  )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
     Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
     Layer.orDie
   )
-  const opened = Layer.effectDiscard(Admissions.use((admissions) =>
-    Effect.orDie(Effect.forEach(open, (key) => admissions.open(key), { discard: true }))))
-  return Layer.provideMerge(http, opened).pipe(Layer.provide(Admissions.layer))
+  const begun = Layer.effectDiscard(Effect.orDie(Effect.gen(function*() {
+    if (owner !== undefined) yield* begin(owner)
+    const admissions = yield* Admissions
+    yield* Effect.forEach(open, (key) => admissions.open(key), { discard: true })
+  })))
+  const workers = Layer.mergeAll(
+    worker(answerAsks, { name: "access.asks" }),
+    worker(withdrawWarrants, { name: "access.withdrawals" }),
+    worker(openLeased, { name: "access.leases" }),
+    worker(dismissHosts, { name: "access.dismissals" }),
+    Layer.unwrap(Effect.map(Effect.serviceOption(Pulse), Option.match({
+      onNone: () => Layer.empty,
+      onSome: (pulse) => worker(Effect.provideService(beat, Pulse, pulse), { name: "access.pulse" })
+    })))
+  )
+  const tables = Layer.unwrap(Effect.map(Effect.all([Journal, Register]), ([journal, register]) =>
+    runProjections([grants, principals, decisions], {
+      tell: (aside) => tellAside(aside).pipe(Effect.provideService(Journal, journal), Effect.provideService(Register, register))
+    })))
+  return Layer.mergeAll(http, workers, tables).pipe(
+    Layer.provideMerge(begun),
+    Layer.provide(Admissions.layer),
+    Layer.provide(Register.layer)
+  )
 }

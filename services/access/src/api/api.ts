@@ -1,8 +1,8 @@
 import { Count, EpochMillis } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-
-const fields = { code: Schema.NonEmptyString, what: Schema.NonEmptyString, where: Schema.String, remedy: Schema.NonEmptyString }
+import { fields } from "./errors.ts"
+import { Reads } from "./reads.ts"
 
 export class EnrolmentRefused extends Schema.TaggedError<EnrolmentRefused>()("EnrolmentRefused", fields, { httpApiStatus: 403 }) {}
 export class EnrolmentUnclear extends Schema.TaggedError<EnrolmentUnclear>()("EnrolmentUnclear", fields, { httpApiStatus: 503 }) {}
@@ -35,5 +35,5 @@ export class Hosts extends HttpApiGroup.make("hosts")
   .prefix("/v1/hosts")
 {}
 
-/** Where machines become hosts of the cell. */
-export class Api extends HttpApi.make("millrace-access").add(Hosts).annotateMerge(OpenApi.annotations({ title: "Millrace access", version: "1" })) {}
+/** Where machines become hosts of the cell, and where people look who may do what. */
+export class Api extends HttpApi.make("millrace-access").add(Hosts).add(Reads).annotateMerge(OpenApi.annotations({ title: "Millrace access", version: "1" })) {}

@@ -1,10 +1,10 @@
-import { deriveId } from "@millrace/decider"
-import { type CommitRefused, crashPoint, Journal, type JournalUnavailable, readable, type StoredCommit } from "@millrace/journal"
+import { type CommitRefused, crashPoint, Journal, type JournalUnavailable } from "@millrace/journal"
 import { Admission, type AdmissionFailed, type HostCredentials, isSignedBy } from "@millrace/journal/admission"
-import type { Digest, FactId, HostId, Principal, WorkspaceName } from "@millrace/schemas"
-import { Clock, Context, Effect, Layer, Semaphore } from "effect"
+import type { Digest, HostId, Principal, WorkspaceName } from "@millrace/schemas"
+import { Clock, Context, Effect, Layer, Result } from "effect"
 import { hash } from "node:crypto"
-import { AdmissionDecider, type AdmissionCommand, type AdmissionFact, HostUnknown, hostIdOf, type KeyRefused } from "../domain/admission.ts"
+import { AdmissionDecider, type AdmissionCommand, HostUnknown, hostIdOf, type KeyRefused } from "../domain/admission.ts"
+import { Register } from "./register.ts"
 
 /** A host's credentials, and which host it is. */
 export interface Admitted extends HostCredentials {
@@ -31,46 +31,26 @@ export class Admissions extends Context.Service<Admissions, {
   /** Lets a host speak no more. */
   readonly dismiss: (hostId: HostId, dismissedBy: Principal, cause: string) => Effect.Effect<void, Unclear | KeyRefused | HostUnknown>
 }>()("millrace/access/Admissions") {
-  static readonly layer: Layer.Layer<Admissions, JournalUnavailable, Journal | Admission> = Layer.effect(Admissions, Effect.gen(function*() {
+  static readonly layer: Layer.Layer<Admissions, never, Journal | Admission | Register> = Layer.effect(Admissions, Effect.gen(function*() {
     const admission = yield* Admission
-    const journal = yield* Journal
-    const oneByOne = yield* Semaphore.make(1)
-    const known = { roster: AdmissionDecider.initial, sequence: 0 }
+    const { epoch } = yield* Journal
+    const { registry, say } = yield* Register
+    const { roster } = registry
 
-    const hear = (commits: ReadonlyArray<StoredCommit>) => {
-      for (const commit of commits) {
-        if (commit.place.sequence <= known.sequence) continue
-        for (const { event } of readable(commit).facts) known.roster = AdmissionDecider.evolve(known.roster, event as AdmissionFact)
-        known.sequence = commit.place.sequence
-      }
-    }
-
-    const tell = (command: AdmissionCommand) =>
-      Effect.gen(function*() {
-        const decided = yield* Effect.fromResult(AdmissionDecider.decide(known.roster, command))
-        if (decided.length === 0) return
-        const atMs = yield* Clock.currentTimeMillis
-        const said = decided.map((event, ordinal) => {
-          const id = deriveId<FactId>("fct", atMs, actor, command._tag, known.sequence, ordinal)
-          return { id, partOf: id, event }
-        })
-        const { sequence } = yield* journal.append({ subject, actor, happenedAtMs: atMs, facts: said as never }, { last: "subject", sequence: known.sequence })
-        for (const event of decided) known.roster = AdmissionDecider.evolve(known.roster, event)
-        known.sequence = sequence
-      }).pipe(
-        // Another access service has spoken: hear it, then decide again.
-        Effect.tapError((error) => error._tag === "Overtaken" ? Effect.map(journal.story(subject), hear) : Effect.void),
-        Effect.retry({ times: 20, while: (error) => error._tag === "Overtaken" }),
-        Effect.catchTag("Overtaken", (error) => Effect.die(error)),
-        oneByOne.withPermits(1)
-      )
+    const tell = Effect.fnUntraced(function*(command: AdmissionCommand) {
+      let refusal: KeyRefused | HostUnknown | undefined
+      yield* say(({ roster }) => {
+        const decided = AdmissionDecider.decide(roster, command)
+        refusal = Result.isFailure(decided) ? decided.failure : undefined
+        return Result.isFailure(decided) ? undefined : { subject, actor, facts: decided.success.map((event) => ({ event })) }
+      })
+      if (refusal !== undefined) return yield* Effect.fail(refusal)
+    })
 
     const hostOf = Effect.fnUntraced(function*(publicKey: string) {
       const hostId = hostIdOf(publicKey)
-      return known.roster.hosts.get(hostId)?.dismissed === false ? hostId : yield* new HostUnknown()
+      return roster.hosts.get(hostId)?.dismissed === false ? hostId : yield* new HostUnknown()
     })
-
-    hear(yield* journal.story(subject))
 
     return {
       open: ({ digest, expiresAtMs, openedBy, workspace }) => tell({ _tag: "Open", workspace, oneTimeKeyDigest: digest, openedBy, expiresAtMs }),
@@ -80,17 +60,17 @@ export class Admissions extends Context.Service<Admissions, {
         const hostId = yield* hostOf(publicKey)
         const credentials = yield* admission.admitHost({ hostId, publicKey })
         yield* crashPoint("admit host answered")
-        return { hostId, epoch: journal.epoch, ...credentials }
+        return { hostId, epoch, ...credentials }
       }),
       renew: Effect.fnUntraced(function*(publicKey, atMs, signature) {
         const hostId = yield* hostOf(publicKey)
         const nowMs = yield* Clock.currentTimeMillis
         if (Math.abs(nowMs - atMs) > askMsMax || !isSignedBy("user", publicKey, renewalText(publicKey, atMs), Buffer.from(signature, "base64url"))) return yield* new HostUnknown()
-        return { hostId, epoch: journal.epoch, ...yield* admission.renewHost({ hostId, publicKey }) }
+        return { hostId, epoch, ...yield* admission.renewHost({ hostId, publicKey }) }
       }),
       dismiss: Effect.fnUntraced(function*(hostId, dismissedBy, cause) {
         yield* tell({ _tag: "Dismiss", hostId, dismissedBy, cause })
-        const host = known.roster.hosts.get(hostId)
+        const host = roster.hosts.get(hostId)
         if (host !== undefined) yield* admission.dismissHost({ hostId, publicKey: host.publicKey })
       })
     }
