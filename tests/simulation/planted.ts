@@ -1,8 +1,9 @@
 import type { Commit, JournalShape, StreamDecider } from "@millrace/journal"
 import { deriveId } from "@millrace/decider"
-import type { FactId } from "@millrace/schemas"
+import type { AttemptId, FactId, HostId } from "@millrace/schemas"
 import type { JournalBugs } from "@millrace/sim"
 import { Effect } from "effect"
+import { letGo as release } from "../../services/scheduler/src/domain/evolve.ts"
 import { scheduler } from "../../services/scheduler/src/domain/scheduler.ts"
 import type { World } from "../../services/scheduler/src/domain/world.ts"
 import type { MachineBugs } from "./machine.ts"
@@ -28,13 +29,8 @@ export interface PlantedBug {
 }
 
 const letGo = (world: World, hostId: string, attemptId: string): World => {
-  const host = [...world.hosts.values()].find(({ id }) => id === hostId)
-  const held = host === undefined ? undefined : [...host.holds].find(([id]) => id === attemptId)
-  if (host === undefined || held === undefined) return world
-  const [id, { cpuMilli, diskMib, gpus, memoryMib }] = held
-  host.holds.delete(id)
-  const { used } = host
-  host.used = { cpuMilli: used.cpuMilli - cpuMilli, memoryMib: used.memoryMib - memoryMib, diskMib: used.diskMib - diskMib, gpus: used.gpus - gpus }
+  const held = world.hosts.get(hostId as HostId)?.holds.has(attemptId as AttemptId)
+  if (held === true) release(world, { hostId: hostId as HostId, attemptId: attemptId as AttemptId })
   return world
 }
 

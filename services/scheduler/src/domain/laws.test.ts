@@ -5,7 +5,8 @@ import { Schema } from "effect"
 import type { Cell } from "../testing/cell.ts"
 import { Life, live } from "../testing/life.ts"
 import { scheduler } from "./scheduler.ts"
-import { noResources, plus, type World } from "./world.ts"
+import { noResources, plus } from "./resources.ts"
+import type { World } from "./world.ts"
 
 const runs = { arbitrary: { runs: 200, size: 90 } }
 
@@ -96,16 +97,16 @@ describe("whatever happened", () => {
     check(live(steps, check))
   }, runs)
 
-  it.prop("once a round's own facts are heard there is nothing more to say in it", [Life], ([steps]) => {
+  it.prop("a moment comes to rest: what a few rounds have said leaves nothing more to say in it", [Life], ([steps]) => {
     live(steps, (cell, atMs) => {
-      cell.decide(atMs)
+      cell.rest(atMs)
       assert.deepStrictEqual(cell.decide(atMs), [])
     })
   }, runs)
 
   it.prop("the scheduler wakes when time has something to say, and not before", [Life], ([steps]) => {
     live(steps, (cell, atMs) => {
-      cell.decide(atMs)
+      cell.rest(atMs)
       const due = scheduler.dueAtMs?.(cell.world)
       if (due === undefined) {
         assert.deepStrictEqual(scheduler.decide(cell.world, cell.roundAt(muchLaterMs)), [])

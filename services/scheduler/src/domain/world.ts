@@ -1,23 +1,40 @@
+import { emptyView, type View } from "@millrace/authority"
 import type {
   AttemptExited,
   AttemptId,
   AttemptRefused,
   Capabilities,
+  Cut,
   FactId,
+  Fence,
+  GrantId,
   HostId,
+  JobDeferred,
   JobId,
   JobSubmitted,
   MillFact,
-  PlacementMade,
-  Resources
+  Outcome,
+  PlacementWithdrawn,
+  Resources,
+  WorkspaceName
 } from "@millrace/schemas"
+import { Agenda, type Due } from "./agenda.ts"
+import { Fleet } from "./fleet.ts"
+import { emptyMoney, type Money } from "./money.ts"
+import type { Queue } from "./queue.ts"
+import type { Kept } from "./snapshots.ts"
 
 /** A fact with what surrounds it, as far as the scheduler minds. */
 export interface Heard {
   readonly id: FactId
   readonly partOf: FactId
   readonly event: MillFact
+  readonly stream: string
   readonly sequence: number
+  readonly ordinal: number
+  readonly atMs: number
+  /** What its writer had seen, where a decider wrote it. */
+  readonly saw: Cut
 }
 
 /** What a host said last of an attempt: the word that ends it. */
@@ -26,282 +43,232 @@ export interface Word {
   readonly fact: AttemptExited | AttemptRefused
 }
 
-export interface AttemptState {
-  readonly placed: PlacementMade | undefined
-  readonly placedBy: FactId | undefined
-  readonly word: Word | undefined
-  readonly withdrawn: boolean
+/** An attempt as it was placed. Its room is its host's until the host has said its last word. */
+export interface Placed {
+  readonly attempt: number
+  readonly attemptId: AttemptId
+  readonly hostId: HostId
+  readonly fence: Fence
+  readonly resources: Resources
+  readonly grantPath: ReadonlyArray<GrantId>
+  /** Where in the cell's order it was placed, and when. */
+  readonly sequence: number
+  readonly atMs: number
 }
+
+/** One task of a job; a plain job has one, of number 0. It is forgotten when it is over. */
+export interface TaskState extends Due {
+  readonly job: JobState
+  readonly number: number
+  /** The attempt that counts: the newest that was placed, unless another is to follow it. */
+  current: Placed | undefined
+  withdrawn: PlacementWithdrawn["cause"] | undefined
+  /** The number of the newest attempt that we placed. */
+  attempt: number
+  /** The newest attempt after which we said that another follows. What is said of older ones comes late. */
+  retriedAfter: number
+  notBeforeMs: number
+  /** How many of its attempts ended with the loss of their host. */
+  losses: number
+  /** Last words by attempt and host: what another host says of an attempt is nothing to it. */
+  readonly words: Map<string, Word>
+  /** Derived: whether it is begun and not over, and whether it runs or waits with nobody having told it to end. */
+  active: boolean
+  live: boolean
+}
+
+/** Where a task stands, by what was said of it. */
+export type TaskStage = "unheard" | "placed" | "ended" | "lost" | "backing_off" | "waiting"
+
+/** How tasks of an array have ended so far. */
+export type Tally = Record<"succeeded" | "failed" | "cancelled" | "lost", number>
 
 /**
  * What is known of one job, kept apart by who said it: submission and cancel are the gateway's, words
- * are the hosts', the rest is our own. So facts of different streams may arrive in any order.
+ * are the hosts', the rest is our own. So facts of different streams may arrive in any order. When it is
+ * over, only its outcome is remembered.
  */
-export interface JobState {
+export interface JobState extends Due {
   readonly id: JobId
-  submitted: { readonly fact: JobSubmitted; readonly factId: FactId; readonly sequence: number } | undefined
+  submitted: { readonly fact: JobSubmitted; readonly factId: FactId } | undefined
+  /** The place of its submission in the gateway's order: who came first is served first. */
+  number: number
   cancelledBy: FactId | undefined
-  /** By attempt and host: what a host says of an attempt that was placed elsewhere is nothing to that attempt. */
-  readonly attempts: Map<string, AttemptState>
-  /** The number of the newest attempt that we placed. */
-  attempt: number
-  /** The newest attempt after which we said that another follows. */
-  retriedAfter: number
-  notBeforeMs: number
-  deferred: boolean
-  settled: boolean
-  readonly lateNoted: Set<FactId>
+  /** Begun and not over, and those of which somebody spoke before we heard that they begin. */
+  readonly tasks: Map<number, TaskState>
+  /** The first task that was never begun. */
+  next: number
+  readonly tally: Tally
+  /** The last thing it was told about why it waits, and when. */
+  told: { readonly reason: JobDeferred["reason"]; readonly atMs: number } | undefined
+  /** Since when it waits for a place. */
+  waitingSinceMs: number | undefined
+  readonly derived: Derived
 }
 
+/** What follows from the rest of a job and is kept because it is asked for often. Never saved. */
+export interface Derived {
+  /** Tasks that are begun and not over. */
+  active: number
+  /** Of those, the ones that run or wait, with nobody having told them to end. */
+  live: number
+  readonly waiting: Set<TaskState>
+  readonly backingOff: Set<TaskState>
+  /** The queue that it stands in, if it does. */
+  queue: string | undefined
+  /** What it adds to the cell's demand. */
+  demand: { readonly key: string; readonly count: number } | undefined
+}
+
+/** A host, as its own words, access and our judgement have it. */
 export interface HostState {
   readonly id: HostId
   admitted: boolean
   dismissed: boolean
-  joined: { readonly bootId: string; readonly capabilities: Capabilities } | undefined
+  joined: { readonly bootId: string; readonly capabilities: Capabilities; readonly factId: FactId; readonly sequence: number } | undefined
   leaving: boolean
-  readonly holds: Map<AttemptId, Resources>
-  /** The sum of what it holds, kept as it changes. */
+  /** The newest judgement that it is lost: where it lies in our order and what we had heard of hosts by then. */
+  lost: { readonly sequence: number; readonly sawHosts: number; readonly lastHeardAtMs: number; readonly leaseEndedAtMs: number; returned: boolean } | undefined
+  /** What was placed here and has had no last word. Derived, as `used`, its sum. */
+  readonly holds: Map<AttemptId, { readonly resources: Resources; readonly task: TaskState | undefined }>
   used: Resources
+  /** Its place in the fleet's order. */
+  at: number
 }
 
-/** Where a job stands, by what was said of it. */
-export type Stage = "unheard" | "fresh" | "waiting" | "backing_off" | "placed" | "ended" | "over"
+/** An attempt that we gave up without its host's last word. Its room is not free until that has come. */
+export interface GivenUp {
+  readonly jobId: JobId
+  readonly workspace: WorkspaceName
+  readonly task: number | undefined
+  readonly attempt: number
+  readonly attemptId: AttemptId
+  readonly hostId: HostId
+  readonly resources: Resources
+  readonly partOf: FactId
+  word: { readonly factId: FactId; readonly name: string } | undefined
+}
 
-/** Everything the scheduler decides upon. The indexes are derived from the rest and never saved. */
+/** How a job ended, and where. One value for all that ended so: a million of them are remembered. */
+export interface Ended {
+  readonly workspace: WorkspaceName
+  readonly outcome: Outcome
+}
+
+/** Everything the scheduler decides upon. The index is derived from the rest and never saved. */
 export interface World {
   term: number
+  /** How far each stream was heard: what comes a second time is passed over. */
+  readonly heard: Map<string, { readonly sequence: number; readonly ordinal: number }>
   readonly jobs: Map<JobId, JobState>
+  /** How jobs ended, for those that come after them; and so that nothing wakes one that is over. */
+  readonly outcomes: Map<JobId, Ended>
   readonly hosts: Map<HostId, HostState>
+  /** By attempt and host, oldest first; at most `givenUpMax`. */
+  readonly givenUp: Map<string, GivenUp>
+  readonly authority: View
+  readonly money: Money
+  readonly snapshots: Map<string, Kept>
+  /** How many tasks were begun under each grant, of all the jobs that name it or one below it. */
+  readonly uses: Map<GrantId, number>
+  /** What was last said of the demand. */
+  demand: { readonly counts: ReadonlyMap<string, number>; readonly atMs: number } | undefined
   /** Scopes that hold a fact which nobody here can read: `<kind>.<scope>`. */
   readonly frozen: Set<string>
   readonly index: Index
 }
 
 export interface Index {
-  /** Hosts in the order of their ids: first fit must not depend on who joined first. */
-  hosts: Array<HostState>
+  readonly fleet: Fleet
+  /** Jobs of which something may begin, and that were not told why it cannot. */
   readonly fresh: Set<JobState>
-  readonly waiting: Map<string, Set<JobState>>
-  readonly backingOff: Set<JobState>
-  /** Jobs of which something is to be said: an end to settle, a cancel to carry out, a late word to note. */
-  readonly toSay: Set<JobState>
+  /** Jobs that wait for a place, by what makes two of them alike. */
+  readonly waiting: Map<string, Queue<JobState>>
+  /** Tasks of which something is to be said: an end, a withdrawal, a loss. */
+  readonly toSay: Set<TaskState>
+  /** Jobs that are to be settled as a whole. */
+  readonly closing: Set<JobState>
+  /** Jobs whose grant no longer holds. */
+  readonly shaken: Set<JobState>
+  readonly underGrant: Map<GrantId, Set<JobState>>
+  /** Jobs that wait for another job or for a snapshot, by its id. */
+  readonly awaiting: Map<string, Set<JobState>>
+  readonly agenda: Agenda<JobState | TaskState>
+  /** Attempts under each grant that run now, as far as we know. */
+  readonly running: Map<GrantId, number>
+  /** Attempts that were given up and of which a late word has come. */
+  readonly late: Set<GivenUp>
+  /** Hosts that were lost and have joined again. */
+  readonly returning: Set<HostState>
+  /** What waits for capacity, by its class. */
+  readonly demand: Map<string, number>
 }
 
 export const emptyWorld = (): World => ({
   term: 0,
+  heard: new Map(),
   jobs: new Map(),
+  outcomes: new Map(),
   hosts: new Map(),
+  givenUp: new Map(),
+  authority: emptyView(),
+  money: emptyMoney(),
+  snapshots: new Map(),
+  uses: new Map(),
+  demand: undefined,
   frozen: new Set(),
-  index: { hosts: [], fresh: new Set(), waiting: new Map(), backingOff: new Set(), toSay: new Set() }
+  index: {
+    fleet: new Fleet(),
+    fresh: new Set(),
+    waiting: new Map(),
+    toSay: new Set(),
+    closing: new Set(),
+    shaken: new Set(),
+    underGrant: new Map(),
+    awaiting: new Map(),
+    agenda: new Agenda(),
+    running: new Map(),
+    late: new Set(),
+    returning: new Set(),
+    demand: new Map()
+  }
 })
 
-/** The attempt that counts: the newest one that was placed. */
-export const currentAttempt = (job: JobState): AttemptState | undefined => {
-  for (const attempt of job.attempts.values()) if (attempt.placed?.attempt === job.attempt && job.attempt > 0) return attempt
-  return undefined
-}
-
-/** Words of attempts that no longer matter, and were not noted yet; the oldest attempt's first. */
-export const lateWords = (job: JobState): ReadonlyArray<Word> => {
-  const late: Array<{ readonly attempt: number; readonly word: Word }> = []
-  for (const { placed, word } of job.attempts.values()) {
-    if (word === undefined || placed === undefined || job.lateNoted.has(word.factId)) continue
-    if (placed.attempt < job.attempt && placed.attempt > job.retriedAfter) late.push({ attempt: placed.attempt, word })
-  }
-  return late.sort((left, right) => left.attempt - right.attempt).map(({ word }) => word)
-}
-
-export const stageOf = (job: JobState): Stage => {
-  if (job.settled) return "over"
-  if (job.submitted === undefined) return "unheard"
-  const current = currentAttempt(job)
-  if (current !== undefined && job.attempt > job.retriedAfter) return current.word === undefined ? "placed" : "ended"
-  if (job.notBeforeMs > 0) return "backing_off"
-  return job.deferred ? "waiting" : "fresh"
-}
-
-/** Jobs of one shape fit, or do not fit, the same hosts. */
-export const shapeOf = ({ spec: { resources: { cpuMilli, diskMib, gpus, memoryMib }, runtime, trust } }: JobSubmitted): string =>
-  `${runtime}/${trust}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}`
-
-/** Tells the world one fact. It cannot refuse: the fact has happened. Telling it again changes nothing. */
-export const evolve = (world: World, { event, id, sequence }: Heard): World => {
-  switch (event._tag) {
-    case "JobSubmitted": {
-      const job = jobOf(world, event.jobId)
-      job.submitted ??= { fact: job.settled ? slim(event) : event, factId: id, sequence }
-      return reindexed(world, job)
-    }
-    case "JobCancelRequested": {
-      const job = jobOf(world, event.jobId)
-      job.cancelledBy ??= id
-      return reindexed(world, job)
-    }
-    case "PlacementMade": {
-      const job = jobOf(world, event.jobId)
-      const known = job.attempts.get(attemptOn(event))
-      job.attempts.set(attemptOn(event), { placed: slim(event), placedBy: id, word: known?.word, withdrawn: known?.withdrawn ?? false })
-      job.attempt = Math.max(job.attempt, event.attempt)
-      job.notBeforeMs = 0
-      if (known?.word === undefined) hold(hostOf(world, event.hostId), event.attemptId, event.spec.resources)
-      return reindexed(world, job)
-    }
-    case "PlacementWithdrawn": {
-      const job = jobOf(world, event.jobId)
-      const known = job.attempts.get(attemptOn(event))
-      if (known !== undefined) job.attempts.set(attemptOn(event), { ...known, withdrawn: true })
-      return reindexed(world, job)
-    }
-    case "AttemptExited":
-    case "AttemptRefused": {
-      const job = jobOf(world, event.jobId)
-      const known = job.attempts.get(attemptOn(event))
-      if (known?.word === undefined) {
-        job.attempts.set(attemptOn(event), {
-          placed: known?.placed,
-          placedBy: known?.placedBy,
-          withdrawn: known?.withdrawn ?? false,
-          word: { factId: id, fact: event }
-        })
-      }
-      if (known?.placed !== undefined) letGo(hostOf(world, event.hostId), event.attemptId)
-      return reindexed(world, job)
-    }
-    case "JobDeferred": {
-      const job = jobOf(world, event.jobId)
-      job.deferred = true
-      job.notBeforeMs = 0
-      return reindexed(world, job)
-    }
-    case "JobRetried": {
-      const job = jobOf(world, event.jobId)
-      job.retriedAfter = Math.max(job.retriedAfter, event.failedAttempt)
-      job.notBeforeMs = event.notBeforeMs
-      job.deferred = false
-      return reindexed(world, job)
-    }
-    case "JobSettled":
-    case "JobRefused": {
-      const job = jobOf(world, event.jobId)
-      job.settled = true
-      if (job.submitted !== undefined) job.submitted = { ...job.submitted, fact: slim(job.submitted.fact) }
-      return reindexed(world, job)
-    }
-    case "LateWordNoted": {
-      const job = jobOf(world, event.jobId)
-      job.lateNoted.add(event.said)
-      return reindexed(world, job)
-    }
-    case "SchedulerTookOver":
-      world.term = Math.max(world.term, event.term)
-      return world
-    case "HostAdmitted":
-      hostOf(world, event.hostId).admitted = true
-      return world
-    case "HostDismissed":
-      hostOf(world, event.hostId).dismissed = true
-      return world
-    case "HostJoined": {
-      const host = hostOf(world, event.hostId)
-      host.joined = { bootId: event.bootId, capabilities: event.capabilities }
-      host.leaving = false
-      return world
-    }
-    case "HostDraining":
-    case "HostLeft":
-      hostOf(world, event.hostId).leaving = true
-      return world
-    default:
-      return world
-  }
-}
-
-/** Without the sealed program: the largest part of a job by far, of which only its next placement is in need. */
-const slim = <Fact extends JobSubmitted | PlacementMade>(fact: Fact): Fact => {
-  const { program: _, ...spec } = fact.spec
-  return { ...fact, spec }
-}
-
-const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`
-
-const jobOf = (world: World, id: JobId): JobState => {
-  const known = world.jobs.get(id)
-  if (known !== undefined) return known
-  const job: JobState = {
-    id,
-    submitted: undefined,
-    cancelledBy: undefined,
-    attempts: new Map(),
-    attempt: 0,
-    retriedAfter: 0,
-    notBeforeMs: 0,
-    deferred: false,
-    settled: false,
-    lateNoted: new Set()
-  }
-  world.jobs.set(id, job)
-  return job
-}
-
-const hostOf = (world: World, id: HostId): HostState => {
-  const known = world.hosts.get(id)
-  if (known !== undefined) return known
-  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, holds: new Map(), used: noResources }
-  world.hosts.set(id, host)
-  const { hosts } = world.index
-  const at = hosts.findIndex((other) => other.id > id)
-  hosts.splice(at < 0 ? hosts.length : at, 0, host)
-  return host
-}
-
-export const noResources: Resources = { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 0 }
-
-export const plus = (left: Resources, right: Resources): Resources => ({
-  cpuMilli: left.cpuMilli + right.cpuMilli,
-  memoryMib: left.memoryMib + right.memoryMib,
-  diskMib: left.diskMib + right.diskMib,
-  gpus: left.gpus + right.gpus
+export const newJob = (id: JobId): JobState => ({
+  id,
+  submitted: undefined,
+  number: 0,
+  cancelledBy: undefined,
+  tasks: new Map(),
+  next: 0,
+  tally: { succeeded: 0, failed: 0, cancelled: 0, lost: 0 },
+  told: undefined,
+  waitingSinceMs: undefined,
+  dueMs: undefined,
+  derived: { active: 0, live: 0, waiting: new Set(), backingOff: new Set(), queue: undefined, demand: undefined }
 })
 
-export const minus = (left: Resources, right: Resources): Resources => ({
-  cpuMilli: left.cpuMilli - right.cpuMilli,
-  memoryMib: left.memoryMib - right.memoryMib,
-  diskMib: left.diskMib - right.diskMib,
-  gpus: left.gpus - right.gpus
+export const newTask = (job: JobState, number: number): TaskState => ({
+  job, number, current: undefined, withdrawn: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, words: new Map(), dueMs: undefined, active: false, live: false
 })
 
-const hold = (host: HostState, attempt: AttemptId, resources: Resources): void => {
-  if (host.holds.has(attempt)) return
-  host.holds.set(attempt, resources)
-  host.used = plus(host.used, resources)
+export const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`
+
+/** How a job of a workspace ended, if it is over. */
+export const outcomeOf = (world: World, workspace: WorkspaceName, id: JobId): Outcome | undefined => {
+  const ended = world.outcomes.get(id)
+  return ended?.workspace === workspace ? ended.outcome : undefined
 }
 
-const letGo = (host: HostState, attempt: AttemptId): void => {
-  const held = host.holds.get(attempt)
-  if (held === undefined) return
-  host.holds.delete(attempt)
-  host.used = minus(host.used, held)
+const endings = new Map<string, Ended>()
+
+export const endedAs = (workspace: WorkspaceName, outcome: Outcome): Ended => {
+  const key = `${workspace}/${outcome}`
+  const known = endings.get(key) ?? { workspace, outcome }
+  endings.set(key, known)
+  return known
 }
 
-/** Puts a job where its stage belongs. A function of what was said, so the order of saying does not matter. */
-export const reindexed = (world: World, job: JobState): World => {
-  const { backingOff, fresh, toSay, waiting } = world.index
-  const stage = stageOf(job)
-  const shape = job.submitted === undefined ? undefined : shapeOf(job.submitted.fact)
-  toggle(fresh, job, stage === "fresh")
-  toggle(backingOff, job, stage === "backing_off")
-  if (shape !== undefined) {
-    const alike = waiting.get(shape) ?? new Set()
-    toggle(alike, job, stage === "waiting")
-    if (alike.size > 0) waiting.set(shape, alike)
-    else waiting.delete(shape)
-  }
-  const cancels = job.cancelledBy !== undefined && stage !== "over" && stage !== "unheard" && !(stage === "placed" && currentAttempt(job)?.withdrawn === true)
-  toggle(toSay, job, stage === "ended" || cancels || lateWords(job).length > 0)
-  return world
-}
-
-const toggle = (set: Set<JobState>, job: JobState, belongs: boolean): void => {
-  if (belongs) set.add(job)
-  else set.delete(job)
-}
+/** Who waits where nobody may decide: something there cannot be read. */
+export const isFrozen = (world: World, job: JobState): boolean =>
+  world.frozen.size > 0 && job.submitted !== undefined && ["job", "schedule"].some((kind) => world.frozen.has(`${kind}.${job.submitted!.fact.workspace}`))

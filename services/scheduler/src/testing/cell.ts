@@ -4,8 +4,10 @@ import {
   type AttemptExited,
   type AttemptRefused,
   type FactId,
+  type GrantId,
   HostId,
   JobId,
+  type JobSpec,
   kinds,
   type MillFact,
   nameOf,
@@ -49,18 +51,21 @@ export const dismissed = (name: string): MillFact => ({ _tag: "HostDismissed", h
 
 export const submitted = (
   name: string,
-  { attemptsMax = 1, in: where = "acme", resources = needs(1000), trust = "own" }: {
+  { attemptsMax = 1, by = "user:ada", grant, in: where = "acme", resources = needs(1000), trust = "own", ...terms }: {
     readonly resources?: Resources
     readonly attemptsMax?: number
     readonly in?: string
     readonly trust?: "own" | "others"
-  } = {}
+    readonly by?: string
+    readonly grant?: GrantId
+  } & Partial<Pick<JobSpec, "array" | "after" | "queueMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
 ): MillFact => ({
   _tag: "JobSubmitted",
   jobId: job(name),
   workspace: workspace(where),
-  submittedBy: Principal.make("user:ada"),
-  spec: { runtime: "process", trust, resources, program: { key: "acme/1", nonce: "bm9uY2U", sealed: "cHJvZ3JhbQ" }, attemptsMax, runMsMax: 60_000, onSilence: { keepMs: 0 } },
+  submittedBy: Principal.make(by),
+  ...(grant === undefined ? {} : { grant }),
+  spec: { runtime: "process", trust, resources, program: { key: "acme/1", nonce: "bm9uY2U", sealed: "cHJvZ3JhbQ" }, attemptsMax, runMsMax: 60_000, onSilence: { keepMs: 0 }, ...terms },
   requestDigest: `sha256:${"0".repeat(64)}` as never,
   decision: { rule: "owner", view: {} }
 })
@@ -73,7 +78,8 @@ export const cancelled = (name: string, where = "acme"): MillFact => ({
   decision: { rule: "owner", view: {} }
 })
 
-const which = ({ attempt, attemptId, fence, hostId, jobId, workspace }: PlacementMade) => ({ attempt, attemptId, fence, hostId, jobId, workspace })
+const which = ({ attempt, attemptId, fence, hostId, jobId, task, workspace }: PlacementMade) =>
+  ({ attempt, attemptId, fence, hostId, jobId, workspace, ...(task === undefined ? {} : { task }) })
 
 export const exited = (made: PlacementMade, end: Partial<Pick<AttemptExited, "code" | "cause">> = { code: 0 }): AttemptExited => ({
   _tag: "AttemptExited", ...which(made), bootId: "boot", hostMs: 1, cause: "exited", ...end
@@ -88,6 +94,9 @@ const kindOf = (event: MillFact) => kinds.find(({ facts }) => facts.some((fact) 
 export const subjectOf = (event: MillFact): Subject => {
   const { kind, ...rest } = kindOf(event)
   if ("only" in rest) return { kind, scope: rest.only }
+  if ("story" in rest && (rest.story as string) !== "job") {
+    return { kind, scope: (event as { workspace: string }).workspace, story: (event as unknown as Record<string, string>)[rest.story]! }
+  }
   if (rest.scope === "host") return { kind, scope: (event as { hostId: string }).hostId }
   return { kind, scope: (event as { workspace: string }).workspace, ...("story" in rest ? { story: (event as { jobId: string }).jobId } : {}) }
 }
@@ -124,19 +133,30 @@ export class Cell {
     return this
   }
 
-  roundAt(atMs: number): Round {
-    return { atMs, epoch: 1, saw: { ...this.saw }, silences: [] }
+  roundAt(atMs: number, silences: Round["silences"] = []): Round {
+    return { atMs, epoch: 1, saw: { ...this.saw }, silences }
   }
 
   /** Decides once, and says what was decided. */
-  decide(atMs = 0): ReadonlyArray<MillFact> {
-    const round = this.roundAt(atMs)
+  decide(atMs = 0, silences: Round["silences"] = []): ReadonlyArray<MillFact> {
+    const round = this.roundAt(atMs, silences)
     const commits = commitsOf(scheduler, round, scheduler.decide(this.world, round))
     return commits.flatMap((commit) => {
       const stored = foreseen(commit, "SCHEDULER", (this.saw["SCHEDULER"] ?? 0) + 1, 1)
       this.#fold(stored)
       return readIn(stored)
     })
+  }
+
+  /** Decides until there is nothing more to say: what a round says may let the next one say more. */
+  rest(atMs = 0, silences: Round["silences"] = []): ReadonlyArray<MillFact> {
+    const said = [...this.decide(atMs, silences)]
+    for (let rounds = 0; rounds < 10; rounds += 1) {
+      const more = this.decide(atMs, silences)
+      if (more.length === 0) return said
+      said.push(...more)
+    }
+    throw new Error(`ten rounds at ${atMs} and no end: ${said.slice(-5).map(({ _tag }) => _tag).join(", ")}`)
   }
 
   /** Every fact of a name that was said, in order. */
@@ -155,5 +175,9 @@ export class Cell {
     this.world = foldCommit(scheduler, this.world, commit)
   }
 }
+
+/** What the listener says of a host that was heard last at a moment, with a lease of 15 s. */
+export const silent = (name: string, lastHeardAtMs: number): Round["silences"][number] =>
+  ({ hostId: host(name), lastHeardAtMs, leaseEndedAtMs: lastHeardAtMs + 15_000 })
 
 export const given = (...past: ReadonlyArray<MillFact>): Cell => new Cell().hear(...past)

@@ -1,0 +1,46 @@
+import { namedId } from "@millrace/decider"
+import type { DemandChanged, FactId } from "@millrace/schemas"
+import type { Saying } from "./saying.ts"
+import type { World } from "./world.ts"
+
+/** The broker is woken no more often than this. */
+const demandEveryMs = 2_000
+/** At most so many classes are told, those of which most waits. */
+const classesMax = 64
+
+const story = namedId<FactId>("fct", "the cell's demand")
+
+/** Says what waits for capacity, when that has changed and was not said just now. */
+export const sayDemand = (world: World, saying: Saying): void => {
+  const due = demandDueMs(world)
+  if (due === undefined || due > saying.round.atMs) return
+  const since = new Map<string, number>()
+  for (const queue of world.index.waiting.values()) {
+    for (const { derived: { demand }, told, waitingSinceMs } of queue.items) {
+      if (demand === undefined) continue
+      const sinceMs = waitingSinceMs ?? told!.atMs
+      since.set(demand.key, Math.min(since.get(demand.key) ?? Number.POSITIVE_INFINITY, sinceMs))
+    }
+  }
+  const event: DemandChanged = {
+    _tag: "DemandChanged",
+    classes: toldOf(world).map(([key, waiting]) => {
+      const [cpuMilli, memoryMib, gpus] = key.split("/").map(Number)
+      return { cpuMilli: cpuMilli!, memoryMib: memoryMib!, gpus: gpus!, gpuModels: [], waiting, oldestSinceMs: since.get(key)! }
+    })
+  }
+  saying.say({ kind: "demand", scope: "cell" }, { event, partOf: story })
+}
+
+/** When the demand is to be said, if it is another than was said last. */
+export const demandDueMs = (world: World): number | undefined => {
+  const said = world.demand?.counts
+  const now = toldOf(world)
+  if (now.length === (said?.size ?? 0) && now.every(([key, waiting]) => said?.get(key) === waiting)) return undefined
+  return world.demand === undefined ? 0 : world.demand.atMs + demandEveryMs
+}
+
+const toldOf = (world: World): ReadonlyArray<readonly [string, number]> => {
+  const classes = [...world.index.demand].sort(([left, most], [right, other]) => other - most || (left < right ? -1 : 1))
+  return classes.length > classesMax ? classes.slice(0, classesMax) : classes
+}

@@ -1,0 +1,339 @@
+import { evolve as evolveAuthority, linksOf } from "@millrace/authority"
+import type { FactId, GrantId, HostId, JobId, JobRetried, JobSubmitted, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
+import { evolveMoney, promise } from "./money.ts"
+import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
+import { minus, noResources, plus } from "./resources.ts"
+import { evolveSnapshots } from "./snapshots.ts"
+import { wordOn } from "./tasks.ts"
+import { attemptOn, endedAs, type GivenUp, type Heard, type HostState, type JobState, newJob, newTask, type Placed, type TaskState, type Word, type World } from "./world.ts"
+
+/** What was given up and never heard of again is remembered this many times over, the newest. */
+const givenUpMax = 10_000
+
+/** Tells the world one fact. It cannot refuse: the fact has happened. Telling it again changes nothing. */
+export const evolve = (world: World, heard: Heard): World => {
+  const { ordinal, sequence, stream } = heard
+  const before = world.heard.get(stream)
+  if (before !== undefined && (sequence < before.sequence || (sequence === before.sequence && ordinal <= before.ordinal))) return world
+  world.heard.set(stream, { sequence, ordinal })
+  take(world, heard)
+  return world
+}
+
+const take = (world: World, heard: Heard): void => {
+  const { event, id } = heard
+  switch (event._tag) {
+    case "JobSubmitted":
+      return submitted(world, event, heard)
+    case "JobCancelRequested": {
+      const job = jobOf(world, event.jobId)
+      if (job === undefined) return
+      job.cancelledBy ??= id
+      return everythingChanged(world, job)
+    }
+    case "PlacementMade":
+      return placed(world, event, heard)
+    case "PlacementWithdrawn": {
+      const task = knownTask(world, event)
+      if (task?.current?.attemptId !== event.attemptId) return
+      task.withdrawn = event.cause
+      return taskChanged(world, task)
+    }
+    case "AttemptExited":
+    case "AttemptRefused":
+      return spoken(world, { factId: id, fact: event })
+    case "JobDeferred": {
+      const job = jobOf(world, event.jobId)
+      if (job === undefined) return
+      job.told = { reason: event.reason, atMs: heard.atMs }
+      if (event.reason !== "after" && event.reason !== "snapshot") job.waitingSinceMs ??= heard.atMs
+      for (const task of [...job.derived.backingOff]) taskChanged(world, task)
+      return jobChanged(world, job)
+    }
+    case "JobRetried":
+      return retried(world, event, heard)
+    case "TaskSettled":
+      return taskSettled(world, event, heard)
+    case "JobSettled":
+      return over(world, event, event.outcome, event.endedBy === undefined ? heard.partOf : undefined)
+    case "JobRefused":
+      return over(world, event, "refused", undefined)
+    case "LateWordNoted": {
+      const { attempt, jobId, task } = event
+      for (const [key, givenUp] of world.givenUp) {
+        if (givenUp.jobId === jobId && givenUp.attempt === attempt && givenUp.task === task) forgetGivenUp(world, key)
+      }
+      return
+    }
+    case "SchedulerTookOver":
+      world.term = Math.max(world.term, event.term)
+      return
+    case "DemandChanged":
+      world.demand = { counts: new Map(event.classes.map(({ cpuMilli, gpus, memoryMib, waiting }) => [`${cpuMilli}/${memoryMib}/${gpus}`, waiting])), atMs: heard.atMs }
+      return
+    case "HostAdmitted":
+    case "HostDismissed":
+    case "HostJoined":
+    case "HostDraining":
+    case "HostLeft":
+    case "HostDeclaredLost":
+    case "HostReturned":
+      return ofHost(world, event, heard)
+    default: {
+      if (evolveMoney(world.money, event)) return
+      const snapshot = evolveSnapshots(world.snapshots, event)
+      if (snapshot !== undefined) return awake(world, snapshot)
+      if (heard.stream === "ACCESS") ofAuthority(world, event)
+    }
+  }
+}
+
+const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): void => {
+  const job = jobOf(world, fact.jobId)
+  if (job === undefined || job.submitted !== undefined) return
+  job.submitted = { fact, factId: id }
+  job.number = sequence
+  introduce(world, job)
+  everythingChanged(world, job)
+}
+
+const placed = (world: World, fact: PlacementMade, { atMs, sequence }: Heard): void => {
+  promise(world.money, fact)
+  const { attempt, attemptId, fence, hostId, spec: { array, resources }, warrant: { grantPath } } = fact
+  const job = jobOf(world, fact.jobId)
+  if (job === undefined) return
+  const task = taskOf(job, fact.task ?? 0)
+  if (job.next === 0) for (const grant of grantPath) world.uses.set(grant, (world.uses.get(grant) ?? 0) + (array?.tasks ?? 1))
+  job.next = Math.max(job.next, task.number + 1)
+  job.waitingSinceMs = undefined
+  task.current = { attempt, attemptId, hostId, fence, resources, grantPath, sequence, atMs }
+  task.withdrawn = undefined
+  task.attempt = attempt
+  task.notBeforeMs = 0
+  if (wordOn(task) === undefined) {
+    hold(world, task.current, task)
+    running(world, grantPath, 1)
+  }
+  taskChanged(world, task)
+}
+
+const spoken = (world: World, word: Word): void => {
+  const { fact: { attempt, jobId, task: number }, factId } = word
+  const key = attemptOn(word.fact)
+  const givenUp = world.givenUp.get(key)
+  if (givenUp !== undefined && givenUp.word === undefined) {
+    givenUp.word = { factId, name: word.fact._tag }
+    world.index.late.add(givenUp)
+    letGo(world, givenUp)
+    return
+  }
+  const job = jobOf(world, jobId)
+  if (job === undefined || isOver(job, number ?? 0)) return
+  const task = taskOf(job, number ?? 0)
+  if (attempt <= task.retriedAfter || task.words.has(key)) return
+  task.words.set(key, word)
+  if (task.current !== undefined && attemptOn(task.current) === key) {
+    letGo(world, task.current)
+    running(world, task.current.grantPath, -1)
+  }
+  taskChanged(world, task)
+}
+
+/** Another attempt is to follow. The words of those before it are spent; one that was lost may still say its own. */
+const retried = (world: World, fact: JobRetried, heard: Heard): void => {
+  const task = knownTask(world, fact)
+  if (task === undefined) return
+  if (fact.lost === true) {
+    task.losses += 1
+    giveUp(world, task, { ...fact, partOf: heard.partOf })
+  }
+  else if (task.current !== undefined) vacate(world, task, task.current)
+  task.retriedAfter = Math.max(task.retriedAfter, fact.failedAttempt)
+  task.notBeforeMs = fact.notBeforeMs
+  task.current = undefined
+  task.withdrawn = undefined
+  for (const [key, word] of task.words) if (word.fact.attempt <= task.retriedAfter) task.words.delete(key)
+  taskChanged(world, task)
+}
+
+const taskSettled = (world: World, fact: TaskSettled, heard: Heard): void => {
+  const task = knownTask(world, fact)
+  if (task === undefined) return
+  const { job } = task
+  if (fact.endedBy === undefined) giveUp(world, task, { ...fact, partOf: heard.partOf })
+  else if (task.current !== undefined) vacate(world, task, task.current)
+  job.tally[fact.outcome === "refused" ? "cancelled" : fact.outcome] += 1
+  taskGone(world, task)
+  job.tasks.delete(task.number)
+  jobChanged(world, job)
+}
+
+/** The job is over: only its outcome is remembered, and whoever waited for it is looked at again. */
+const over = (world: World, { jobId, workspace }: { readonly jobId: JobId; readonly workspace: WorkspaceName }, outcome: Outcome, givesUp: FactId | undefined): void => {
+  const job = jobOf(world, jobId)
+  if (job === undefined) return
+  for (const task of job.tasks.values()) {
+    if (givesUp !== undefined) giveUp(world, task, { workspace, partOf: givesUp })
+    else if (task.current !== undefined) vacate(world, task, task.current)
+  }
+  jobGone(world, job)
+  world.jobs.delete(jobId)
+  world.outcomes.set(jobId, endedAs(workspace, outcome))
+  awake(world, jobId)
+}
+
+/** What an attempt took up is free again, if it was not before. */
+const vacate = (world: World, task: TaskState, current: Placed): void => {
+  if (wordOn(task) !== undefined) return
+  letGo(world, current)
+  running(world, current.grantPath, -1)
+}
+
+const awake = (world: World, id: string): void => {
+  for (const job of [...world.index.awaiting.get(id) ?? []]) jobChanged(world, job)
+}
+
+/** The attempt that counts is given up without its host's last word, unless that has come. Its room stays taken until then. */
+const giveUp = (world: World, task: TaskState, { partOf, task: number, workspace }: { readonly workspace: WorkspaceName; readonly task?: number; readonly partOf: FactId }): void => {
+  const { current, job } = task
+  if (current === undefined) return
+  const key = attemptOn(current)
+  const word = task.words.get(key)
+  const { attempt, attemptId, hostId, resources } = current
+  if (word === undefined) {
+    running(world, current.grantPath, -1)
+    hostOf(world, hostId).holds.set(attemptId, { resources, task: undefined })
+  }
+  const givenUp: GivenUp = {
+    jobId: job.id, workspace, task: number, attempt, attemptId, hostId, resources, partOf,
+    word: word === undefined ? undefined : { factId: word.factId, name: word.fact._tag }
+  }
+  world.givenUp.set(key, givenUp)
+  if (word !== undefined) world.index.late.add(givenUp)
+  for (const oldest of world.givenUp.keys()) {
+    if (world.givenUp.size <= givenUpMax) break
+    forgetGivenUp(world, oldest)
+  }
+}
+
+const forgetGivenUp = (world: World, key: string): void => {
+  const givenUp = world.givenUp.get(key)
+  if (givenUp === undefined) return
+  letGo(world, givenUp)
+  world.index.late.delete(givenUp)
+  world.givenUp.delete(key)
+}
+
+const isOver = (job: JobState, number: number): boolean => number < job.next && !job.tasks.has(number)
+
+/** A job that is not over. Whoever speaks of it first makes it known. */
+const jobOf = (world: World, id: JobId): JobState | undefined => {
+  const known = world.jobs.get(id)
+  if (known !== undefined || world.outcomes.has(id)) return known
+  const job = newJob(id)
+  world.jobs.set(id, job)
+  return job
+}
+
+const taskOf = (job: JobState, number: number): TaskState => {
+  const known = job.tasks.get(number)
+  if (known !== undefined) return known
+  const task = newTask(job, number)
+  job.tasks.set(number, task)
+  return task
+}
+
+const knownTask = (world: World, { jobId, task }: { readonly jobId: JobId; readonly task?: number }): TaskState | undefined =>
+  world.jobs.get(jobId)?.tasks.get(task ?? 0)
+
+const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId }>, { id, saw, sequence }: Heard): void => {
+  const host = hostOf(world, event.hostId)
+  switch (event._tag) {
+    case "HostAdmitted":
+      host.admitted = true
+      break
+    case "HostDismissed":
+      host.dismissed = true
+      break
+    case "HostJoined":
+      host.joined = { bootId: event.bootId, capabilities: event.capabilities, factId: id, sequence }
+      host.leaving = false
+      break
+    case "HostDraining":
+    case "HostLeft":
+      host.leaving = true
+      break
+    case "HostDeclaredLost": {
+      const { lastHeardAtMs, leaseEndedAtMs } = event
+      host.lost = { sequence, sawHosts: saw["HOSTS"] ?? 0, lastHeardAtMs, leaseEndedAtMs, returned: false }
+      for (const { task } of [...host.holds.values()]) if (task !== undefined) taskChanged(world, task)
+      break
+    }
+    case "HostReturned":
+      if (host.lost !== undefined) host.lost.returned = true
+      break
+  }
+  hostChanged(world, host)
+}
+
+export const hostChanged = (world: World, host: HostState): void => {
+  const { joined, lost } = host
+  if (lost !== undefined && !lost.returned && joined !== undefined && joined.sequence > lost.sawHosts) world.index.returning.add(host)
+  else world.index.returning.delete(host)
+  world.index.fleet.changed(host)
+}
+
+/** Who may do what has changed: jobs under a grant that this touches are looked at again. */
+const ofAuthority = (world: World, event: MillFact): void => {
+  evolveAuthority(world.authority, event)
+  for (const [named, jobs] of world.index.underGrant) {
+    if (touches(world, event, named)) for (const job of [...jobs]) jobChanged(world, job)
+  }
+}
+
+const touches = (world: World, event: MillFact, named: GrantId): boolean => {
+  switch (event._tag) {
+    case "RoleBound":
+    case "RoleUnbound":
+      return world.authority.grants.get(named)?.workspace === event.workspace
+    case "GrantIssued":
+    case "GrantDelegated":
+    case "GrantSuspended":
+    case "GrantResumed":
+    case "GrantRevoked":
+      return linksOf(world.authority, named)?.some(({ grantId }) => grantId === event.grantId) ?? false
+    default:
+      return false
+  }
+}
+
+export const hostOf = (world: World, id: HostId): HostState => {
+  const known = world.hosts.get(id)
+  if (known !== undefined) return known
+  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, lost: undefined, holds: new Map(), used: noResources, at: 0 }
+  world.hosts.set(id, host)
+  world.index.fleet.add(host)
+  return host
+}
+
+export const hold = (world: World, { attemptId, hostId, resources }: Pick<Placed, "attemptId" | "hostId" | "resources">, task: TaskState | undefined): void => {
+  const host = hostOf(world, hostId)
+  if (host.holds.has(attemptId)) return
+  host.holds.set(attemptId, { resources, task })
+  host.used = plus(host.used, resources)
+  world.index.fleet.changed(host)
+}
+
+export const letGo = (world: World, { attemptId, hostId }: Pick<Placed, "attemptId" | "hostId">): void => {
+  const host = hostOf(world, hostId)
+  const held = host.holds.get(attemptId)
+  if (held === undefined) return
+  host.holds.delete(attemptId)
+  host.used = minus(host.used, held.resources)
+  world.index.fleet.changed(host)
+}
+
+/** Counts attempts under each grant of a path that run, as far as we know. */
+export const running = (world: World, grantPath: ReadonlyArray<GrantId>, by: 1 | -1): void => {
+  for (const grant of grantPath) world.index.running.set(grant, (world.index.running.get(grant) ?? 0) + by)
+}

@@ -1,0 +1,229 @@
+import type { Link } from "@millrace/authority"
+import { deriveId } from "@millrace/decider"
+import type { Round, SaidFact } from "@millrace/journal"
+import type { AttemptId, BudgetShare, JobDeferred, PlacementMade, Warrant, WarrantId } from "@millrace/schemas"
+import { gateOf } from "./gates.ts"
+import { Heap } from "./heap.ts"
+import { isAhead, linksFor, narrowest, overLimit, permission } from "./permits.ts"
+import { Purse } from "./purse.ts"
+import { likenessOf } from "./reindex.ts"
+import { fits, inWords, largestMachine } from "./resources.ts"
+import type { Saying } from "./saying.ts"
+import { deny, exceed, oldestFirst, refuse, taskField } from "./settle.ts"
+import { arrayOf, mayBegin, tasksOf } from "./tasks.ts"
+import { type HostState, isFrozen, type JobState, newTask, type TaskState, type World } from "./world.ts"
+
+/** A warrant outlives the longest run by this much, so that an end can still be told under it. */
+const warrantSlackMs = 600_000
+
+type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy">
+
+/** Places what waits longest on the first host that fits, then what is new or due, and says why the rest waits. */
+export const place = (world: World, saying: Saying): void => {
+  const placing = new Placing(world, saying)
+  try {
+    for (const host of saying.lost) world.index.fleet.shut(host)
+    placing.waiting()
+    placing.freshAndDue()
+  } finally {
+    world.index.fleet.giveBack()
+  }
+}
+
+class Placing {
+  readonly #world: World
+  readonly #saying: Saying
+  readonly #purse: Purse
+  /** Why jobs of a likeness cannot be placed any more in this round. What is short only becomes shorter. */
+  readonly #short = new Map<string, Short>()
+  readonly #whyNoRoom = new Map<string, Short>()
+  /** Tasks that this round placed, and how many it began of each job. */
+  readonly #placed = new Set<TaskState>()
+  readonly #begun = new Map<JobState, number>()
+
+  constructor(world: World, saying: Saying) {
+    this.#world = world
+    this.#saying = saying
+    this.#purse = new Purse(world, saying.round.atMs)
+  }
+
+  /** What waited before this round, oldest first. A likeness of which one does not fit is passed over whole. */
+  waiting(): void {
+    const lines = new Heap<{ readonly jobs: ReadonlyArray<JobState>; at: number }>(
+      (left, right) => left.jobs[left.at]!.number < right.jobs[right.at]!.number,
+      [...this.#world.index.waiting.values()].map(({ items }) => ({ jobs: items, at: 0 }))
+    )
+    for (let line = lines.pop(); line !== undefined; line = lines.pop()) {
+      const job = line.jobs[line.at]!
+      if (!isFrozen(this.#world, job) && !this.#saying.done.has(job)) {
+        if (this.#shortOf(job) !== undefined || this.#all(job) !== undefined) continue
+      }
+      line.at += 1
+      if (line.at < line.jobs.length) lines.push(line)
+    }
+  }
+
+  freshAndDue(): void {
+    const { agenda, fresh } = this.#world.index
+    const jobs = new Set(fresh)
+    for (const one of agenda.by(this.#saying.round.atMs)) if ("job" in one && one.job.derived.backingOff.has(one)) jobs.add(one.job)
+    for (const job of oldestFirst(jobs)) {
+      if (isFrozen(this.#world, job) || this.#saying.done.has(job) || job.cancelledBy !== undefined || isAhead(this.#world, job)) continue
+      const short = this.#gate(job) ?? this.#all(job)
+      if (short === undefined || this.#saying.done.has(job)) continue
+      this.#saying.ofJob(job, { _tag: "JobDeferred", jobId: job.id, workspace: job.submitted!.fact.workspace, ...short })
+    }
+  }
+
+  /** What must come first; and what never comes is told at once. */
+  #gate(job: JobState): Short | undefined {
+    if (job.next > 0) return undefined
+    const { fact: { spec: { resources }, workspace } } = job.submitted!
+    if (!fits(resources, largestMachine)) {
+      this.#saying.ofJob(job, {
+        _tag: "JobRefused", jobId: job.id, workspace, reason: "never_fits",
+        remedy: `it needs ${inWords(resources)}, and no machine has more than ${inWords(largestMachine)}; ask for less`
+      })
+      return undefined
+    }
+    const gate = gateOf(this.#world, job)
+    if (gate._tag === "Shut") return gate.why
+    if (gate._tag === "Never") this.#saying.ofJob(job, { _tag: "JobRefused", jobId: job.id, workspace, ...gate.why })
+    return undefined
+  }
+
+  /** Places all of a job that may begin or be tried again now, in the order of tasks. Gives what is short, if not all of it went. */
+  #all(job: JobState): Short | undefined {
+    if (this.#saying.done.has(job)) return undefined
+    const decision = permission(this.#world, job, this.#saying.round.atMs)
+    if (decision?.verdict === "deny") {
+      deny(this.#world, job, decision, this.#saying)
+      return undefined
+    }
+    const gate = job.submitted!.fact.spec.startFrom === undefined ? undefined : gateOf(this.#world, job)
+    if (gate?._tag === "Never") {
+      refuse(this.#world, job, gate.why, this.#saying)
+      this.#saying.done.add(job)
+      return undefined
+    }
+    const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ notBeforeMs }) => notBeforeMs <= this.#saying.round.atMs)]
+    for (const task of again.sort((left, right) => left.number - right.number)) {
+      if (this.#placed.has(task)) continue
+      const short = this.#one(job, task)
+      if (short !== undefined || this.#saying.done.has(job)) return short
+      this.#placed.add(task)
+    }
+    for (let left = mayBegin(job) - (this.#begun.get(job) ?? 0); left > 0; left -= 1) {
+      const begun = this.#begun.get(job) ?? 0
+      const short = this.#one(job, newTask(job, job.next + begun))
+      if (short !== undefined || this.#saying.done.has(job)) return short
+      this.#begun.set(job, begun + 1)
+    }
+    return undefined
+  }
+
+  #one(job: JobState, task: TaskState): Short | undefined {
+    const known = this.#shortOf(job)
+    if (known !== undefined) return known
+    const share = this.#purse.shareFor(job)
+    if (share !== undefined && "reason" in share) return this.#remember(job, share)
+    const links = linksFor(this.#world, job)
+    const first = job.next === 0 && !this.#begun.has(job)
+    const over = overLimit(job, links, share?.amountPico ?? 0n, this.#purse, first)
+    if (over?._tag === "Never") {
+      exceed(this.#world, job, over.decision, this.#saying)
+      return undefined
+    }
+    if (over?._tag === "Waits") return this.#remember(job, { reason: over.reason, unblockedBy: over.reason === "budget" ? "budget" : "quota", arithmetic: over.arithmetic })
+    const { resources, runtime, trust } = job.submitted!.fact.spec
+    const host = this.#world.index.fleet.firstFit(resources, { runtime, trust })
+    if (host === undefined) return this.#remember(job, this.#noRoom(job))
+    const reason = `the first host with room: ${inWords(resources)} of ${inWords(this.#world.index.fleet.free(host))} free`
+    this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, links, share, reason }))
+    this.#world.index.fleet.take(host, resources)
+    this.#purse.take(links, share, first ? tasksOf(job) : 0)
+    return undefined
+  }
+
+  #shortOf(job: JobState): Short | undefined {
+    return this.#short.get(likenessOf(job.submitted!.fact))
+  }
+
+  #remember(job: JobState, short: Short): Short {
+    this.#short.set(likenessOf(job.submitted!.fact), short)
+    return short
+  }
+
+  #noRoom(job: JobState): Short {
+    const { resources, runtime, trust } = job.submitted!.fact.spec
+    const key = `${runtime}/${trust}/${inWords(resources)}`
+    const known = this.#whyNoRoom.get(key)
+    if (known !== undefined) return known
+    const { fleet } = this.#world.index
+    const able = fleet.able({ runtime, trust })
+    const why: Short = able.length === 0
+      ? { reason: "no_host", unblockedBy: "capacity", arithmetic: `no host runs ${runtime} work with trust ${trust}, of ${fleet.hosts.length} known` }
+      : { reason: "no_room", unblockedBy: "capacity", arithmetic: `needs ${inWords(resources)}; the roomiest of ${able.length} hosts has ${inWords(roomiest(able.map((host) => fleet.free(host))))} free` }
+    this.#whyNoRoom.set(key, why)
+    return why
+  }
+}
+
+const roomiest = (free: ReadonlyArray<ReturnType<World["index"]["fleet"]["free"]>>) =>
+  free.reduce((most, other) => other.cpuMilli > most.cpuMilli || (other.cpuMilli === most.cpuMilli && other.memoryMib > most.memoryMib) ? other : most)
+
+interface Terms {
+  readonly job: JobState
+  readonly task: TaskState
+  readonly host: HostState
+  readonly links: ReadonlyArray<Link>
+  readonly share: BudgetShare | undefined
+  readonly reason: string
+}
+
+const placed = (world: World, round: Round, { host, job, links, reason, share, task }: Terms): SaidFact => {
+  const { fact, factId } = job.submitted!
+  const { spec, workspace } = fact
+  const attempt = task.attempt + 1
+  const numbered = taskField(task)
+  const fence = { epoch: round.epoch, sequence: round.saw["SCHEDULER"] ?? 0 }
+  const kept = spec.startFrom === undefined ? undefined : world.snapshots.get(spec.startFrom)
+  const which = arrayOf(job) === undefined ? [job.id, attempt] : [job.id, task.number, attempt]
+  const attemptId = deriveId<AttemptId>("att", round.atMs, ...which)
+  const made: PlacementMade = {
+    _tag: "PlacementMade",
+    jobId: job.id,
+    workspace,
+    hostId: host.id,
+    ...numbered,
+    attempt,
+    attemptId,
+    fence,
+    spec,
+    warrant: {
+      warrantId: deriveId<WarrantId>("wrt", round.atMs, ...which, host.id),
+      hostId: host.id,
+      jobId: job.id,
+      attempt,
+      fence,
+      resources: spec.resources,
+      grantPath: links.map(({ grantId }) => grantId),
+      expiresAtMs: round.atMs + spec.runMsMax + warrantSlackMs,
+      view: { ACCESS: round.saw["ACCESS"] ?? 0 },
+      ...spokenFor(job, links),
+      ...(links.length === 0 ? {} : { attemptId, ...numbered })
+    },
+    signature: "",
+    ...(spec.startFrom === undefined ? {} : { snapshot: spec.startFrom }),
+    ...(spec.startFrom === undefined || kept?.stands !== "available" ? {} : { from: { snapshotId: spec.startFrom, blob: kept.blob } }),
+    ...(share === undefined ? {} : { share }),
+    reason
+  }
+  return { event: made, partOf: factId, causedBy: factId, ...(fact.grant === undefined ? {} : { grant: fact.grant }) }
+}
+
+/** The program inside speaks as the holder of the grant that its job was submitted under, within the grant's limits. */
+const spokenFor = (job: JobState, links: ReadonlyArray<Link>): Pick<Warrant, "workspace" | "holder" | "constraints"> => {
+  const leaf = links.at(-1)
+  return leaf === undefined ? {} : { workspace: job.submitted!.fact.workspace, holder: leaf.holder, constraints: narrowest(links) }
+}

@@ -1,0 +1,141 @@
+import { loadView, type SavedView, saveView } from "@millrace/authority"
+import { PriceBook } from "@millrace/schemas"
+import { Schema } from "effect"
+import { hold, hostChanged, running } from "./evolve.ts"
+import type { Money, Slice } from "./money.ts"
+import { everythingChanged, introduce } from "./reindex.ts"
+import { noResources } from "./resources.ts"
+import { wordOn } from "./tasks.ts"
+import { emptyWorld, endedAs, type GivenUp, type HostState, type JobState, newJob, newTask, type TaskState, type World } from "./world.ts"
+
+type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
+type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks: ReadonlyArray<SavedTask> }
+type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "lost">
+
+interface SavedMoney {
+  readonly books: ReadonlyArray<unknown>
+  readonly accounts: ReadonlyArray<string>
+  readonly slices: ReadonlyArray<readonly [string, string | undefined, string | undefined, boolean, string, string]>
+  readonly promised: ReadonlyArray<readonly [string, string, string, ReadonlyArray<string>]>
+  readonly early: ReadonlyArray<readonly [string, string]>
+  readonly spent: ReadonlyArray<readonly [string, string, string]>
+}
+
+/** A world as plain values in a canonical order. What follows from the rest is left out. */
+export interface SavedWorld {
+  readonly term: number
+  readonly heard: ReadonlyArray<readonly [string, { readonly sequence: number; readonly ordinal: number }]>
+  readonly frozen: ReadonlyArray<string>
+  readonly jobs: ReadonlyArray<SavedJob>
+  /** The ids of jobs by workspace and outcome. */
+  readonly outcomes: ReadonlyArray<readonly [string, string, ReadonlyArray<string>]>
+  readonly hosts: ReadonlyArray<SavedHost>
+  /** In the order in which they were given up. */
+  readonly givenUp: ReadonlyArray<readonly [string, GivenUp]>
+  readonly authority: SavedView
+  readonly money: SavedMoney
+  readonly snapshots: ReadonlyArray<readonly [string, unknown]>
+  readonly uses: ReadonlyArray<readonly [string, number]>
+  readonly demand: { readonly counts: ReadonlyArray<readonly [string, number]>; readonly atMs: number } | undefined
+}
+
+const encodeBook = Schema.encodeSync(PriceBook)
+const decodeBook = Schema.decodeUnknownSync(PriceBook)
+
+const byKey = <K extends string, V>(entries: Iterable<readonly [K, V]>): ReadonlyArray<readonly [K, V]> =>
+  [...entries].sort(([left], [right]) => (left < right ? -1 : 1))
+
+export const save = (world: World): SavedWorld => ({
+  term: world.term,
+  heard: byKey(world.heard),
+  frozen: [...world.frozen].sort(),
+  jobs: byKey(world.jobs).map(([, job]) => saveJob(job)),
+  outcomes: saveOutcomes(world),
+  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost }]) => ({ id, admitted, dismissed, joined, leaving, lost: lost === undefined ? undefined : { ...lost } })),
+  givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
+  authority: saveView(world.authority),
+  money: saveMoney(world.money),
+  snapshots: byKey(world.snapshots),
+  uses: byKey(world.uses),
+  demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
+})
+
+const saveJob = ({ derived: _, dueMs: _due, tasks, ...job }: JobState): SavedJob => ({
+  ...job,
+  tally: { ...job.tally },
+  tasks: [...tasks.values()].sort((left, right) => left.number - right.number).map(({ active: _a, dueMs: _d, job: _j, live: _l, words, ...task }) => ({ ...task, words: byKey(words) }))
+})
+
+const saveOutcomes = (world: World): SavedWorld["outcomes"] => {
+  const groups = new Map<string, { readonly ended: readonly [string, string]; readonly ids: Array<string> }>()
+  for (const [id, { outcome, workspace }] of world.outcomes) {
+    const key = `${workspace}/${outcome}`
+    const group = groups.get(key) ?? { ended: [workspace, outcome] as const, ids: [] }
+    group.ids.push(id)
+    groups.set(key, group)
+  }
+  return byKey(groups).map(([, { ended: [workspace, outcome], ids }]) => [workspace, outcome, ids.sort()] as const)
+}
+
+const saveMoney = ({ accounts, books, early, promised, slices, spent }: Money): SavedMoney => ({
+  books: books.map((book) => encodeBook(book)),
+  accounts: [...accounts].sort(),
+  // In the order of lending, which is metering's and no accident of this fold; what was not lent yet comes behind.
+  slices: [...[...slices].filter(([, { amountPico }]) => amountPico !== undefined), ...byKey([...slices].filter(([, { amountPico }]) => amountPico === undefined))]
+    .map(([id, { account, amountPico, committedPico, promisedPico, recalled }]) => [id, account, amountPico?.toString(), recalled, String(committedPico), String(promisedPico)] as const),
+  promised: byKey(promised).map(([id, { amountPico, grantPath, slice }]) => [id, slice, String(amountPico), grantPath] as const),
+  early: byKey(early).map(([id, amount]) => [id, String(amount)] as const),
+  spent: byKey(spent).map(([id, { committedPico, promisedPico }]) => [id, String(committedPico), String(promisedPico)] as const)
+})
+
+export const load = (saved: SavedWorld): World => {
+  const world: World = { ...emptyWorld(), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { counts: new Map(saved.demand.counts), atMs: saved.demand.atMs } }
+  for (const [stream, place] of saved.heard) world.heard.set(stream, place)
+  for (const scope of saved.frozen) world.frozen.add(scope)
+  for (const [workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.set(id as never, endedAs(workspace as never, outcome as never))
+  for (const [id, kept] of saved.snapshots) world.snapshots.set(id, kept as never)
+  for (const [grant, uses] of saved.uses) world.uses.set(grant as never, uses)
+  loadMoney(world.money, saved.money)
+  for (const { lost, ...host } of saved.hosts) {
+    const restored: HostState = { ...host, lost: lost === undefined ? undefined : { ...lost }, holds: new Map(), used: noResources, at: 0 }
+    world.hosts.set(restored.id, restored)
+    world.index.fleet.add(restored)
+    hostChanged(world, restored)
+  }
+  for (const [key, given] of saved.givenUp) {
+    const givenUp = { ...given }
+    world.givenUp.set(key, givenUp)
+    if (givenUp.word === undefined) hold(world, givenUp, undefined)
+    else world.index.late.add(givenUp)
+  }
+  for (const job of saved.jobs) loadJob(world, job)
+  // Only once all are there: a job looks at those that it comes after.
+  for (const job of world.jobs.values()) everythingChanged(world, job)
+  return world
+}
+
+const loadJob = (world: World, { tasks, ...saved }: SavedJob): void => {
+  const job = Object.assign(newJob(saved.id), saved, { tally: { ...saved.tally } })
+  world.jobs.set(job.id, job)
+  for (const { words, ...kept } of tasks) {
+    const task: TaskState = { ...newTask(job, kept.number), ...kept, words: new Map(words as never) }
+    job.tasks.set(task.number, task)
+    if (task.current === undefined || wordOn(task) !== undefined) continue
+    hold(world, task.current, task)
+    running(world, task.current.grantPath, 1)
+  }
+  if (job.submitted !== undefined) introduce(world, job)
+}
+
+const loadMoney = (money: Money, { accounts, books, early, promised, slices, spent }: SavedMoney): void => {
+  money.books = books.map((book) => decodeBook(book))
+  for (const account of accounts) money.accounts.add(account as never)
+  for (const [id, account, amount, recalled, committed, promisedPico] of slices) {
+    const slice: Slice = { id: id as never, account: account as never, amountPico: amount === undefined ? undefined : BigInt(amount), recalled, committedPico: BigInt(committed), promisedPico: BigInt(promisedPico) }
+    money.slices.set(slice.id, slice)
+    if (slice.account !== undefined && slice.amountPico !== undefined) money.byAccount.set(slice.account, (money.byAccount.get(slice.account) ?? new Set()).add(slice))
+  }
+  for (const [id, slice, amount, grantPath] of promised) money.promised.set(id as never, { slice: slice as never, amountPico: BigInt(amount), grantPath: grantPath as never })
+  for (const [id, amount] of early) money.early.set(id as never, BigInt(amount))
+  for (const [id, committed, promisedPico] of spent) money.spent.set(id as never, { committedPico: BigInt(committed), promisedPico: BigInt(promisedPico) })
+}

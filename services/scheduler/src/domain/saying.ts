@@ -1,0 +1,85 @@
+import { decisionMade, type Decision } from "@millrace/authority"
+import type { Round, Said, SaidFact } from "@millrace/journal"
+import { type FactId, type MillFact, type Subject, subjectText } from "@millrace/schemas"
+import { askOf } from "./permits.ts"
+import type { HostState, JobState, TaskState } from "./world.ts"
+
+/** One commit must stay well under the server's limit of 1 MiB. */
+const commitBytesMax = 256 * 1024
+const commitFactsMax = 256
+
+/** What one round says: facts by subject, in the order of saying, cut into commits that the log takes. */
+export class Saying {
+  readonly round: Round
+  /** Jobs with which this round is done: nothing more is said of them in it. */
+  readonly done = new Set<JobState>()
+  /** Hosts that this round declared lost: it places nothing more there. */
+  readonly lost = new Set<HostState>()
+  /** Tasks that this round told to end. */
+  readonly withdrawn = new Set<TaskState>()
+  readonly #bySubject = new Map<string, { readonly subject: Subject; readonly facts: Array<SaidFact> }>()
+
+  constructor(round: Round) {
+    this.round = round
+  }
+
+  say(subject: Subject, fact: SaidFact): void {
+    const key = subjectText(subject)
+    const told = this.#bySubject.get(key) ?? { subject, facts: [] }
+    told.facts.push(fact)
+    this.#bySubject.set(key, told)
+  }
+
+  /** A word of the schedule about a job, where its submitter hears it. */
+  ofJob(job: JobState, event: MillFact, causedBy: FactId = job.submitted!.factId): void {
+    const { fact: { workspace }, factId } = job.submitted!
+    this.say({ kind: "schedule", scope: workspace }, { event, partOf: factId, causedBy })
+    if (event._tag === "JobSettled" || event._tag === "JobRefused") this.done.add(job)
+  }
+
+  /** A denial, for the audit. */
+  denied(job: JobState, decision: Decision): void {
+    const { fact: { requestDigest }, factId } = job.submitted!
+    this.say({ kind: "decision", scope: "scheduler" }, {
+      event: decisionMade({
+        point: "scheduler",
+        ask: askOf(job),
+        decision,
+        argumentsDigest: requestDigest,
+        view: { ACCESS: this.round.saw["ACCESS"] ?? 0, METERING: this.round.saw["METERING"] ?? 0 },
+        viewAgeMs: 0,
+        decidedAtMs: this.round.atMs,
+        jobId: job.id
+      }),
+      partOf: factId,
+      causedBy: factId
+    })
+  }
+
+  commits(): ReadonlyArray<Said> {
+    const commits: Array<Said> = []
+    for (const { facts, subject } of this.#bySubject.values()) {
+      let batch: Array<SaidFact> = []
+      let bytes = 0
+      for (const fact of facts) {
+        const size = sizeOf(fact.event)
+        if (batch.length > 0 && (bytes + size > commitBytesMax || batch.length >= commitFactsMax)) {
+          commits.push({ subject, facts: batch as unknown as Said["facts"] })
+          batch = []
+          bytes = 0
+        }
+        batch.push(fact)
+        bytes += size
+      }
+      commits.push({ subject, facts: batch as unknown as Said["facts"] })
+    }
+    return commits
+  }
+}
+
+/** An upper estimate of a fact's bytes: only a sealed program is ever large, and a placement's lists. */
+const sizeOf = (event: MillFact): number => {
+  if (event._tag !== "PlacementMade") return 1024
+  const { egress, program } = event.spec
+  return 2048 + (program?.sealed.length ?? 0) + (egress ?? []).reduce((sum, text) => sum + 2 * text.length, 0)
+}
