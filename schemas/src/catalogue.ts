@@ -24,7 +24,7 @@ import { schedule } from "./schedule.ts"
 import { session } from "./session.ts"
 import { image, snapshot } from "./snapshot.ts"
 import { type FactSchema, type Kind, nameOf } from "./story.ts"
-import { event, trigger } from "./trigger.ts"
+import { event, hook, trigger } from "./trigger.ts"
 import { upcasts } from "./upcasts.ts"
 import { warrant } from "./warrant.ts"
 
@@ -36,6 +36,7 @@ export const kinds = [
   blob,
   trigger,
   event,
+  hook,
   decisionGateway,
   asideGateway,
   schedule,

@@ -1,7 +1,7 @@
 import { Schema } from "effect"
 import { GrantId, JobId, Principal, TriggerName, WorkspaceName } from "./ids.ts"
 import { Allowed, JobSpec } from "./job.ts"
-import { BlobRef, Count, Digest, EpochMillis } from "./quantities.ts"
+import { BlobRef, Count, Digest, EpochMillis, Sealed } from "./quantities.ts"
 import { kind } from "./story.ts"
 
 /** A field of what happened, by its path from the top (`outcome`, `data.repository.name`), and what it must be. */
@@ -91,9 +91,34 @@ export const EventReceived = Schema.TaggedStruct("EventReceived", {
   body: Schema.optionalKey(Schema.String),
   blob: Schema.optionalKey(BlobRef),
   tellsFor: Principal,
+  grant: Schema.optionalKey(GrantId),
   decision: Allowed
 })
 export type EventReceived = typeof EventReceived.Type
 
 /** What happened outside, as we were told. */
 export const event = kind({ kind: "event", scope: "workspace", story: "event", stream: "GATEWAY" }, EventReceived)
+
+/** Whoever signs with this secret tells us events from here on, in this principal's name. */
+export const HookOpened = Schema.TaggedStruct("HookOpened", {
+  workspace: WorkspaceName,
+  hook: TriggerName,
+  /** Sealed for `hook/<name>`; its opener saw it once. Another opening replaces it. */
+  secret: Sealed,
+  tellsFor: Principal,
+  grant: Schema.optionalKey(GrantId),
+  decision: Allowed
+})
+export type HookOpened = typeof HookOpened.Type
+
+/** Nobody tells us events through this hook any more. */
+export const HookClosed = Schema.TaggedStruct("HookClosed", {
+  workspace: WorkspaceName,
+  hook: TriggerName,
+  closedBy: Principal,
+  decision: Allowed
+})
+export type HookClosed = typeof HookClosed.Type
+
+/** Where events from outside come in, signed. */
+export const hook = kind({ kind: "hook", scope: "workspace", stream: "GATEWAY" }, HookOpened, HookClosed)
