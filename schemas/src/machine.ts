@@ -91,7 +91,8 @@ export type ReclaimNoticed = typeof ReclaimNoticed.Type
 /** We want the machine no longer. It costs money until the provider confirms its end. */
 export const LeaseReleased = Schema.TaggedStruct("LeaseReleased", {
   ...which,
-  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked"])
+  /** `unused`: it never had any work, so buying it again for the same demand would be no use. */
+  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked", "unused"])
 })
 export type LeaseReleased = typeof LeaseReleased.Type
 
