@@ -36,6 +36,7 @@ export const broker: StreamDecider<State> = {
     term: state.term,
     bounds: state.bounds ?? null,
     demand: state.demand ?? null,
+    fruitless: state.fruitless ?? null,
     leases: byKey(state.leases),
     hosts: byKey(state.hosts).map(([, host]) => ({ ...host, running: [...host.running].sort(), endedEarly: [...host.endedEarly].sort() })),
     byDigest: byKey(state.byDigest),
@@ -51,6 +52,7 @@ export const broker: StreamDecider<State> = {
     state.term = plain.term
     state.bounds = plain.bounds ?? undefined
     state.demand = plain.demand ?? undefined
+    state.fruitless = plain.fruitless ?? undefined
     for (const [id, lease] of plain.leases) state.leases.set(id, { ...lease })
     for (const host of plain.hosts) {
       state.hosts.set(host.id as HostId, { ...host, running: new Set(host.running), endedEarly: new Set(host.endedEarly) } as Host)

@@ -110,7 +110,7 @@ const release = (state: State, lease: Lease, atMs: number): { readonly cause: Le
   if (host?.joined === undefined) return atMs >= lease.granted.atMs + bounds.bootMsMax ? { cause: "never_enrolled", causedBy } : undefined
   if (host.left) return { cause: "drained", causedBy }
   if (host.goneSinceMs !== undefined) return atMs >= host.goneSinceMs + lostMsMax ? { cause: "unhealthy", causedBy } : undefined
-  return host.running.size === 0 && atMs >= host.lastWorkAtMs + bounds.idleMsMax ? { cause: "idle", causedBy } : undefined
+  return host.running.size === 0 && atMs >= host.lastWorkAtMs + bounds.idleMsMax ? { cause: host.worked ? "idle" : "unused", causedBy } : undefined
 }
 
 const suspensions = (state: State, { atMs }: Round): ReadonlyArray<Said> => {
@@ -157,7 +157,7 @@ const choices = (state: State, atMs: number): ReadonlyArray<Choice> =>
 
 const requests = (state: State, round: Round): ReadonlyArray<Said> => {
   const { bounds, demand } = state
-  if (demand === undefined || bounds === undefined || isFrozenDemand(state)) return []
+  if (demand === undefined || bounds === undefined || isFrozenDemand(state) || state.fruitless === demand.factId) return []
   let machines = state.leases.size
   let spend = [...state.leases.values()].reduce((sum, lease) => sum + pricePerHourOf(lease), 0n)
   const asked: Array<Choice> = []

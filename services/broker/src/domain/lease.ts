@@ -9,7 +9,7 @@ export interface Lease {
   readonly factId: FactId
   readonly partOf: FactId
   /** What we asked for. An orphan was never asked for here. */
-  requested?: { readonly fact: LeaseRequested; readonly atMs: number }
+  requested?: { readonly fact: LeaseRequested; readonly atMs: number; readonly demand?: FactId }
   found?: { readonly fact: OrphanFound; readonly factId: FactId; readonly atMs: number }
   granted?: { readonly fact: LeaseGranted; readonly factId: FactId; readonly atMs: number }
   withdrawn?: { readonly factId: FactId; readonly atMs: number }

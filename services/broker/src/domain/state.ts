@@ -17,6 +17,8 @@ export interface Host {
   /** Exits that were heard before their placement: streams order nothing between them. */
   readonly endedEarly: Set<AttemptId>
   lastWorkAtMs: number
+  /** Something was placed here once. */
+  worked: boolean
 }
 
 /** What waits for capacity, and what the scheduler knew when it said so. */
@@ -54,6 +56,8 @@ export interface State {
   readonly unauthorised: Map<ProviderName, FactId>
   /** What would get the same refusal again, and until when. */
   readonly blocked: Map<string, number>
+  /** What waited when a machine was bought for it that then never had work: more machines would not help it. */
+  fruitless: FactId | undefined
   readonly frozen: Set<string>
 }
 
@@ -68,6 +72,7 @@ export const emptyState = (): State => ({
   suspended: new Map(),
   unauthorised: new Map(),
   blocked: new Map(),
+  fruitless: undefined,
   frozen: new Set()
 })
 
@@ -98,13 +103,13 @@ const blockNameOf = (fact: LeaseRefused, column: Column): string => {
 const hostIn = (state: State, id: HostId): Host => {
   const known = state.hosts.get(id)
   if (known !== undefined) return known
-  const host: Host = { id, left: false, running: new Set(), endedEarly: new Set(), lastWorkAtMs: 0 }
+  const host: Host = { id, left: false, running: new Set(), endedEarly: new Set(), lastWorkAtMs: 0, worked: false }
   state.hosts.set(id, host)
   return host
 }
 
 /** Folds one fact. What is none of the broker's business changes nothing. */
-export const evolve = (state: State, { commit, event, id, partOf }: Fact): State => {
+export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fact): State => {
   const atMs = commit.happenedAtMs
   switch (event._tag) {
     case "BrokerTookOver":
@@ -116,7 +121,7 @@ export const evolve = (state: State, { commit, event, id, partOf }: Fact): State
       return state
     case "LeaseRequested":
       if (!state.leases.has(event.leaseId)) {
-        state.leases.set(event.leaseId, { id: event.leaseId, provider: event.provider, factId: id, partOf, requested: { fact: event, atMs }, missed: 0 })
+        state.leases.set(event.leaseId, { id: event.leaseId, provider: event.provider, factId: id, partOf, requested: { fact: event, atMs, ...(causedBy === undefined ? {} : { demand: causedBy }) }, missed: 0 })
       }
       return state
     case "OrphanFound": {
@@ -149,7 +154,10 @@ export const evolve = (state: State, { commit, event, id, partOf }: Fact): State
       if (event._tag === "LeaseGranted") lease.granted = { fact: event, factId: id, atMs }
       else if (event._tag === "LeaseWithdrawn") lease.withdrawn = { factId: id, atMs }
       else if (event._tag === "MachineEnrolled") lease.hostId = event.hostId
-      else if (event._tag === "LeaseReleased") lease.released = { cause: event.cause, factId: id, atMs }
+      else if (event._tag === "LeaseReleased") {
+        lease.released = { cause: event.cause, factId: id, atMs }
+        if (event.cause === "unused") state.fruitless = lease.requested?.demand
+      }
       else lease.missed = event.sweeps
       return state
     }
@@ -201,6 +209,7 @@ const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: 
       const host = hostIn(state, event.hostId)
       if (!host.endedEarly.delete(event.attemptId)) host.running.add(event.attemptId)
       host.lastWorkAtMs = Math.max(host.lastWorkAtMs, atMs)
+      host.worked = true
       return state
     }
     case "AttemptExited":

@@ -1,0 +1,98 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { LeaseId } from "@millrace/schemas"
+import { Effect, type Scope } from "effect"
+import { tokenOf } from "../domain/decide.ts"
+import type { Provider, Wish } from "../providers/provider.ts"
+
+/** A provider that somebody can make trouble for, and the truth about it. */
+export interface ProviderUnderTest {
+  readonly provider: Provider
+  /** Something that it sells now. */
+  readonly column: Wish["column"]
+  /** The names of the machines that truly cost money now. */
+  readonly paid: () => ReadonlyArray<string>
+  /** The next create happens, and its answer is lost. */
+  readonly loseNextAnswer: () => void
+  /** The next requests are refused as too many. */
+  readonly tooMany: (times: number) => void
+  readonly noCapacity: (none: boolean) => void
+  readonly quotaExceeded: (so: boolean) => void
+  readonly unauthorised: (so: boolean) => void
+  readonly failing: (times: number) => void
+  readonly invisibleMs: (ms: number) => void
+}
+
+const wish = (name: string, column: Wish["column"], cell = "test"): Wish => {
+  const leaseId = `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId
+  return { leaseId, token: tokenOf(leaseId), cell, column, userData: "#cloud-config\n{}\n", askedAtMs: 1_000 }
+}
+
+/** What the broker relies on, held up to any provider through its real client. */
+export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnderTest, unknown, Scope.Scope>): void => {
+  const under = (says: string, holds: (test: ProviderUnderTest) => Effect.Effect<void, unknown>) =>
+    it.live(says, () => Effect.scoped(Effect.flatMap(open, holds)))
+  const reasonOf = (answer: { readonly _tag: string; readonly reason?: string }) => (answer._tag === "Refusal" ? answer.reason : answer._tag)
+
+  describe(`${name} keeps its promises`, () => {
+    under("offers have prices, resources and places", ({ provider }) => Effect.gen(function*() {
+      const told = yield* provider.offers
+      assert.strictEqual(told._tag, "Told")
+      if (told._tag !== "Told") return
+      assert.isAbove(told.value.rows.length, 0)
+      for (const { pricePicoPerSecond, resources } of told.value.rows) assert.isTrue(pricePicoPerSecond > 0n && resources.cpuMilli > 0)
+    }))
+
+    under("what was bought is listed under its token and its cell, and ended twice without an error", ({ column, paid, provider }) => Effect.gen(function*() {
+      const { token, ...rest } = wish("ada", column)
+      const bought = yield* provider.create({ token, ...rest })
+      assert.strictEqual(bought._tag, "Bought")
+      if (bought._tag !== "Bought") return
+      const listed = yield* provider.list
+      assert.strictEqual(listed._tag, "Told")
+      if (listed._tag !== "Told") return
+      assert.deepInclude(listed.value.find(({ machine }) => machine === bought.machine), { token, cell: "test", sinceMs: 1_000, machineType: column.machineType })
+      assert.deepStrictEqual(paid(), [token])
+      assert.strictEqual((yield* provider.terminate(bought.machine))._tag, "Told")
+      const again = yield* provider.terminate(bought.machine)
+      assert.strictEqual(again._tag, "Told")
+      const after = yield* provider.list
+      const left = after._tag === "Told" ? after.value.filter(({ machine, stands }) => machine === bought.machine && stands !== "terminated") : []
+      assert.deepStrictEqual([left, paid()], [[], []])
+    }))
+
+    under("a lost answer is unclear, and looking finds what was bought", ({ column, loseNextAnswer, paid, provider }) => Effect.gen(function*() {
+      loseNextAnswer()
+      const asked = wish("grace", column)
+      assert.strictEqual((yield* Effect.flip(provider.create(asked)))._tag, "ProviderUnclear")
+      assert.deepStrictEqual(paid(), [asked.token])
+      const listed = yield* provider.list
+      assert.deepStrictEqual(listed._tag === "Told" ? listed.value.map(({ token }) => token) : [], [asked.token])
+    }))
+
+    under("each documented error is the refusal that it means, and buys nothing", ({ column, noCapacity, paid, provider, quotaExceeded, tooMany, unauthorised }) => Effect.gen(function*() {
+      noCapacity(true)
+      const none = yield* provider.create(wish("a", column))
+      assert.deepInclude(none, { reason: "out_of_capacity", narrows: "type" })
+      noCapacity(false)
+      quotaExceeded(true)
+      assert.deepInclude(yield* provider.create(wish("b", column)), { reason: "quota", narrows: "provider" })
+      quotaExceeded(false)
+      tooMany(1)
+      const late = yield* provider.create(wish("c", column))
+      assert.strictEqual(reasonOf(late), "rate_limited")
+      assert.isAbove(late._tag === "Refusal" ? late.untilMs ?? 0 : 0, 0)
+      unauthorised(true)
+      assert.deepInclude(yield* provider.list, { reason: "unauthorised", narrows: "provider" })
+      assert.deepInclude(yield* provider.create(wish("d", column)), { reason: "unauthorised" })
+      unauthorised(false)
+      assert.strictEqual(reasonOf(yield* provider.create(wish("e", { ...column, machineType: "none-such" }))), "offer_gone")
+      assert.strictEqual(reasonOf(yield* provider.create({ ...wish("f", column), token: "x".repeat(65) })), "invalid")
+      assert.deepStrictEqual(paid(), [])
+    }))
+
+    under("what breaks there is unclear, never a no", ({ column, failing, provider }) => Effect.gen(function*() {
+      failing(1)
+      assert.strictEqual((yield* Effect.flip(provider.create(wish("a", column))))._tag, "ProviderUnclear")
+    }))
+  })
+}
