@@ -1,7 +1,7 @@
-import { namedId } from "@millrace/decider"
+import { accountOfWorkspace } from "@millrace/authority"
 import type { Round, Said } from "@millrace/journal"
 import { digestOfBook } from "@millrace/pricing"
-import type { AccountId, Principal, WorkspaceName } from "@millrace/schemas"
+import type { Principal } from "@millrace/schemas"
 import { answer, priceBooks } from "./answers.ts"
 import { charge } from "./charging.ts"
 import { firstBook } from "./first-book.ts"
@@ -10,9 +10,6 @@ import { closesAtMs, lend, storyOf } from "./lending.ts"
 import { Saying } from "./saying.ts"
 
 export const actor = "service:metering" as Principal
-
-/** The account of a workspace: of all its jobs whose grants name no other. */
-export const accountOf = (workspace: WorkspaceName): AccountId => namedId<AccountId>("acc", workspace)
 
 /**
  * What follows from the ledger now: prices before anything else, because everything is charged by what was
@@ -42,7 +39,7 @@ export const dueAtMs = closesAtMs
 
 const open = (ledger: Ledger, limitPico: bigint, saying: Saying): void => {
   for (const [workspace, { factId, partOf }] of [...ledger.workspaces].sort(([left], [right]) => (left < right ? -1 : 1))) {
-    const account = accountOf(workspace)
+    const account = accountOfWorkspace(workspace)
     if (ledger.accounts.has(account) || isFrozen(ledger, workspace)) continue
     saying.say(storyOf({ id: account, workspace }), {
       partOf,

@@ -70,6 +70,7 @@ describe("the price of an attempt's time", () => {
       const charges = chargesOf(intervalsOf({ placedAtMs: 100, marks }), { ...terms, held, books: publish(noBooks, firstBook) })
       assert.strictEqual(spendOf(charges), priceOf(firstBook, held, at))
       for (const { amountPico } of charges) assert.isTrue(amountPico >= 0n)
+      assert.strictEqual(spendOf(chargesOf(intervalsOf({ placedAtMs: 100, marks }), { ...terms, held, books: publish(noBooks, firstBook), cutsAtMs: [150, 333, 1_000, 150] })), spendOf(charges))
     }), { numRuns: 300 })
   })
   it("stops at the share", () => {

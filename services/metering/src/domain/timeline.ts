@@ -132,6 +132,8 @@ export interface Terms {
   readonly held: Held
   readonly sharePico: bigint
   readonly books: PriceBooks
+  /** Moments at which a reader wants rows cut besides, such as midnights. They change no sum. */
+  readonly cutsAtMs?: ReadonlyArray<number>
 }
 
 /**
@@ -140,10 +142,11 @@ export interface Terms {
  * adds, so minima and steps are borne once and rounding is at most one pico-dollar a price. Nothing beyond the
  * share is charged.
  */
-export const chargesOf = (intervals: ReadonlyArray<Interval>, { books, held, sharePico, workspace }: Terms): ReadonlyArray<Charge> => {
+export const chargesOf = (intervals: ReadonlyArray<Interval>, { books, cutsAtMs = [], held, sharePico, workspace }: Terms): ReadonlyArray<Charge> => {
   let ms = 0
   let leftPico = sharePico
-  return intervals.flatMap((interval) => atRateChanges(interval, books, workspace)).map((interval): Charge => {
+  const changes = intervals.flatMap(({ fromMs, ms }) => rateChanges(books, { workspace, fromMs, toMs: fromMs + ms }))
+  return intervals.flatMap((interval) => cut(interval, [...(interval.counted ? changes : []), ...cutsAtMs])).map((interval): Charge => {
     const rates = interval.counted ? ratesAt(books, { workspace, atMs: interval.fromMs }) : undefined
     if (rates === undefined) return { ...interval, amountPico: 0n }
     const costPico = priceOf(rates, held, ms + interval.ms) - priceOf(rates, held, ms)
@@ -157,9 +160,9 @@ export const chargesOf = (intervals: ReadonlyArray<Interval>, { books, held, sha
 /** What an attempt costs, once and for all: the sum of its rows. */
 export const spendOf = (charges: ReadonlyArray<Charge>): bigint => charges.reduce((sum, { amountPico }) => sum + amountPico, 0n)
 
-const atRateChanges = (interval: Interval, books: PriceBooks, workspace: WorkspaceName): ReadonlyArray<Interval> => {
-  if (!interval.counted) return [interval]
+const cut = (interval: Interval, atMs: ReadonlyArray<number>): ReadonlyArray<Interval> => {
   const toMs = interval.fromMs + interval.ms
-  const cuts = [interval.fromMs, ...rateChanges(books, { workspace, fromMs: interval.fromMs, toMs }), toMs]
-  return cuts.slice(0, -1).map((fromMs, index) => ({ ...interval, fromMs, ms: cuts[index + 1]! - fromMs }))
+  const within = [...new Set(atMs)].filter((one) => one > interval.fromMs && one < toMs).sort((left, right) => left - right)
+  const bounds = [interval.fromMs, ...within, toMs]
+  return bounds.slice(0, -1).map((fromMs, index) => ({ ...interval, fromMs, ms: bounds[index + 1]! - fromMs }))
 }

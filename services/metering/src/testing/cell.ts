@@ -1,3 +1,4 @@
+import { accountOfWorkspace } from "@millrace/authority"
 import { deriveId } from "@millrace/decider"
 import { commitsOf, foldCommit, foreseen, type Round, type StoredCommit } from "@millrace/journal"
 import { noBooks, priceOf, type PriceBooks, publish, ratesAt } from "@millrace/pricing"
@@ -20,7 +21,6 @@ import {
   WorkspaceName
 } from "@millrace/schemas"
 import { Result } from "effect"
-import { accountOf } from "../domain/decide.ts"
 import type { Ledger } from "../domain/ledger.ts"
 import { metering } from "../domain/metering.ts"
 
@@ -32,7 +32,7 @@ export const job = (name: string): JobId => JobId.make(tail("job", name))
 export const account = (name: string): AccountId => tail("acc", name) as AccountId
 export const ask = (name: string): AskId => AskId.make(tail("ask", name))
 export const acme = WorkspaceName.make("acme")
-export const acmeAccount = accountOf(acme)
+export const acmeAccount = accountOfWorkspace(acme)
 const ada = Principal.make("user:ada")
 const dollar = 1_000_000_000_000n
 

@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { meteringProcess } from "./process.ts"
+
+runService(meteringProcess)

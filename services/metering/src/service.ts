@@ -1,0 +1,64 @@
+import { type Checkpoints, Journal, type JournalUnavailable, runDecider, type RunOptions } from "@millrace/journal"
+import { Database, runProjections } from "@millrace/readmodel"
+import type { MillFact } from "@millrace/schemas"
+import { Authentication, Authority, type WarrantVerifier, worker } from "@millrace/service"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Layer } from "effect"
+import { HttpRouter } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { createServer } from "node:http"
+import { Api } from "./api/api.ts"
+import { UsageLive, WellformedLive } from "./api/usage.ts"
+import { actor } from "./domain/decide.ts"
+import type { Ledger } from "./domain/ledger.ts"
+import { metering } from "./domain/metering.ts"
+import { usage } from "./projections/tables.ts"
+
+export interface MeteringOptions {
+  /** What the account of a new workspace is opened with, in pico-dollars. */
+  readonly workspaceLimitPico: bigint
+  /** Facts folded between two checkpoints. */
+  readonly checkpointEvery?: number
+}
+
+export interface MeteringApiOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
+/**
+ * Keeps the accounts of the cell: it owns the order of its stream, and in it publishes prices, opens accounts,
+ * lends and charges. When another metering takes over, this one can append nothing more; it begins anew after a
+ * pause. Without it work goes on until what was lent is used up.
+ */
+export const MeteringLedger = ({ checkpointEvery, workspaceLimitPico }: MeteringOptions): Layer.Layer<never, never, Journal | Checkpoints> =>
+  worker(runDecider({
+    decider: metering,
+    takeOver: {
+      subject: { kind: "ledger", scope: "cell" },
+      fact: ({ term }): MillFact => ({ _tag: "MeteringTookOver", term: term + 1, metering: actor, codeVersion: metering.codeVersion, workspaceLimitPico })
+    },
+    ...(checkpointEvery === undefined ? {} : { checkpointEvery })
+  } satisfies RunOptions<Ledger>), { name: "metering" })
+
+/** Answers what was used and what it cost, from tables of its own. */
+export const MeteringReads = ({ host, port }: MeteringApiOptions): Layer.Layer<never, JournalUnavailable, Journal | Database | WarrantVerifier> => {
+  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+    Layer.provide(UsageLive),
+    Layer.provide([Authentication.layer, WellformedLive]),
+    Layer.provide(Authority.layer)
+  )
+  const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
+    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
+    Layer.orDie
+  )
+  return Layer.merge(http, runProjections([usage]))
+}
+
+/** Everything metering does. */
+export const MeteringService = (options: MeteringOptions & MeteringApiOptions): Layer.Layer<
+  never,
+  JournalUnavailable,
+  Journal | Checkpoints | Database | WarrantVerifier
+> => Layer.merge(MeteringLedger(options), MeteringReads(options))
