@@ -1,1 +1,6 @@
-export {}
+export { snapshotAtEndOf } from "./domain/snapshot-id.ts"
+export { snapshots } from "./domain/snapshots.ts"
+export { snapshotsProcess } from "./process.ts"
+export { snapshotsKept, type SnapshotRow } from "./projections/snapshots.ts"
+export { type KeepingOptions, keepSnapshots } from "./reactors/keep-snapshots.ts"
+export { type SnapshotsOptions, SnapshotsService } from "./service.ts"

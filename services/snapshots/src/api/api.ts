@@ -1,0 +1,68 @@
+import { Bytes, Cut, EpochMillis, JobId, SnapshotId } from "@millrace/schemas"
+import { Authentication } from "@millrace/service"
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
+import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
+
+const maybe = <S extends Schema.Top>(schema: S) => Schema.NullOr(schema)
+
+/** A cut as it travels in a query (`SNAPSHOTS=12`), or a moment (`2026-11-22T08:00:00Z`). */
+const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u)))
+const AtText = Schema.String.pipe(Schema.check(Schema.isPattern(/^(([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})|\d{4}-\d{2}-\d{2}T[0-9:.]+(Z|[+-]\d{2}:\d{2}))$/u)))
+
+export const SnapshotStands = Schema.Literals(["planned", "available", "abandoned", "expired"])
+
+export const SnapshotView = Schema.Struct({
+  snapshotId: Schema.String,
+  jobId: maybe(Schema.String),
+  attemptId: maybe(Schema.String),
+  hostId: maybe(Schema.String),
+  form: maybe(Schema.String),
+  stands: SnapshotStands,
+  digest: maybe(Schema.String),
+  sizeBytes: maybe(Bytes),
+  runtime: maybe(Schema.String),
+  plannedAtMs: maybe(EpochMillis),
+  availableAtMs: maybe(EpochMillis),
+  endedAtMs: maybe(EpochMillis),
+  untilMs: maybe(EpochMillis),
+  /** Why it is not there, where it is not. */
+  because: maybe(Schema.String)
+})
+export type SnapshotView = typeof SnapshotView.Type
+
+const read = {
+  after: Schema.optionalKey(CutText),
+  at: Schema.optionalKey(AtText),
+  waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 }))))
+}
+
+/** Turns what does not fit a schema into our own form of error, naming the field. */
+export class Wellformed extends HttpApiMiddleware.Service<Wellformed>()("millrace/snapshots/Wellformed", { error: BadRequest }) {}
+
+export class Snapshots extends HttpApiGroup.make("snapshots")
+  .add(
+    HttpApiEndpoint.get("list", "/snapshots", {
+      query: {
+        ...read,
+        job: Schema.optionalKey(JobId),
+        stands: Schema.optionalKey(SnapshotStands),
+        limit: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))))
+      },
+      success: Schema.Struct({ snapshots: Schema.Array(SnapshotView), cut: Cut }),
+      error: [BadRequest, Forbidden, Unavailable]
+    }),
+    HttpApiEndpoint.get("show", "/snapshots/:id", {
+      params: { id: SnapshotId },
+      query: read,
+      success: Schema.Struct({ snapshot: SnapshotView, cut: Cut }),
+      error: [BadRequest, Forbidden, NotFound, Unavailable]
+    })
+  )
+  .middleware(Authentication)
+  .middleware(Wellformed)
+  .prefix("/v1")
+{}
+
+/** What the service answers from its own tables. */
+export class Api extends HttpApi.make("millrace-snapshots").add(Snapshots).annotateMerge(OpenApi.annotations({ title: "Millrace snapshots", version: "1" })) {}

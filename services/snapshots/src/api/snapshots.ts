@@ -1,0 +1,113 @@
+import { actionOf, resourceOf } from "@millrace/authority"
+import { Journal } from "@millrace/journal"
+import { cutAt, Database, read, type Reading, type ReadOptions } from "@millrace/readmodel"
+import type { Cut } from "@millrace/schemas"
+import { askOf, Authority, Caller } from "@millrace/service"
+import { Effect, Layer } from "effect"
+import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
+import { type SnapshotRow, snapshotsHistory, snapshotsKept, type SnapshotTables } from "../projections/snapshots.ts"
+import { Api, type SnapshotView, Wellformed } from "./api.ts"
+import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
+
+interface ReadQuery {
+  readonly after?: string
+  readonly at?: string
+  readonly waitMs?: number
+}
+
+/** What the outside asks of snapshots, answered from the service's own tables. A caller sees its own workspace alone. */
+export const SnapshotsLive = HttpApiBuilder.group(Api, "snapshots", Effect.fn(function*(handlers) {
+  const authority = yield* Authority
+  const database = yield* Database
+  const journal = yield* Journal
+
+  /** The caller's workspace, once it may read this in it. */
+  const allowed = Effect.fnUntraced(function*(...within: ReadonlyArray<string>) {
+    const caller = yield* Caller
+    const { decision } = yield* authority.decide(askOf(caller, { action: actionOf("snapshot.read"), resource: resourceOf(caller.workspace, ...within) }))
+    if (decision.verdict === "allow") return caller.workspace
+    return yield* new Forbidden({
+      code: "capability_missing",
+      what: `${caller.principal} may not do snapshot.read (${decision.rule})`,
+      where: `workspace ${caller.workspace}`,
+      remedy: "ask the owner of the workspace for a role or a grant that gives snapshot.read"
+    })
+  })
+
+  const unavailable = (error: { readonly _tag: string; readonly message: string }) => new Unavailable({
+    code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
+    what: error.message,
+    where: "the tables of snapshots",
+    remedy: "ask again in a moment"
+  })
+
+  const cutByTime = (text: string): Effect.Effect<Cut, BadRequest | Unavailable> => {
+    const timeMs = Date.parse(text)
+    return Number.isNaN(timeMs)
+      ? Effect.fail(new BadRequest({ code: "time_malformed", what: `${text} is no moment`, where: "the query's field at", remedy: "write it as 2026-11-22T08:00:00Z, or as a cut: SNAPSHOTS=12" }))
+      : cutAt(["SNAPSHOTS"], timeMs).pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal), Effect.mapError(unavailable))
+  }
+
+  const options = Effect.fnUntraced(function*({ after, at, waitMs }: ReadQuery): Effect.fn.Return<ReadOptions, BadRequest | Unavailable> {
+    const atCut = at === undefined ? undefined : at.includes("=") ? cutOf(at) : yield* cutByTime(at)
+    return {
+      ...(after ? { after: cutOf(after) } : {}),
+      ...(atCut === undefined ? {} : { at: atCut }),
+      ...(waitMs === undefined ? {} : { waitMsMax: waitMs })
+    }
+  })
+
+  const reading = <A>(query: ReadQuery, ask: (reading: Reading<SnapshotTables>) => Promise<A>) =>
+    Effect.flatMap(options(query), (given) =>
+      read(snapshotsKept, ask, given).pipe(Effect.provideService(Database, database), Effect.mapError(unavailable)))
+
+  return handlers.handleAll({
+    list: Effect.fnUntraced(function*({ query }) {
+      const workspace = yield* allowed()
+      const { cut, value } = yield* reading(query, ({ db, valid }) => {
+        let all = db.selectFrom("snapshots").selectAll().where(valid(snapshotsHistory)).where("workspace", "=", workspace)
+        if (query.job !== undefined) all = all.where("job_id", "=", query.job)
+        if (query.stands !== undefined) all = all.where("stands", "=", query.stands)
+        return all.orderBy("snapshot_id", "desc").limit(query.limit ?? 100).execute()
+      })
+      return { snapshots: value.map(viewOf), cut }
+    }),
+    show: Effect.fnUntraced(function*({ params, query }) {
+      const workspace = yield* allowed("snapshot", params.id)
+      const { cut, value } = yield* reading(query, ({ db, valid }) =>
+        db.selectFrom("snapshots").selectAll().where(valid(snapshotsHistory)).where("workspace", "=", workspace).where("snapshot_id", "=", params.id).executeTakeFirst())
+      if (value !== undefined) return { snapshot: viewOf(value), cut }
+      return yield* new NotFound({ code: "snapshot_unknown", what: `there is no snapshot ${params.id}`, where: `workspace ${workspace}`, remedy: "list them with GET /v1/snapshots" })
+    })
+  })
+}))
+
+/** A request that fits no schema, in our own form of error. */
+export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSchemaErrorTransform(Wellformed, (error) =>
+  Effect.fail(new BadRequest({
+    code: "request_malformed",
+    what: error.cause.message.replaceAll("\n", " "),
+    where: `the request's ${error.kind.toLowerCase()}`,
+    remedy: "compare it with /openapi.json"
+  })))
+
+const cutOf = (text: string): Cut => Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
+
+const numberOf = (value: number | string | null): number | null => (value === null ? null : Number(value))
+
+const viewOf = (row: SnapshotRow): SnapshotView => ({
+  snapshotId: row.snapshot_id,
+  jobId: row.job_id,
+  attemptId: row.attempt_id,
+  hostId: row.host_id,
+  form: row.form,
+  stands: row.stands,
+  digest: row.digest,
+  sizeBytes: numberOf(row.size_bytes),
+  runtime: row.runtime,
+  plannedAtMs: numberOf(row.planned_at_ms),
+  availableAtMs: numberOf(row.available_at_ms),
+  endedAtMs: numberOf(row.ended_at_ms),
+  untilMs: numberOf(row.until_ms),
+  because: row.because
+})

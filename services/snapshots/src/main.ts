@@ -1,0 +1,4 @@
+import { runService } from "@millrace/service"
+import { snapshotsProcess } from "./process.ts"
+
+runService(snapshotsProcess)
