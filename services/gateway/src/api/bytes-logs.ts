@@ -2,7 +2,7 @@ import { Blobs } from "@millrace/blobs"
 import type { Journal } from "@millrace/journal"
 import type { Database } from "@millrace/readmodel"
 import type { AttemptId, HostId, JobId } from "@millrace/schemas"
-import { Cause, Clock, Effect, Queue, Stream } from "effect"
+import { Cause, Clock, Context, Effect, Queue, Stream } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { type LogPlace, nothingHeldAt, placeText, told, toldAtEnd, toldUpTo } from "../domain/log-pieces.ts"
 import { type Follower, type Known, nextBytes } from "../domain/next-bytes.ts"
@@ -32,11 +32,15 @@ export interface Following {
   readonly follow: boolean
 }
 
+/** Succeeds when the gateway is to stop: follows end then, and are taken up again elsewhere. */
+export const FollowsEnd = Context.Reference<Effect.Effect<void>>("millrace/gateway/FollowsEnd", { defaultValue: () => Effect.never })
+
 type Needs = Blobs | Database | Journal | LiveOutput | Watch
 
 /** A job's output as server-sent events; what they say stands at `JobBytes`. */
 export const logAnswer = Effect.fnUntraced(function*(following: Following) {
   const needs = yield* Effect.context<Needs>()
+  const end = yield* FollowsEnd
   const events = Stream.callback<Uint8Array>((queue) =>
     Effect.gen(function*() {
       let saidAtMs = yield* Clock.currentTimeMillis
@@ -50,7 +54,7 @@ export const logAnswer = Effect.fnUntraced(function*(following: Following) {
         if ((yield* Clock.currentTimeMillis) - saidAtMs >= quietMsMax) yield* say(": still here\n\n")
       })))
       yield* say(": millrace\n\n")
-      yield* follow(following, say).pipe(Effect.provideContext(needs), Effect.timeoutOption(followMsMax))
+      yield* follow(following, say).pipe(Effect.provideContext(needs), Effect.timeoutOption(followMsMax), Effect.raceFirst(end))
       Queue.endUnsafe(queue)
     }).pipe(
       Effect.catchCause((cause) =>
@@ -145,11 +149,12 @@ const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream
     return over !== "changed" && !follow
   })
 
-  let complete = false
+  // Whoever does not wait is told all that there is by now, and not what the tables happen to know.
+  let complete = !follow
   while (true) {
     const standing = yield* (complete ? settledStandingOf : standingOf)(who.workspace, jobId, which)
     const next = nextBytes(knownOf(standing, stream, complete), follower)
-    complete = next.do === "complete"
+    complete = !follow || next.do === "complete"
     switch (next.do) {
       case "turn":
         yield* turn(next.attempt)

@@ -1,6 +1,6 @@
 import type { HostId } from "@millrace/schemas"
 import { NotAdmitted, type Relay, type RelayLimits, serveRelay, ticketOf } from "@millrace/wire"
-import { Clock, Effect, Redacted, Result, type Scope } from "effect"
+import { Clock, Deferred, Effect, Exit, Redacted, Result, Scope } from "effect"
 import { createPublicKey, type KeyObject } from "node:crypto"
 import { EventEmitter } from "node:events"
 import { type IncomingMessage, Server } from "node:http"
@@ -15,6 +15,15 @@ export const relayPath = "/v1/wire"
  */
 export class TwoDoors extends Server {
   readonly wire: EventEmitter = new EventEmitter()
+  readonly #closing = Deferred.makeUnsafe<void>()
+
+  /** Waits until the server is asked to stop: what would keep its connections open for hours ends then. */
+  readonly closing: Effect.Effect<void> = Deferred.await(this.#closing)
+
+  override close(callback?: (error?: Error) => void): this {
+    Deferred.doneUnsafe(this.#closing, Effect.void)
+    return super.close(callback)
+  }
 
   override emit(event: string | symbol, ...given: ReadonlyArray<any>): boolean {
     const [request] = given
@@ -42,6 +51,8 @@ export const serveHosts = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Relay, never, Roster | Scope.Scope> {
   const roster = yield* Roster
   const cellKeys = [createPublicKey(key)]
+  const own = yield* Scope.fork(yield* Effect.scope)
+  yield* Effect.forkScoped(Effect.andThen(server.closing, Scope.close(own, Exit.void)))
   const relay = yield* serveRelay({
     server: server.wire,
     path: relayPath,
@@ -52,7 +63,7 @@ export const serveHosts = Effect.fnUntraced(function*(
         ({ reason }) => new NotAdmitted({ reason })
       ))),
     ...(limits === undefined ? {} : { limits })
-  })
+  }).pipe(Scope.provide(own))
   yield* roster.onDismissed((host: HostId) => relay.hangUp(host))
   return relay
 })
