@@ -8,8 +8,8 @@ export interface Kind {
   readonly trust: string
 }
 
-const bits: Readonly<Record<string, number>> = { noop: 1, process: 2, sandbox: 4, own: 8, others: 16 }
-const bitsOf = (words: ReadonlyArray<string>): number => words.reduce((sum, word) => sum | (bits[word] ?? 0), 0)
+const words = ["noop", "process", "sandbox", "own", "others"]
+const bitsOf = (said: ReadonlyArray<string>): number => said.reduce((sum, word) => sum | (1 << words.indexOf(word)), 0)
 
 /**
  * The hosts in the order of their ids, under a tree that knows the most room below each of its nodes: the
@@ -72,7 +72,7 @@ export class Fleet {
 
   firstFit(need: Resources, { runtime, trust }: Kind): HostState | undefined {
     this.#fresh()
-    const kind = (bits[runtime] ?? 0) | (bits[trust] ?? 0)
+    const kind = bitsOf([runtime, trust])
     const may = (node: number): boolean =>
       (this.#kinds[node]! & kind) === kind && this.#cpu[node]! >= need.cpuMilli && this.#memory[node]! >= need.memoryMib &&
       this.#disk[node]! >= need.diskMib && this.#gpus[node]! >= need.gpus

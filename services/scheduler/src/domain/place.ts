@@ -113,6 +113,7 @@ class Placing {
       if (short !== undefined || this.#saying.done.has(job)) return short
       this.#placed.add(task)
     }
+    if (this.#saying.failing.has(job)) return undefined
     for (let left = mayBegin(job) - (this.#begun.get(job) ?? 0); left > 0; left -= 1) {
       const begun = this.#begun.get(job) ?? 0
       const short = this.#one(job, newTask(job, job.next + begun))

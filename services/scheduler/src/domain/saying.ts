@@ -13,6 +13,8 @@ export class Saying {
   readonly round: Round
   /** Jobs with which this round is done: nothing more is said of them in it. */
   readonly done = new Set<JobState>()
+  /** Jobs of which a task failed in this round, where only so many may: how many is counted before more begins. */
+  readonly failing = new Set<JobState>()
   /** Hosts that this round declared lost: it places nothing more there. */
   readonly lost = new Set<HostState>()
   /** Tasks that this round told to end. */

@@ -168,6 +168,7 @@ const endTask = (task: TaskState, outcome: Outcome, cause: string, saying: Sayin
     ...(word?.fact._tag === "AttemptExited" && word.fact.code !== undefined ? { exitCode: word.fact.code } : {})
   }
   const event: TaskSettled | JobSettled = arrayOf(job) === undefined ? { _tag: "JobSettled", ...ended } : { _tag: "TaskSettled", ...ended, task: task.number }
+  if ((outcome === "failed" || outcome === "lost") && arrayOf(job)?.failuresMax !== undefined) saying.failing.add(job)
   saying.ofJob(job, event, word?.factId ?? (outcome === "cancelled" ? job.cancelledBy : undefined))
 }
 

@@ -1,0 +1,107 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { MillFact } from "@millrace/schemas"
+import { admitted, cancelled, exited, given, host, joined, needs, silent, submitted } from "../testing/cell.ts"
+
+const here = (name: string, cores = 4): ReadonlyArray<MillFact> => [admitted(name), joined(name, needs(cores * 1000, 4000))]
+
+const onA = (terms: Parameters<typeof submitted>[1] = {}) => {
+  const cell = given(...here("a"), submitted("j1", terms))
+  cell.rest()
+  return cell.hear(...here("b"))
+}
+
+describe("a host that is silent past its lease", () => {
+  it("is declared lost with the times that the listener gave, and takes nothing more", () => {
+    const cell = given(...here("a"))
+    cell.rest(20_000, [silent("a", 1_000)])
+    assert.deepInclude(cell.said("HostDeclaredLost")[0], { hostId: host("a"), lastHeardAtMs: 1_000, leaseEndedAtMs: 16_000 })
+    cell.hear(submitted("j1")).rest(20_001)
+    assert.isEmpty(cell.said("PlacementMade"))
+    cell.rest(20_002, [silent("a", 1_000)])
+    assert.lengthOf(cell.said("HostDeclaredLost"), 1)
+  })
+
+  it("takes nothing in the very round that declares it lost", () => {
+    const cell = given(...here("a"), submitted("j1"))
+    cell.rest(20_000, [silent("a", 1_000)])
+    assert.isEmpty(cell.said("PlacementMade"))
+  })
+
+  it("has its work tried elsewhere, not before the lease of the lost attempt is over, and at no cost of attempts", () => {
+    const cell = onA()
+    cell.rest(20_000, [silent("a", 5_000)])
+    assert.deepInclude(cell.said("JobRetried")[0], { failedAttempt: 1, lost: true, notBeforeMs: 5_000 + 15_000 + 1_000 })
+    assert.deepInclude(cell.said("PlacementWithdrawn")[0], { cause: "host_lost", attempt: 1 })
+    cell.rest(20_999)
+    assert.lengthOf(cell.said("PlacementMade"), 1)
+    cell.rest(21_000)
+    assert.deepInclude(cell.placed("j1"), { hostId: host("b"), attempt: 2 })
+    cell.hear(exited(cell.placed("j1"), { code: 1 })).rest(22_000)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "failed" })
+  })
+
+  it("may keep work for longer than its lease where the job says so: then the next attempt waits as long", () => {
+    const cell = onA({ onSilence: { keepMs: 300_000 } })
+    cell.rest(20_000, [silent("a", 5_000)])
+    assert.strictEqual(cell.said("JobRetried")[0]?.notBeforeMs, 5_000 + 300_000 + 1_000)
+  })
+
+  it("says something late: it is noted once, changes nothing, and only then is the room free again", () => {
+    const cell = onA({ resources: needs(4000) })
+    const first = cell.placed("j1")
+    cell.rest(20_000, [silent("a", 5_000)])
+    cell.rest(21_000)
+    cell.hear(joined("a")).rest(22_000)
+    assert.lengthOf(cell.said("HostReturned"), 1)
+    cell.hear(submitted("j2")).rest(22_001)
+    assert.deepInclude(cell.said("JobDeferred")[0], { reason: "no_room" })
+    cell.hear(exited(first, { cause: "withdrawn" })).rest(22_002)
+    assert.deepInclude(cell.said("LateWordNoted")[0], { attempt: 1, word: "AttemptExited" })
+    assert.deepInclude(cell.placed("j2"), { hostId: host("a") })
+    cell.hear(exited(first)).rest(22_003)
+    assert.lengthOf(cell.said("LateWordNoted"), 1)
+    cell.hear(exited(cell.placed("j1"))).rest(22_004)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "succeeded", attempt: 2 })
+  })
+
+  it("said the end of an attempt before it was silent: that counts", () => {
+    const cell = onA()
+    cell.hear(exited(cell.placed("j1"))).rest(20_000, [silent("a", 5_000)])
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "succeeded" })
+    assert.isEmpty(cell.said("JobRetried"))
+  })
+
+  it("takes a task with it five times; with the sixth the job is lost", () => {
+    const cell = given(...here("a", 8), submitted("j1"))
+    cell.rest()
+    for (let loss = 1; loss <= 6; loss += 1) {
+      const atMs = loss * 100_000
+      cell.rest(atMs, [silent("a", atMs - 20_000)])
+      cell.hear(joined("a", needs(8000, 4000))).rest(atMs + 50_000)
+    }
+    assert.lengthOf(cell.said("JobRetried"), 5)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "lost", attempt: 6 })
+  })
+
+  it("is no reason to wait for it where the job is cancelled", () => {
+    const cell = onA()
+    cell.hear(cancelled("j1")).rest(1)
+    cell.rest(20_000, [silent("a", 5_000)])
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "cancelled" })
+    cell.hear(exited(cell.placed("j1"), { cause: "withdrawn" })).rest(20_001)
+    assert.lengthOf(cell.said("LateWordNoted"), 1)
+  })
+})
+
+describe("a host that never says the end", () => {
+  it("is told to end the attempt when its time is long up, and the next attempt follows its word", () => {
+    const cell = given(...here("a"), submitted("j1", { runMsMax: 1_000, attemptsMax: 2 }))
+    cell.rest()
+    cell.rest(120_999)
+    assert.isEmpty(cell.said("PlacementWithdrawn"))
+    cell.rest(121_000)
+    assert.deepInclude(cell.said("PlacementWithdrawn")[0], { cause: "timed_out" })
+    cell.hear(exited(cell.placed("j1"), { cause: "withdrawn" })).rest(121_001)
+    assert.deepInclude(cell.said("JobRetried")[0], { failedAttempt: 1 })
+  })
+})
