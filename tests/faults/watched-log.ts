@@ -51,8 +51,8 @@ export const watchLog: Effect.Effect<WatchedLog, never, Journal | Scope.Scope> =
 
   const follow = Effect.fnUntraced(function*(stream: StreamName) {
     const lastOn = new Map<string, number>()
-    // The scheduler's commits follow each other in one order; others follow their own subject.
-    const before = ({ place, subject }: StoredCommit) => stream === "SCHEDULER" ? place.sequence - 1 : lastOn.get(subjectText(subject)) ?? 0
+    // The scheduler's commits follow each other in one order, and so do access's; others follow their own subject.
+    const before = ({ place, subject }: StoredCommit) => stream === "SCHEDULER" || stream === "ACCESS" ? place.sequence - 1 : lastOn.get(subjectText(subject)) ?? 0
     yield* Effect.scoped(Effect.gen(function*() {
       const reader = yield* journal.read(stream, { after: reached.get(stream) ?? 0 })
       while (true) {

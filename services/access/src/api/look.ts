@@ -92,8 +92,8 @@ export const ReadsLive = HttpApiBuilder.group(Api, "reads", Effect.fn(function*(
           let named = db.selectFrom("principals").selectAll().where("workspace", "=", workspace).where(valid(principalHistory))
           if (query.cursor !== undefined) named = named.where("principal", ">", query.cursor)
           const rows = await named.orderBy("principal").limit(limit + 1).execute()
-          const tokens = await db.selectFrom("credentials").selectAll().where("workspace", "=", workspace).where(valid(credentialHistory))
-            .where("principal", "=", sql<string>`any(${rows.map(({ principal }) => principal)}::text[])`).orderBy("expires_at_ms").execute()
+          const tokens = rows.length === 0 ? [] : await db.selectFrom("credentials").selectAll().where("workspace", "=", workspace).where(valid(credentialHistory))
+            .where("principal", "in", rows.map(({ principal }) => principal)).orderBy("expires_at_ms").execute()
           return { rows, tokens }
         }, options))
         const views = value.rows.slice(0, limit).map(({ principal, roles }) => ({

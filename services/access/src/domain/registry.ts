@@ -17,13 +17,15 @@ export interface Registry {
   readonly unbound: Map<string, FactId>
   /** How often authority has become less. */
   taken: number
+  /** How far it has come: the last sequence of the stream that is in it. */
+  sequence: number
 }
 
 /** As many asks may be in hand at once as the log hands out unacknowledged, and many more. */
 const rememberedMax = 100_000
 
 export const emptyRegistry = (): Registry => ({
-  view: emptyView(), roster: emptyRoster(), answered: new Set(), judged: new Set(), grounds: new Map(), unbound: new Map(), taken: 0
+  view: emptyView(), roster: emptyRoster(), answered: new Set(), judged: new Set(), grounds: new Map(), unbound: new Map(), taken: 0, sequence: 0
 })
 
 export const unboundKey = (workspace: WorkspaceName, principal: Principal): string => `${workspace} ${principal}`

@@ -1,6 +1,6 @@
 import { decisionMade } from "@millrace/authority"
 import { type Fact, Journal, readable, type StoredCommit } from "@millrace/journal"
-import type { AccountId, Digest, Principal, WorkspaceName } from "@millrace/schemas"
+import type { AccountId, Cut, Digest, Principal, WorkspaceName } from "@millrace/schemas"
 import { traced } from "@millrace/service"
 import { Effect } from "effect"
 import { hash } from "node:crypto"
@@ -8,6 +8,8 @@ import { type AccessAsk, type Answer, answer, isAccessAsk } from "../domain/asks
 import { because, Register } from "./register.ts"
 
 const actor = "service:access" as Principal
+/** How soon an ask comes again that was in hand when a process died, in ms: somebody waits for the answer. */
+const ackWaitMs = 2_000
 
 /**
  * Answers what people ask of access: each ask by exactly one fact. Delivered at least once; an ask that was
@@ -16,7 +18,7 @@ const actor = "service:access" as Principal
  */
 export const answerAsks = Effect.gen(function*() {
   const journal = yield* Journal
-  return yield* journal.react({ stream: "GATEWAY", durable: "access-asks", filter: "mill.ask.*" }, (commit) =>
+  return yield* journal.react({ stream: "GATEWAY", durable: "access-asks", filter: "mill.ask.*", ackWaitMs }, (commit) =>
     traced("answerAsks", commit, Effect.forEach(readable(commit).facts, (fact) =>
       isAccessAsk(fact.event) ? answered(fact, fact.event, commit) : Effect.void, { discard: true })))
 })
@@ -31,7 +33,7 @@ const answered = Effect.fnUntraced(function*(fact: Fact, ask: AccessAsk, commit:
     return told?.denied === undefined ? undefined : {
       subject: { kind: "decision", scope: "access" },
       actor: ask.askedBy,
-      facts: [{ event: judgement(ask, told.denied, commit, atMs), ...because(fact) }]
+      facts: [{ event: judgement(ask, told.denied, { [commit.place.stream]: commit.place.sequence, ACCESS: registry.sequence }, atMs), ...because(fact) }]
     }
   })
   yield* say((registry, atMs) => {
@@ -45,9 +47,9 @@ const isOf = (workspace: WorkspaceName, account: AccountId) =>
   Journal.use((journal) => Effect.map(journal.last({ kind: "budget", scope: workspace, story: account }), (last) => last !== undefined))
 
 /** Decided on all that access has said, so its view has no age. */
-const judgement = (ask: AccessAsk, { ask: asked, decision }: NonNullable<Answer["denied"]>, { place }: StoredCommit, decidedAtMs: number) =>
+const judgement = (ask: AccessAsk, { ask: asked, decision }: NonNullable<Answer["denied"]>, view: Cut, decidedAtMs: number) =>
   decisionMade({
     point: "access", ask: asked, decision, decidedAtMs, viewAgeMs: 0,
     argumentsDigest: `sha256:${hash("sha256", `${ask._tag} ${ask.askId}`, "hex")}` as Digest,
-    view: { [place.stream]: place.sequence }
+    view
   })

@@ -38,17 +38,16 @@ export class Register extends Context.Service<Register, {
   static readonly layer: Layer.Layer<Register, JournalUnavailable, Journal> = Layer.effect(Register, Effect.gen(function*() {
     const journal = yield* Journal
     const registry = emptyRegistry()
-    const known = { sequence: 0 }
     const moved = yield* Latch.make(false)
     const oneByOne = yield* Semaphore.make(1)
 
     const hear = (commit: StoredCommit) => {
-      if (commit.place.sequence <= known.sequence) return
+      if (commit.place.sequence <= registry.sequence) return
       const { facts, unreadable } = readable(commit)
       const unknown = unreadable.find(({ reason }) => commit.mustUnderstand || reason.reason !== "no such fact is known here")
       if (unknown !== undefined) throw new StreamUnreadable({ factName: unknown.name, sequence: commit.place.sequence })
       for (const fact of facts) learn(registry, fact)
-      known.sequence = commit.place.sequence
+      registry.sequence = commit.place.sequence
       moved.openUnsafe()
     }
     const until = (reached: () => boolean): Effect.Effect<void> =>
@@ -57,10 +56,10 @@ export class Register extends Context.Service<Register, {
         moved.closeUnsafe()
         return Effect.andThen(moved.await, until(reached))
       })
-    const upTo = (sequence: number) => until(() => known.sequence >= sequence)
+    const upTo = (sequence: number) => until(() => registry.sequence >= sequence)
 
     const follow = Effect.scoped(Effect.gen(function*() {
-      const reader = yield* journal.read("ACCESS", { after: known.sequence })
+      const reader = yield* journal.read("ACCESS", { after: registry.sequence })
       return yield* Effect.forever(Effect.map(reader.take, (commits) => commits.forEach(hear)))
     }))
 
@@ -69,7 +68,7 @@ export class Register extends Context.Service<Register, {
         const atMs = yield* Clock.currentTimeMillis
         const saying = decide(registry, atMs)
         if (saying === undefined || saying.facts.length === 0) return undefined
-        const { sequence } = known
+        const { sequence } = registry
         const commit = { subject: saying.subject, actor: saying.actor, happenedAtMs: atMs, facts: identified(saying, atMs, sequence) }
         const appended = yield* journal.append(commit, { last: "stream", sequence })
         hear(foreseen(commit, appended.stream, appended.sequence, appended.epoch))
