@@ -9,11 +9,12 @@ export { defaultClientEndLimits, HostUnreachable, openSession, SessionRefused, t
 export { ControlMalformed, ControlReader, encodeControl, type Control } from "./control.ts"
 export type { Piece } from "./flow.ts"
 export { channelsMax, dataBytesMax, frameBytesMax, frameVersion, warrantBytesMax } from "./frame.ts"
+export { dialText, hostTokenOf, hostTokenText, type HostToken } from "./host-token.ts"
 export { defaultHostEndLimits, makeHostEnd, type HostEnd, type HostEndLimits, type HostEndOptions, type HostSession } from "./host-end.ts"
 export { closeCodes, defaultHeartbeat, type Heartbeat } from "./line.ts"
 export { defaultRelayLimits, NotAdmitted, serveRelay, type Relay, type RelayLimits, type RelayOptions } from "./relay.ts"
 export type { Ending, Windows } from "./session.ts"
 export {
-  freshHolder, privateKeyFrom, publicKeyFrom, rawPublicKey, readWarrant, RefusalCode, signWarrant, ticketOf, verifyWith, WarrantRefused,
+  freshHolder, privateKeyFrom, publicKeyFrom, publicKeyOf, rawPublicKey, readWarrant, RefusalCode, signWarrant, ticketOf, verifyWith, WarrantRefused,
   type Allowed, type Holder, type SessionAsk, type SessionWarrant, type VerifyWarrant
 } from "./warrant.ts"

@@ -138,6 +138,9 @@ export const rawPublicKey = (key: KeyObject): Uint8Array =>
 /** An Ed25519 private key from its PKCS #8 PEM, to sign warrants with. */
 export const privateKeyFrom = (pem: string): KeyObject => createPrivateKey(pem)
 
+/** An Ed25519 public key from its SPKI PEM, to check warrants with. Throws on anything else. */
+export const publicKeyOf = (pem: string): KeyObject => createPublicKey(pem)
+
 // The DER of SubjectPublicKeyInfo for id-Ed25519 up to the 32 bytes of the key (RFC 8410, section 4).
 const spkiPrefix = Buffer.from("302a300506032b6570032100", "hex")
 const signatureBytes = 64

@@ -1,6 +1,7 @@
 import { Journal, readable } from "@millrace/journal"
 import { isSignedBy } from "@millrace/journal/admission"
 import type { HostId } from "@millrace/schemas"
+import { dialText, hostTokenOf } from "@millrace/wire"
 import { Clock, Context, Effect, Layer, Schedule, Schema } from "effect"
 
 /** How old a host's word of who it is may be, in ms. */
@@ -9,14 +10,11 @@ const tokenMsMax = 60_000
 /** Nobody who may come in: unknown, dismissed, too late, or not who it says. */
 export class NotOnRoster extends Schema.TaggedError<NotOnRoster>()("NotOnRoster", { reason: Schema.String }) {}
 
-/** What a host signs to dial in. */
-export const dialText = (publicKey: string, atMs: number): string => `millrace relay ${publicKey} ${atMs}`
-
 /** The hosts of the cell and their keys, as access says. */
 export class Roster extends Context.Service<Roster, {
-  /** Which host holds the key that signed this token, `<public key>.<ms>.<signature>`. */
+  /** Which host holds the key that signed this token (`HostToken`). */
   readonly hostOf: (token: string) => Effect.Effect<HostId, NotOnRoster>
-  /** Waits for the next host that is dismissed. */
+  /** Calls `then` for each host that is dismissed from now on. */
   readonly onDismissed: (then: (host: HostId) => void) => Effect.Effect<void>
 }>()("millrace/gateway/Roster") {
   static readonly layer: Layer.Layer<Roster, never, Journal> = Layer.effect(Roster, Effect.gen(function*() {
@@ -46,12 +44,12 @@ export class Roster extends Context.Service<Roster, {
     ))
     return {
       hostOf: Effect.fnUntraced(function*(token) {
-        const [, publicKey = "", at = "", signature = ""] = /^(U[A-Z2-7]{55})\.([0-9]{1,15})\.([A-Za-z0-9_-]{86})$/u.exec(token) ?? []
-        const nowMs = yield* Clock.currentTimeMillis
-        const host = hosts.get(publicKey)
-        if (host === undefined) return yield* new NotOnRoster({ reason: "the key is on no roster" })
-        if (Math.abs(nowMs - Number(at)) > tokenMsMax) return yield* new NotOnRoster({ reason: "the token is too old, or from a clock that is ahead" })
-        if (!isSignedBy("user", publicKey, dialText(publicKey, Number(at)), Buffer.from(signature, "base64url"))) return yield* new NotOnRoster({ reason: "the token is not signed by its key" })
+        const read = hostTokenOf(token)
+        const host = read === undefined ? undefined : hosts.get(read.publicKey)
+        if (read === undefined || host === undefined) return yield* new NotOnRoster({ reason: "the key is on no roster" })
+        const { atMs, publicKey, signature } = read
+        if (Math.abs((yield* Clock.currentTimeMillis) - atMs) > tokenMsMax) return yield* new NotOnRoster({ reason: "the token is too old, or from a clock that is ahead" })
+        if (!isSignedBy("user", publicKey, dialText(publicKey, atMs), signature)) return yield* new NotOnRoster({ reason: "the token is not signed by its key" })
         return host
       }),
       onDismissed: (then) => Effect.sync(() => void listeners.add(then))

@@ -1,5 +1,5 @@
 import type { AttemptId, PlacementMade } from "@millrace/schemas"
-import { Context, Deferred, Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import type { Running } from "./runtime.ts"
 import { openSocket, type SocketOptions } from "./socket.ts"
 
@@ -12,9 +12,6 @@ export interface Watched {
   readonly ended: Effect.Effect<unknown>
 }
 
-/** How long the end of an attempt waits for those who are reading its output, in ms. */
-const lingerMs = 2_000
-
 /**
  * What running work has towards the outside: the socket over which its program speaks to the cell, and its
  * output for those who follow it. An attempt has them from before it starts until after it has ended.
@@ -24,20 +21,17 @@ export class Doors extends Context.Service<Doors, {
   readonly open: (made: PlacementMade) => Effect.Effect<string | undefined>
   /** From now on its output can be followed. */
   readonly runs: (made: PlacementMade, running: Running) => Effect.Effect<void>
-  /** It has ended: its socket is closed, and whoever follows it is given a moment to read to the end. */
+  /** It has ended: its socket is closed, and nobody begins to follow it here. Whoever does already reads to the end. */
   readonly close: (attempt: AttemptId) => Effect.Effect<void>
-  /** The work, while it runs here. Whoever looks on holds up its clearing away for a moment, by `scope`. */
+  /** The work, while it runs here. */
   readonly watched: (attempt: AttemptId) => Watched | undefined
-  /** Runs a look at the output, which the end of the attempt waits for, if only for a moment. */
-  readonly looking: <A, E, R>(attempt: AttemptId, look: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }>()("millrace/host/Doors") {
   /** No way out and none in. */
   static readonly none: Layer.Layer<Doors> = Layer.succeed(Doors, {
     open: () => Effect.succeed(undefined),
     runs: () => Effect.void,
     close: () => Effect.void,
-    watched: () => undefined,
-    looking: (_, look) => look
+    watched: () => undefined
   })
 
   /** With a socket for each attempt if there is an API that it may lead to. */
@@ -45,7 +39,6 @@ export class Doors extends Context.Service<Doors, {
     const scope = yield* Effect.scope
     const sockets = new Map<AttemptId, { readonly path: string; readonly close: Effect.Effect<void> }>()
     const running = new Map<AttemptId, Watched>()
-    const lookers = new Map<AttemptId, Set<Deferred.Deferred<void>>>()
 
     const closeSocket = (attempt: AttemptId) => Effect.suspend(() => {
       const open = sockets.get(attempt)
@@ -70,23 +63,8 @@ export class Doors extends Context.Service<Doors, {
       runs: (made, { ended, folder }) => Effect.sync(() => {
         if (folder !== undefined) running.set(made.attemptId, { made, folder, ended })
       }),
-      close: Effect.fnUntraced(function*(attempt) {
-        yield* closeSocket(attempt)
-        const looking = [...lookers.get(attempt) ?? []]
-        yield* Effect.forEach(looking, (one) => Deferred.await(one), { concurrency: "unbounded", discard: true }).pipe(Effect.timeoutOption(lingerMs))
-        running.delete(attempt)
-      }),
-      watched: (attempt) => running.get(attempt),
-      looking: (attempt, look) => Effect.suspend(() => {
-        const done = Deferred.makeUnsafe<void>()
-        const those = lookers.get(attempt) ?? new Set()
-        lookers.set(attempt, those.add(done))
-        return Effect.ensuring(look, Effect.sync(() => {
-          Deferred.doneUnsafe(done, Effect.void)
-          those.delete(done)
-          if (those.size === 0) lookers.delete(attempt)
-        }))
-      })
+      close: (attempt) => Effect.andThen(closeSocket(attempt), Effect.sync(() => running.delete(attempt))),
+      watched: (attempt) => running.get(attempt)
     }
   }))
 }

@@ -2,7 +2,8 @@ import { crashPoint } from "@millrace/journal"
 import { hostCredentials, newSeed, signingKey } from "@millrace/journal/admission"
 import type { NatsConfig } from "@millrace/journal/jetstream"
 import { Count, EpochMillis, HostId } from "@millrace/schemas"
-import { Clock, Effect, Schedule, Schema, type Scope } from "effect"
+import { dialText, hostTokenText } from "@millrace/wire"
+import { Clock, Effect, Redacted, Schedule, Schema, type Scope } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises"
 import { join } from "node:path"
@@ -50,6 +51,8 @@ export interface Enrolled {
   readonly epoch: number
   readonly apiPrefix: string
   readonly nats: NatsConfig
+  /** Says to the cell's relay who this is. Made anew for each dial. */
+  readonly relayToken: Effect.Effect<Redacted.Redacted>
 }
 
 /** Credentials with less left than this are renewed before they are used, in ms. */
@@ -96,6 +99,8 @@ export const enrol = (options: EnrolmentOptions): Effect.Effect<Enrolled, NotAdm
       hostId: current.hostId,
       epoch: current.epoch,
       apiPrefix: current.apiPrefix,
+      relayToken: Effect.map(Clock.currentTimeMillis, (atMs) =>
+        Redacted.make(hostTokenText({ publicKey: key.publicKey, atMs, signature: key.sign(dialText(key.publicKey, atMs)) }))),
       nats: {
         servers: options.servers.split(","),
         name: current.hostId,
