@@ -1,0 +1,145 @@
+import { assert, describe, it } from "@effect/vitest"
+import { accessProcess } from "@millrace/access"
+import { broker, brokerProcess, comparable } from "@millrace/broker"
+import { deriveId } from "@millrace/decider"
+import { startStack } from "@millrace/dev/stack"
+import { testDatabase } from "@millrace/infra-postgres"
+import { Journal, type JournalShape, readable, verify } from "@millrace/journal"
+import { type FactId, type MillFact, Principal, type StreamName, WorkspaceName } from "@millrace/schemas"
+import { digestOfToken, logLayer, processConfig, Readiness, readSettings, serviceLayer, settingsSource, type Service } from "@millrace/service"
+import { Clock, Context, Effect, Layer } from "effect"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { agents } from "./machines.ts"
+import { startSky } from "./sky.ts"
+
+const ownerToken = "mill_owner-of-the-whole-life"
+const workspace = WorkspaceName.make("main")
+
+const freePort = Effect.callback<number>((resume) => {
+  const probe = createServer().listen(0, "127.0.0.1", () => {
+    const address = probe.address()
+    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
+  })
+})
+
+/** Says as the scheduler what waits, and that it knows of every host that has joined by now. */
+const waits = Effect.fnUntraced(function*(scheduler: JournalShape, waiting: number) {
+  const atMs = yield* Clock.currentTimeMillis
+  const sequence = yield* scheduler.head("SCHEDULER")
+  const saw = { HOSTS: yield* scheduler.head("HOSTS"), ACCESS: yield* scheduler.head("ACCESS") }
+  const id = deriveId<FactId>("fct", atMs, "demand", sequence)
+  const classes = waiting === 0 ? [] : [{ cpuMilli: 800, memoryMib: 300, gpus: 0, gpuModels: [], waiting, oldestSinceMs: atMs }]
+  yield* scheduler.append({
+    subject: { kind: "demand", scope: "cell" },
+    actor: Principal.make("service:scheduler"),
+    happenedAtMs: atMs,
+    facts: [{ id, partOf: id, event: { _tag: "DemandChanged", classes } }],
+    decided: { saw, decidedAtMs: atMs, ordinal: 0, of: 1 }
+  }, { last: "stream", sequence })
+})
+
+/** Reads a stream from its beginning until a fact of that name has come. */
+const until = <Tag extends MillFact["_tag"]>(journal: JournalShape, stream: StreamName, tag: Tag) =>
+  Effect.scoped(Effect.gen(function*() {
+    const reader = yield* journal.read(stream, { after: 0 })
+    while (true) {
+      for (const commit of yield* reader.take) {
+        const found = readable(commit).facts.find(({ event }) => event._tag === tag)
+        if (found !== undefined) return found.event as Extract<MillFact, { _tag: Tag }>
+      }
+    }
+  })).pipe(Effect.timeout("60 seconds"), Effect.mapError((error) => new Error(`${tag} has not come on ${stream}: ${error._tag}`)))
+
+const keptIn = (folder: string, name: string, text: string): string => {
+  const path = join(folder, name)
+  writeFileSync(path, text, { mode: 0o600 })
+  return path
+}
+
+/** The real access and broker, on a real log, under a sky whose machines run the real agent. */
+const cell = Effect.gen(function*() {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "millrace-sky-"))),
+    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
+  )
+  const stack = yield* startStack({ folder, freePorts: true, databaseUrl: yield* testDatabase() })
+  const sky = yield* startSky({ apiKey: "a-key-of-the-sky", everyMs: { any: 10, launch: 50 }, power: agents({ folder: join(folder, "machines") }) })
+  const port = yield* freePort
+  const agentSettings = ["MILLRACE_NATS_URL", "MILLRACE_ACCESS_URL", "MILLRACE_CELL_KEY_PUBLIC", "MILLRACE_KEYS", "MILLRACE_BLOBS"].map((name) => `${name}=${stack.env[name]}`).join("\n")
+  const providers = { providers: [{ name: "lambda", speaks: "lambda", endpoint: sky.url, keyFile: keptIn(folder, "sky.key", "a-key-of-the-sky\n"), everyMs: { any: 20, create: 100 }, visibleWithinMs: 1_000 }] }
+  const env = {
+    ...stack.env,
+    MILLRACE_OWNER: keptIn(folder, "owner.json", JSON.stringify({ digest: digestOfToken(ownerToken), principal: "user:owner", workspace })),
+    MILLRACE_CELL: "whole-life",
+    MILLRACE_BROKER_PORT: String(port),
+    MILLRACE_BROKER_KEY: join(folder, "keys", "broker.key"),
+    MILLRACE_PROVIDERS: keptIn(folder, "providers.json", JSON.stringify(providers)),
+    MILLRACE_AGENT_SETTINGS: keptIn(folder, "agent.env", agentSettings),
+    MILLRACE_BROKER_IDLE_S: "3",
+    MILLRACE_BROKER_SWEEP_S: "1",
+    MILLRACE_BROKER_OFFERS_S: "1"
+  }
+  const source = yield* settingsSource(env)
+  const around = yield* readSettings(processConfig, source)
+  const all: ReadonlyArray<Service<any, any>> = [accessProcess, brokerProcess]
+  for (const one of all) yield* Layer.build(serviceLayer(one, yield* readSettings(one.config, source), around))
+  yield* Readiness.use(({ whenReady }) => whenReady).pipe(Effect.timeout("60 seconds"))
+  const journalOf = (name: "scheduler" | "reader") =>
+    Effect.map(Layer.build(logLayer(name, { servers: stack.natsUrl, credentials: stack.credentials })), (context) => Context.get(context, Journal))
+  return { sky, folder, api: `http://127.0.0.1:${port}`, scheduler: yield* journalOf("scheduler"), reader: yield* journalOf("reader") }
+}).pipe(Effect.provide(Readiness.layer))
+
+const asked = (url: string, token = ownerToken) =>
+  Effect.promise(async () => {
+    const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` } })
+    return { status: answer.status, body: JSON.parse(await answer.text()) as any }
+  })
+
+describe("a rented machine, from what waits to the provider's last word", () => {
+  it.live("is bought, joins, is given back and has ended, at what the ledger says", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { api, folder, reader, scheduler, sky } = yield* cell
+      yield* waits(scheduler, 1)
+      const granted = yield* until(reader, "BROKER", "LeaseGranted")
+      const enrolled = yield* until(reader, "BROKER", "MachineEnrolled").pipe(Effect.tapError(() => Effect.sync(() => console.error(agentLog(folder, granted.machine)))))
+      assert.strictEqual(enrolled.leaseId, granted.leaseId)
+      const joined = yield* until(reader, "HOSTS", "HostJoined")
+      assert.deepStrictEqual([joined.hostId, joined.capabilities.resources.cpuMilli], [enrolled.hostId, 1000])
+      // What waited is placed; nothing more is bought for it.
+      yield* waits(scheduler, 0)
+      const held = yield* asked(`${api}/v1/leases?stands=held`)
+      assert.strictEqual(held.status, 200, JSON.stringify(held.body))
+
+      const ended = yield* until(reader, "BROKER", "LeaseEnded")
+      assert.deepStrictEqual(sky.books.running, [])
+      const [bill] = sky.books.bills(ended.endedAtMs)
+      assert.deepStrictEqual([sky.books.all.length, bill?.machine], [1, granted.machine])
+      // Both count whole minutes from the launch on; the price list's cents an hour are no whole pico-dollars a second.
+      const difference = ended.costPico - (bill?.microCents ?? 0n) * 10_000n
+      assert.isTrue(difference >= 0n && difference < 1_000_000n, `ours ${ended.costPico}, the ledger's ${bill?.microCents} micro-cents`)
+      const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, reader))
+      assert.deepStrictEqual(verdict.mismatches, [])
+
+      const cut = `BROKER=${yield* reader.head("BROKER")}`
+      const { body } = yield* asked(`${api}/v1/leases?after=${cut}&waitMs=10000`)
+      assert.deepInclude(body.leases[0], { leaseId: granted.leaseId, stands: "ended", costPico: ended.costPico.toString(), hostId: enrolled.hostId })
+      const capacity = yield* asked(`${api}/v1/capacity?after=${cut}&waitMs=10000`)
+      assert.deepStrictEqual([capacity.body.open.machines, capacity.body.leaks.leases], [0, []])
+      assert.isAbove(capacity.body.offers.length, 10)
+      const before = yield* asked(`${api}/v1/leases?at=BROKER=1`)
+      assert.deepStrictEqual(before.body.leases, [])
+      assert.strictEqual((yield* asked(`${api}/v1/leases`, "mill_nobody")).status, 401)
+      assert.strictEqual((yield* asked(`${api}/v1/leases?stands=lost`)).body.code, "request_malformed")
+    })))
+})
+
+const agentLog = (folder: string, machine: string): string => {
+  try {
+    return readFileSync(join(folder, "machines", machine, "agent.log"), "utf8").slice(-4000)
+  } catch (error) {
+    return String(error)
+  }
+}
