@@ -16,7 +16,7 @@ import { type HostState, isFrozen, type JobState, newTask, type TaskState, type 
 /** A warrant outlives the longest run by this much, so that an end can still be told under it. */
 const warrantSlackMs = 600_000
 
-type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy">
+type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget">
 
 /** Places what waits longest on the first host that fits, then what is new or due, and says why the rest waits. */
 export const place = (world: World, saying: Saying): void => {

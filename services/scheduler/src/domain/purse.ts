@@ -5,7 +5,7 @@ import { freeOf, type Slice } from "./money.ts"
 import type { Counted } from "./permits.ts"
 import type { JobState, World } from "./world.ts"
 
-type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy">
+type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget">
 
 /** Shares, uses and running attempts while a round is being decided. The world is not touched. */
 export class Purse implements Counted {
@@ -44,7 +44,8 @@ export class Purse implements Counted {
     return {
       reason: "budget",
       unblockedBy: "budget",
-      arithmetic: `${account} must promise ${moneyText(amountPico)} for ${runMsMax} ms of this by ${rates.name}; the largest free part of a slice is ${moneyText(roomiest)}`
+      arithmetic: `${account} must promise ${moneyText(amountPico)} for ${runMsMax} ms of this by ${rates.name}; the largest free part of a slice is ${moneyText(roomiest)}`,
+      budget: { account, needsPico: amountPico }
     }
   }
 
