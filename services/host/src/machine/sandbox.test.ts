@@ -119,7 +119,7 @@ describe("a host that cannot isolate", () => {
   })
 })
 
-describe.runIf(able)("work in a sandbox", () => {
+if (able) describe("work in a sandbox", () => {
   beforeAll(() => Effect.runPromise(agent(() => Effect.void)), 30_000)
 
   it.live("is nobody of the host's, and its words stand on no command line", () => Effect.gen(function*() {
@@ -148,7 +148,7 @@ describe.runIf(able)("work in a sandbox", () => {
       exec 2>&1
       perl -MSocket -e 'socket(S,PF_INET,SOCK_STREAM,0); print connect(S,sockaddr_in(80,inet_aton("192.0.2.1"))) ? "connected\n" : "no connection\n"' || echo no perl
       awk 'NR > 2 { print "interface", $1 }' /proc/net/dev
-      for file in /etc/shadow /root /home /var /etc/ssh; do [ -e $file ] && echo sees $file; done
+      for file in /etc/shadow /home /boot /var /etc/ssh; do [ -e $file ] && echo sees $file; done
       for file in /usr/x /etc/x /x /lib/x; do (: > $file) 2> /dev/null && echo wrote $file; done
       for file in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/uevent_helper; do (exec 3<> $file) 2> /dev/null && echo opened $file; done
       grep -c . /etc/passwd
