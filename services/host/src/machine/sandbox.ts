@@ -1,7 +1,7 @@
 import { Blobs } from "@millrace/blobs"
 import { crashPoint } from "@millrace/journal"
 import type { AttemptId, PlacementMade } from "@millrace/schemas"
-import { Effect, Option } from "effect"
+import { Effect, Option, Semaphore } from "effect"
 import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { constants } from "node:os"
@@ -32,11 +32,16 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
 
   const releaseOf = (attemptId: string) => release(ground, attemptId)
 
-  /** What the runtime knows of an end that the keeper does not. */
-  const whole = (made: PlacementMade, running: Running): Running => ({
-    ...running,
-    ended: Effect.flatMap(running.ended, (ended) => Effect.provideService(collected(made, ended), Blobs, blobs))
-  })
+  /** What the runtime knows of an end that the keeper does not. It is collected once, however often the end is asked for. */
+  const whole = (made: PlacementMade, running: Running): Running => {
+    const inTurn = Semaphore.makeUnsafe(1)
+    let known: Ended | undefined
+    const once = (ended: Ended) => inTurn.withPermits(1)(Effect.gen(function*() {
+      known ??= yield* Effect.provideService(collected(made, ended), Blobs, blobs)
+      return known
+    }))
+    return { ...running, ended: Effect.flatMap(running.ended, (ended) => Effect.uninterruptible(once(ended))) }
+  }
 
   const collected = Effect.fnUntraced(function*(made: PlacementMade, ended: Ended) {
     const { attemptId, spec } = made
