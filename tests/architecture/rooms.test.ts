@@ -9,6 +9,8 @@ const packages = packagesOnDisk()
 const planted: ReadonlyArray<readonly [path: string, text: string, says: string]> = [
   ["schemas/src/word.ts", "import { deriveId } from \"@millrace/decider\"", "leans on libs/decider"],
   ["libs/decider/src/x.ts", "import { JobId } from \"@millrace/schemas\"", "leans on schemas"],
+  ["libs/authority/src/x.ts", "import { Journal } from \"@millrace/journal\"", "leans on libs/journal"],
+  ["libs/pricing/src/x.ts", "import { Journal } from \"@millrace/journal\"", "leans on libs/journal"],
   ["libs/journal/src/x.ts", "import { projection } from \"@millrace/readmodel\"", "leans on libs/readmodel"],
   ["libs/readmodel/src/x.ts", "export { Blobs } from \"@millrace/blobs\"", "leans on libs/blobs"],
   ["libs/wire/src/x.ts", "import {\n  Journal\n} from \"@millrace/journal\"", "leans on libs/journal"],

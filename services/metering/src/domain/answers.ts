@@ -39,7 +39,7 @@ const answered = (ledger: Ledger, ask: Ask, round: Round): Answer => {
     case "PriceBookAsked":
       return priceBook(ledger, asked, round)
     case "PeriodCloseAsked":
-      return refused(asked, "invalid", "months are not closed in this release: every row stays open to late facts", "read the month with: millrace usage --from <day> --to <day>")
+      return refused(asked, "invalid", "months are not closed in this release: every row stays open to late facts", "read the month's rows from /v1/usage, with from and to")
     case "ExportAsked":
       return refused(asked, "invalid", `usage is not written as ${asked.format} in this release`, "read the rows as JSON from /v1/usage, with from and to")
   }
@@ -73,7 +73,7 @@ const budget = (ledger: Ledger, asked: BudgetAsked, round: Round): Answer => {
 const limit = (ledger: Ledger, asked: LimitAsked): Answer => {
   const { account, askId, askedBy, limitPico, workspace } = asked
   const [known, parent] = lineOf(ledger, account)
-  if (known === undefined || known.workspace !== workspace) return refused(asked, "unknown", "there is no such account in this workspace", "see those there are with: millrace usage --accounts")
+  if (known === undefined || known.workspace !== workspace) return refused(asked, "unknown", "there is no such account in this workspace", "see those there are at /v1/budgets")
   if (limitPico < 0n) return refused(asked, "invalid", "a limit below nothing", "ask for a limit of 0 or more")
   if (known.limitPico === limitPico) return done(asked, `its limit is ${moneyText(limitPico)} already`)
   if (parent !== undefined && limitPico > parent.limitPico) {
