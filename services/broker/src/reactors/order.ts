@@ -1,7 +1,7 @@
 import { deriveId } from "@millrace/decider"
 import {
   type Checkpoint, Checkpoints, type Commit, type CommitRefused, commitsOf, crashPoint, foldCommit, foreseen, hashOf, headsOf, Journal, type JournalUnavailable,
-  type MustStepDown, type NewFact, Overtaken, type StoredCommit
+  type MustStepDown, type NewFact, Overtaken, type Round, type StoredCommit
 } from "@millrace/journal"
 import type { BrokerTookOver, Cut, FactId, MillFact, Subject } from "@millrace/schemas"
 import { Clock, Effect, Queue, type Scope, Semaphore } from "effect"
@@ -107,8 +107,8 @@ export const openOrder = Effect.fnUntraced(function*({ bounds, checkpointEvery =
   /** Decides until there is nothing more to say. */
   const decideAll = Effect.gen(function*() {
     while (true) {
-      const round = { atMs: yield* now, epoch: journal.epoch, saw: { ...saw } }
-      const commits = commitsOf(broker, round as never, broker.decide(state, round as never))
+      const round: Round = { atMs: yield* now, epoch: journal.epoch, saw: { ...saw }, silences: [] }
+      const commits = commitsOf(broker, round, broker.decide(state, round))
       if (commits.length === 0) break
       yield* crashPoint("round broker decided")
       for (const commit of commits) yield* append(finish(commit))

@@ -1,0 +1,252 @@
+import { assert, describe, it } from "@effect/vitest"
+import { deriveId, namedId } from "@millrace/decider"
+import { commitsOf, foldCommit, foreseen, type StoredCommit } from "@millrace/journal"
+import {
+  type Digest, type FactId, type HostId, type LeaseId, type MillFact, type Offer, type OffersObserved, Principal, type ProviderName, type StreamName, type Subject
+} from "@millrace/schemas"
+import { Schema } from "effect"
+import { broker } from "./broker.ts"
+import { tokenOf } from "./decide.ts"
+import { costPico } from "./money.ts"
+import type { State } from "./state.ts"
+import { sweep } from "./sweep.ts"
+
+const provider = "lambda" as ProviderName
+const cents = (perHour: bigint) => (perHour * 10_000_000_000n) / 3600n
+
+const offer = (machineType: string, { cores = 1, gpuModel, gpus = 0, price = 6n, regions = ["here"] }: {
+  readonly cores?: number
+  readonly gpus?: number
+  readonly gpuModel?: string
+  readonly price?: bigint
+  readonly regions?: ReadonlyArray<string>
+} = {}): Offer => ({
+  machineType,
+  market: "on_demand",
+  resources: { cpuMilli: cores * 1000, memoryMib: cores * 1024, diskMib: 1000, gpus },
+  ...(gpuModel === undefined ? {} : { gpuModel }),
+  pricePicoPerSecond: cents(price),
+  regions
+})
+
+const observed = (...rows: ReadonlyArray<Offer>): OffersObserved => ({
+  _tag: "OffersObserved", provider, observedAtMs: 0, offers: { digest: `sha256:${"0".repeat(64)}` as Digest, sizeBytes: 1 }, count: rows.length, source: "a list", rows
+})
+
+const waits = (waiting: number, more: { readonly gpus?: number; readonly gpuModels?: ReadonlyArray<string>; readonly cpuMilli?: number } = {}): MillFact => ({
+  _tag: "DemandChanged", classes: [{ cpuMilli: 800, memoryMib: 500, gpus: 0, gpuModels: [], waiting, oldestSinceMs: 0, ...more }]
+})
+
+const tookOver = (more: { readonly machinesMax?: number; readonly spendPicoPerHourMax?: bigint } = {}): MillFact => ({
+  _tag: "BrokerTookOver", term: 1, broker: Principal.make("service:broker"), codeVersion: "1", cell: "test", machinesMax: 10, spendPicoPerHourMax: 10n ** 15n,
+  answerMsMax: 60_000, bootMsMax: 120_000, idleMsMax: 30_000, ...more
+})
+
+const about = (event: MillFact): readonly [Subject, StreamName] => {
+  switch (event._tag) {
+    case "DemandChanged":
+      return [{ kind: "demand", scope: "cell" }, "SCHEDULER"]
+    case "BrokerTookOver":
+      return [{ kind: "brokerage", scope: "cell" }, "BROKER"]
+    case "OffersObserved":
+    case "ProviderSuspended":
+      return [{ kind: "market", scope: provider }, "BROKER"]
+    case "HostAdmitted":
+      return [{ kind: "admission", scope: "cell" }, "ACCESS"]
+    case "HostJoined":
+      return [{ kind: "host", scope: event.hostId }, "HOSTS"]
+    default:
+      return [{ kind: "machine", scope: provider, story: (event as { leaseId: string }).leaseId }, "BROKER"]
+  }
+}
+
+/** A broker whose log is a list. */
+class Desk {
+  state: State = broker.initial()
+  readonly log: Array<StoredCommit> = []
+  readonly saw: Record<string, number> = {}
+
+  hear(atMs: number, ...events: ReadonlyArray<MillFact>): this {
+    for (const event of events) {
+      const [subject, stream] = about(event)
+      const sequence = (this.saw[stream] ?? 0) + 1
+      const id = deriveId<FactId>("fct", atMs, stream, sequence)
+      const decided = { saw: { HOSTS: this.saw["HOSTS"] ?? 0, ACCESS: this.saw["ACCESS"] ?? 0 }, decidedAtMs: atMs, ordinal: 0, of: 1 }
+      this.#fold(foreseen({ subject, actor: Principal.make("service:test"), happenedAtMs: atMs, facts: [{ id, partOf: id, event }], decided }, stream, sequence, 1))
+    }
+    return this
+  }
+
+  decide(atMs: number): ReadonlyArray<MillFact> {
+    const round = { atMs, epoch: 1, saw: { ...this.saw }, silences: [] }
+    return commitsOf(broker, round as never, broker.decide(this.state, round as never)).flatMap((commit) => {
+      this.#fold(foreseen(commit, "BROKER", (this.saw["BROKER"] ?? 0) + 1, 1))
+      return commit.facts.map(({ event }) => event)
+    })
+  }
+
+  #fold(commit: StoredCommit): void {
+    this.log.push(commit)
+    this.saw[commit.place.stream] = commit.place.sequence
+    this.state = foldCommit(broker, this.state, commit)
+  }
+}
+
+const given = (...events: ReadonlyArray<MillFact>): Desk => new Desk().hear(0, tookOver(), ...events)
+const wanted = (facts: ReadonlyArray<MillFact>) => facts.flatMap((fact) => (fact._tag === "LeaseRequested" ? [`${fact.column.machineType}@${fact.column.region}`] : []))
+const tags = (facts: ReadonlyArray<MillFact>) => facts.map((fact) => ("cause" in fact ? `${fact._tag} ${fact.cause}` : fact._tag))
+
+const granted = (leaseId: LeaseId): MillFact => ({
+  _tag: "LeaseGranted", leaseId, provider, machine: `m-${leaseId}`, region: "here", pricePicoPerSecond: cents(6n), quote: { source: "a list", readAtMs: 0 }, billedStepMs: 60_000, billedMsMin: 60_000
+})
+const firstLease = (desk: Desk): LeaseId => [...desk.state.leases.keys()][0]!
+const hostId = namedId<HostId>("hst", "one")
+const admitted = (oneTimeKeyDigest: string): MillFact => ({ _tag: "HostAdmitted", hostId, publicKey: `U${"A".repeat(55)}`, admittedBy: Principal.make("service:access"), oneTimeKeyDigest })
+const joined: MillFact = {
+  _tag: "HostJoined", hostId, bootId: "b", agentVersion: "1",
+  capabilities: { resources: { cpuMilli: 1000, memoryMib: 900, diskMib: 0, gpus: 0 }, gpus: [], runtimes: [], trusts: [], labels: {} }
+}
+const digestOf = (desk: Desk): string => desk.state.leases.get(firstLease(desk))!.requested!.fact.oneTimeKeyDigest
+
+describe("what is bought", () => {
+  it("is the cheapest for each that waits, and what is on its way is filled first", () => {
+    const desk = given(observed(offer("dear", { price: 9n }), offer("small"), offer("large", { cores: 4, price: 20n })), waits(1))
+    assert.deepStrictEqual(wanted(desk.decide(1)), ["small@here"])
+    assert.deepStrictEqual(desk.decide(2), [])
+    // Five of them on one large machine cost four cents each.
+    assert.deepStrictEqual(wanted(given(observed(offer("small"), offer("large", { cores: 4, price: 20n })), waits(6)).decide(1)), ["large@here", "small@here"])
+  })
+  it("fits the GPU that is asked for, and is never what costs nothing", () => {
+    const rows = [offer("a10", { gpus: 1, gpuModel: "A10", price: 10n }), offer("h100", { gpus: 1, gpuModel: "H100", price: 400n }), offer("free", { gpus: 1, gpuModel: "H100", price: 0n })]
+    assert.deepStrictEqual(wanted(given(observed(...rows), waits(1, { gpus: 1, gpuModels: ["H100"] })).decide(1)), ["h100@here"])
+  })
+  it("stays within machines and dollars an hour, counting what is only asked for", () => {
+    const desk = new Desk().hear(0, tookOver({ machinesMax: 2 }), observed(offer("small")), waits(9))
+    assert.strictEqual(wanted(desk.decide(1)).length, 2)
+    assert.deepStrictEqual(desk.decide(2), [])
+    const poor = new Desk().hear(0, tookOver({ spendPicoPerHourMax: 130_000_000_000n }), observed(offer("small")), waits(9))
+    assert.strictEqual(wanted(poor.decide(1)).length, 2)
+  })
+  it("is sought elsewhere once a provider has refused it in one place, until that is over", () => {
+    const desk = given(observed(offer("small", { regions: ["here", "there"] })), waits(1))
+    desk.decide(1)
+    desk.hear(2, { _tag: "LeaseRefused", leaseId: firstLease(desk), provider, reason: "out_of_capacity", narrows: "type", detail: "none left", notBeforeMs: 1_000 })
+    assert.deepStrictEqual(wanted(desk.decide(3)), ["small@there"])
+  })
+})
+
+describe("a lease", () => {
+  const asked = (): Desk => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    return desk
+  }
+  it("is given up when its answer is too late, and a machine that comes then is given straight back", () => {
+    const desk = asked()
+    assert.deepStrictEqual(tags(desk.decide(60_001)).slice(0, 1), ["LeaseWithdrawn too_late"])
+    desk.hear(60_002, granted(firstLease(desk)))
+    assert.include(tags(desk.decide(60_003)), "LeaseReleased came_too_late")
+  })
+  it("is given up when nothing waits any more", () =>
+    assert.deepStrictEqual(tags(asked().hear(2, waits(0)).decide(3)), ["LeaseWithdrawn not_needed"]))
+  it("is a host once the host has used its key, and goes back when that never had work", () => {
+    const desk = asked()
+    desk.hear(2, granted(firstLease(desk)), admitted(digestOf(desk)), joined)
+    assert.deepStrictEqual(tags(desk.decide(3)), ["MachineEnrolled"])
+    assert.deepStrictEqual(desk.decide(30_001), [])
+    assert.deepStrictEqual(tags(desk.decide(30_002)), ["LeaseReleased unused"])
+    assert.deepStrictEqual(desk.decide(30_003), [])
+  })
+  it("goes back when its machine has not joined in time", () => {
+    const desk = asked()
+    desk.hear(2, granted(firstLease(desk)))
+    assert.include(tags(desk.decide(120_002)), "LeaseReleased never_enrolled")
+  })
+})
+
+describe("a sweep", () => {
+  const look = (desk: Desk, listed: Parameters<typeof sweep>[1]["listed"], atMs = 100_000) =>
+    sweep(desk.state, { provider, cell: "test", listed, atMs, billing: { billedStepMs: 60_000, billedMsMin: 60_000 }, visibleWithinMs: 20_000 })
+  const machine = { machine: "m1", region: "here", machineType: "small", stands: "running", pricePicoPerSecond: cents(6n), sinceMs: 40_000 } as const
+
+  it("lists a machine of our cell that nobody accounts for, and only the second one has it ended", () => {
+    const desk = given()
+    const [first] = look(desk, [{ ...machine, cell: "test" }])
+    assert.deepInclude(first?.event, { _tag: "OrphanFound", machine: "m1", sweeps: 1, costSoFarPico: costPico(cents(6n), { billedStepMs: 60_000, billedMsMin: 60_000 }, 40_000, 100_000) })
+    desk.hear(100_000, first!.event)
+    assert.deepStrictEqual(desk.decide(100_001), [])
+    desk.hear(160_000, look(desk, [{ ...machine, cell: "test" }], 160_000)[0]!.event)
+    assert.deepStrictEqual(tags(desk.decide(160_001)), ["LeaseReleased orphan"])
+  })
+  it("leaves machines of another cell, of none, and those that are being asked for alone", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    assert.deepStrictEqual(look(desk, [{ ...machine, cell: "another" }, { ...machine, machine: "m2" }, { ...machine, machine: "m3", cell: "test", token: tokenOf(firstLease(desk)) }]), [])
+  })
+  it("believes an end that is listed, and a missing machine only when it was missed twice", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    const lease = firstLease(desk)
+    desk.hear(2, granted(lease))
+    assert.deepInclude(look(desk, [{ ...machine, machine: `m-${lease}`, cell: "test", stands: "reclaimed" }])[0]?.event, { _tag: "LeaseEnded", confirmed: "reclaimed" })
+    assert.deepStrictEqual(look(desk, [], 10_000), [])
+    const [missed] = look(desk, [])
+    assert.deepInclude(missed?.event, { _tag: "GhostFound", sweeps: 1 })
+    desk.hear(100_000, missed!.event)
+    assert.deepInclude(look(desk, [], 160_000)[0]?.event, { _tag: "LeaseEnded", confirmed: "not_there" })
+  })
+})
+
+const Steps = Schema.Array(Schema.Struct({
+  what: Schema.Literals(["waits", "waits", "offers", "grants", "grants", "refuses", "admits", "joins", "decides", "decides", "decides"]),
+  much: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 9 })))
+})).pipe(Schema.check(Schema.isMinLength(5), Schema.isMaxLength(60)))
+
+/** A history as it may be: providers say yes and no, hosts come, time passes. */
+const lived = (steps: typeof Steps.Type): Desk => {
+  const desk = given()
+  let atMs = 1
+  for (const { much, what } of steps) {
+    atMs += much * 4_000
+    const open = [...desk.state.leases.values()].filter(({ granted, requested }) => requested !== undefined && granted === undefined)
+    const lease = open[much % Math.max(1, open.length)]
+    if (what === "waits") desk.hear(atMs, waits(much))
+    if (what === "offers") desk.hear(atMs, observed(offer("small", { price: BigInt(much) }), offer("large", { cores: 4, price: 20n, regions: much % 2 === 0 ? [] : ["there"] })))
+    if (what === "grants" && lease !== undefined) desk.hear(atMs, granted(lease.id))
+    if (what === "refuses" && lease !== undefined) desk.hear(atMs, { _tag: "LeaseRefused", leaseId: lease.id, provider, reason: "out_of_capacity", narrows: "type", detail: "", notBeforeMs: atMs + much * 1_000 })
+    if (what === "admits" && lease?.requested !== undefined) desk.hear(atMs, admitted(lease.requested.fact.oneTimeKeyDigest))
+    if (what === "joins") desk.hear(atMs, joined)
+    if (what === "decides") desk.decide(atMs)
+  }
+  desk.decide(atMs)
+  return desk
+}
+
+describe("whatever happened", () => {
+  const runs = { arbitrary: { runs: 150 } }
+  let requested = 0
+
+  it.prop("saying each fact twice changes nothing", [Steps], ([steps]) => {
+    const { log, state } = lived(steps)
+    requested += log.filter(({ facts }) => facts.some(({ name }) => name === "LeaseRequested")).length
+    const twice = log.flatMap((commit) => [commit, commit]).reduce((folded, commit) => foldCommit(broker, folded, commit), broker.initial())
+    assert.deepStrictEqual(broker.save(twice), broker.save(state))
+  }, runs)
+
+  it.prop("what was saved and loaded decides the same, and deciding changes nothing", [Steps], ([steps]) => {
+    const { saw, state } = lived(steps)
+    const again = broker.load(structuredClone(broker.save(state)) as never)
+    for (const atMs of [1_000, 10_000_000]) {
+      const round = { atMs, epoch: 1, saw, silences: [] } as never
+      const before = structuredClone(broker.save(state))
+      assert.deepStrictEqual(broker.decide(again, round), broker.decide(state, round))
+      assert.deepStrictEqual(broker.save(state), before)
+    }
+  }, runs)
+
+  it.prop("no more machines are open than the bounds allow", [Steps], ([steps]) => {
+    assert.isAtMost(lived(steps).state.leases.size, 10)
+  }, runs)
+
+  it("and those histories were worth the name", () => assert.isAbove(requested, 50))
+})
