@@ -1,5 +1,5 @@
 import { startStack, type Stack } from "@millrace/dev/stack"
-import { digestOfToken, jobs, stories } from "@millrace/gateway"
+import { tables } from "@millrace/gateway"
 import { startPostgres } from "@millrace/infra-postgres"
 import { Journal, verify } from "@millrace/journal"
 import { connectNats } from "@millrace/journal/jetstream"
@@ -58,7 +58,6 @@ export const startCell = Effect.fnUntraced(function*({ checkpointEvery, enrolDyi
   yield* Effect.addFinalizer(() => Effect.sync(() => workersOf(folder).forEach((pid) => process.kill(pid, "SIGKILL"))))
   const postgres = yield* ownPostgres(join(folder, "postgres"))
   const stack = yield* startStack({ folder, freePorts: true, databaseUrl: postgres.url })
-  const readersToken = addReader(stack)
   const env = { ...stack.env, MILLRACE_CHECKPOINT_EVERY: String(checkpointEvery) }
   const logs = join(folder, "lives")
   mkdirSync(logs)
@@ -76,7 +75,7 @@ export const startCell = Effect.fnUntraced(function*({ checkpointEvery, enrolDyi
     folder,
     stack,
     token: readFileSync(stack.tokenFile, "utf8").trim(),
-    readersToken,
+    readersToken: "",
     services: { gateway, scheduler: scheduling, access, host },
     log,
     reading: Layer.succeedContext(context),
@@ -88,7 +87,7 @@ export const startCell = Effect.fnUntraced(function*({ checkpointEvery, enrolDyi
   yield* Effect.all([access.ready, gateway.ready, scheduling.ready, host.ready], { concurrency: 4 })
   yield* joined(cell)
   yield* soonAgain(stack)
-  return cell
+  return { ...cell, readersToken: yield* addReader(stack) }
 })
 
 const joined = ({ log }: Cell) =>
@@ -131,14 +130,21 @@ const soonAgain = ({ credentials, natsUrl }: Stack) =>
     })
   }))
 
-const addReader = ({ env }: Stack): string => {
-  const path = env["MILLRACE_TOKENS"]!
-  const token = `mill_${randomBytes(32).toString("base64url")}`
-  const file = JSON.parse(readFileSync(path, "utf8")) as { tokens: Array<unknown> }
-  file.tokens.push({ digest: digestOfToken(token), principal: "user:reader", workspace: "main", rights: ["read"] })
-  writeFileSync(path, JSON.stringify(file))
-  return token
-}
+/** A token of somebody who may only read, made as people make one. */
+const addReader = (stack: Stack) =>
+  Effect.promise(async () => {
+    const ask = async (path: string, body: object): Promise<{ readonly secret?: string }> => {
+      const answer = await fetch(`${stack.apiUrl}${path}`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${readFileSync(stack.tokenFile, "utf8").trim()}`, "content-type": "application/json" },
+        body: JSON.stringify(body)
+      })
+      if (answer.status !== 200) throw new Error(`${path} answers ${answer.status}: ${await answer.text()}`)
+      return await answer.json() as { readonly secret?: string }
+    }
+    await ask("/v1/roles", { principal: "user:reader", role: "viewer" })
+    return (await ask("/v1/credentials", { principal: "user:reader" })).secret!
+  })
 
 const openKey = ({ env }: Stack): string => {
   const path = env["MILLRACE_ENROLMENTS"]!
@@ -169,7 +175,7 @@ export const startedTwice = ({ startsFile }: Cell): ReadonlyArray<string> => {
 export const differingTables = (cell: Cell) =>
   Effect.gen(function*() {
     const differing: Array<string> = []
-    for (const projection of [jobs, stories]) {
+    for (const projection of [tables]) {
       yield* caughtUp(projection)
       const { cut, hash } = yield* contentHash(projection)
       if (hash !== (yield* rebuildHash(projection, cut)).hash) differing.push(projection.name)

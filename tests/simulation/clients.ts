@@ -2,7 +2,7 @@ import type { JobId, Principal, WorkspaceName } from "@millrace/schemas"
 import type { Chance, Sometimes } from "@millrace/sim"
 import { Effect } from "effect"
 import type { IdempotencyKey, JobRequest } from "../../services/gateway/src/domain/request.ts"
-import type { Acting } from "../../services/gateway/src/reactors/submissions.ts"
+import type { Acting } from "../../services/gateway/src/reactors/gate.ts"
 import type { Desk } from "./desk.ts"
 
 export interface ClientsOptions {
@@ -22,7 +22,7 @@ export const clients = ({ acknowledged, cancelled, chance, desks, forMs, jobs, s
   Effect.forEach(Array.from({ length: jobs }, (_, index) => index), (index) =>
     Effect.gen(function*() {
       const own = chance.fork(`client ${index}`)
-      const acting: Acting = { principal: "user:ada" as Principal, workspace: own.oneOf(workspaces), rule: "own workspace" }
+      const acting: Acting = { principal: "user:ada" as Principal, workspace: own.oneOf(workspaces), decision: { rule: "role.owner", view: {} } }
       const key = `job-${index}` as IdempotencyKey
       const request = requestOf(own)
       const cancels = own.happens(0.3)

@@ -1,24 +1,32 @@
 import type { Blobs } from "@millrace/blobs"
 import { Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
-import type { Keyring } from "@millrace/service"
+import { Authentication, type Authority, type Keyring, type WarrantVerifier } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import type { KeyObject } from "node:crypto"
 import { Api } from "./api/api.ts"
-import { Authentication, type Tokens } from "./api/caller.ts"
+import { AsksLive } from "./api/asks.ts"
+import { bodyLimit } from "./api/body-limit.ts"
 import { BlobsLive } from "./api/bytes-blobs.ts"
+import { holdingsLive } from "./api/bytes-holdings.ts"
 import { JobBytesLive } from "./api/bytes-jobs.ts"
+import { FollowsEnd } from "./api/bytes-logs.ts"
 import { Watch } from "./api/bytes-watch.ts"
 import { JobsLive } from "./api/jobs.ts"
+import { Metered } from "./api/metered.ts"
 import { serveHosts, TwoDoors } from "./api/relay.ts"
+import { routerLive, type RouterSettings } from "./api/router.ts"
 import { WellformedLive } from "./api/wellformed.ts"
-import { attempts } from "./projections/attempts.ts"
-import { jobs } from "./projections/jobs.ts"
-import { stories } from "./projections/stories.ts"
+import type { Rate } from "./domain/token-bucket.ts"
+import { tables } from "./projections/tables.ts"
+import { Asks } from "./reactors/asks.ts"
+import { Entrance } from "./reactors/entrance.ts"
+import { Gate } from "./reactors/gate.ts"
 import { LiveOutput } from "./reactors/live-output.ts"
+import { Prices } from "./reactors/prices.ts"
 import { Roster } from "./reactors/roster.ts"
 import { Submissions } from "./reactors/submissions.ts"
 import { tellAside } from "./reactors/tell-asides.ts"
@@ -29,28 +37,36 @@ export interface GatewayOptions {
   readonly port: number
   /** Signs the warrants of sessions. Without it no relay is served, and output is read once it is kept. */
   readonly sessionKey?: KeyObject
+  /** How old the view of who may do what may be, in ms. 30,000 unless told. */
+  readonly viewAgeMsMax?: number
+  /** How often one workspace may ask. */
+  readonly rate?: Rate
+  /** Where other services serve their reads. */
+  readonly routing?: RouterSettings
 }
 
 /** Everything the gateway does: it takes what people ask, writes it down, and answers from its own tables. */
-export const GatewayService = ({ host, port, sessionKey }: GatewayOptions): Layer.Layer<
+export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeMsMax }: GatewayOptions): Layer.Layer<
   never,
   never,
-  Journal | Database | Blobs | Keyring | Tokens
+  Authority | Blobs | Database | Journal | Keyring | WarrantVerifier
 > => {
   const server = new TwoDoors()
   const live = sessionKey === undefined ? LiveOutput.none : LiveOutput.overRelay({ key: sessionKey, relayUrl: Effect.sync(() => server.relayUrl) })
   const relay = sessionKey === undefined ? Layer.empty : Layer.effectDiscard(serveHosts(server, { key: sessionKey })).pipe(Layer.provide(Roster.layer))
-  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
-    Layer.provide([JobsLive, JobBytesLive, BlobsLive]),
-    Layer.provide([live, Watch.layer]),
-    Layer.provide([Authentication.layer, WellformedLive, Submissions.layer])
+  const doors = Entrance.layer.pipe(
+    Layer.provideMerge([holdingsLive, Asks.layer, Prices.layer, Submissions.layer, Gate.layer(viewAgeMsMax === undefined ? {} : { viewAgeMsMax })])
   )
-  const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
+  const routes = Layer.mergeAll(HttpApiBuilder.layer(Api), routerLive(routing), bodyLimit).pipe(
+    Layer.provide([JobsLive, JobBytesLive, BlobsLive, AsksLive]),
+    Layer.provide([live, Watch.layer, Layer.succeed(FollowsEnd, server.closing)]),
+    Layer.provide([Authentication.layer, WellformedLive, Metered.layer(rate), doors])
+  )
+  const http = HttpRouter.serve(routes, { disableLogger: true, routerConfig: { maxParamLength: 4096 } }).pipe(
     Layer.provide(NodeHttpServer.layer(() => server, { host, port })),
     Layer.orDie
   )
-  const tables = Layer.unwrap(Effect.map(Journal, (journal) =>
-    runProjections([jobs, stories, attempts], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))
-  return Layer.mergeAll(http, relay, tables)
+  const memory = Layer.unwrap(Effect.map(Journal, (journal) =>
+    runProjections([tables], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))
+  return Layer.mergeAll(http, relay, memory)
 }
-

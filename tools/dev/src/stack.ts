@@ -73,10 +73,13 @@ export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, fre
       MILLRACE_ADMISSION_KEYS: cell.keys.admissionFile,
       MILLRACE_ENROLMENTS: at("keys", "enrolments.json"),
       MILLRACE_ONE_TIME_KEY: at("keys", "one-time-key"),
-      MILLRACE_TOKENS: at("keys", "tokens.json"),
+      MILLRACE_OWNER: at("keys", "owner.json"),
       MILLRACE_KEYS: at("keys", "workspaces"),
       MILLRACE_CELL_KEY: at("keys", "cell.pem"),
       MILLRACE_CELL_KEY_PUBLIC: at("keys", "cell.pem.pub"),
+      MILLRACE_SESSION_KEY: at("keys", "session.pem"),
+      MILLRACE_SESSION_KEY_PUBLIC: at("keys", "session.pem.pub"),
+      MILLRACE_API_URL: apiUrl,
       MILLRACE_BLOBS: at("blobs"),
       MILLRACE_CHECKPOINTS: at("checkpoints"),
       MILLRACE_HOST_DIR: at("host")
@@ -84,14 +87,14 @@ export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, fre
   }
 })
 
-/** The owner's token, made once: the token itself in a file of its own (0600), its digest where the gateway looks. */
+/** The owner's token, made once: the token itself in a file of its own (0600), its digest where access looks at its first start. */
 const tokens = (folder: string): Effect.Effect<string> =>
   Effect.promise(async () => {
     const path = join(folder, "token")
     if (!existsSync(path)) await writeFile(path, `mill_${randomBytes(32).toString("base64url")}\n`, { mode: 0o600 })
     const token = (await readFile(path, "utf8")).trim()
-    const record = { digest: hash("sha256", token, "hex"), principal: "user:owner", workspace: "main", rights: ["read", "submit", "cancel"] }
-    await writeFile(join(folder, "tokens.json"), `${JSON.stringify({ tokens: [record] }, null, 2)}\n`, { mode: 0o600 })
+    const owner = { digest: `sha256:${hash("sha256", token, "hex")}`, principal: "user:owner", workspace: "main" }
+    await writeFile(join(folder, "owner.json"), `${JSON.stringify(owner, null, 2)}\n`, { mode: 0o600 })
     return path
   })
 

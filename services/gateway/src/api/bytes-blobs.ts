@@ -5,11 +5,12 @@ import { type BlobRef, Digest } from "@millrace/schemas"
 import { Cause, Context, Effect, Schema, Semaphore, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { claim, hasPut } from "../reactors/claims.ts"
+import { claim } from "../reactors/claims.ts"
+import { Holdings } from "../reactors/holdings.ts"
+import type { Gate } from "../reactors/gate.ts"
 import { Api } from "./api.ts"
 import { blobAnswer } from "./bytes-answer.ts"
 import { allowed } from "./bytes-gate.ts"
-import { madeHere } from "./bytes-kept.ts"
 import { BadRequest, Conflict, logSilent, NotFound, TooLarge, Unavailable } from "./errors.ts"
 
 /** Bounds of what is put. */
@@ -29,8 +30,9 @@ export const BlobBounds = Context.Reference<BlobLimits>("millrace/gateway/BlobBo
 
 /** Bytes by their digest, for whoever may know them. */
 export const BlobsLive = HttpApiBuilder.group(Api, "blobs", Effect.fn(function*(handlers) {
-  const stores = yield* Effect.context<Blobs | Journal | Database>()
+  const stores = yield* Effect.context<Blobs | Database | Gate | Journal>()
   const blobs = yield* Blobs
+  const holdings = yield* Holdings
   const limits = yield* BlobBounds
   const puts = yield* Semaphore.make(limits.putsMax)
 
@@ -70,12 +72,10 @@ export const BlobsLive = HttpApiBuilder.group(Api, "blobs", Effect.fn(function*(
       return { digest: blob.digest, sizeBytes: blob.sizeBytes }
     }))
     .handle("get", Effect.fnUntraced(function*({ params, query }) {
-      const { workspace } = yield* allowed("blob.read", `blob/${params.digest.slice(0, 100)}`).pipe(Effect.provideContext(stores))
       const digest = params.digest
       if (!Schema.is(Digest)(digest)) return yield* noSuchBlob
-      const ours = yield* Effect.gen(function*() {
-        return (yield* madeHere(workspace, digest)) || (yield* Effect.mapError(hasPut(workspace, digest), () => logSilent))
-      }).pipe(Effect.provideContext(stores))
+      const { workspace } = yield* allowed("blob.read", `blob/${digest}`).pipe(Effect.provideContext(stores))
+      const ours = yield* Effect.mapError(holdings.holds(workspace, digest), () => logSilent)
       if (!ours) return yield* noSuchBlob
       const { sizeBytes } = yield* Effect.mapError(blobs.head(digest), (error) =>
         error._tag === "BlobMissing" ? noSuchBlob : storeTrouble("store_unavailable", error.message))

@@ -1,13 +1,11 @@
-import { Journal } from "@millrace/journal"
-import type { Action, Digest, GrantId, Principal, Resource, WorkspaceName } from "@millrace/schemas"
+import type { Journal } from "@millrace/journal"
+import type { GrantId, Principal, WorkspaceName } from "@millrace/schemas"
+import { Caller } from "@millrace/service"
 import { Effect } from "effect"
-import { hash } from "node:crypto"
-import { tellDenial } from "../reactors/denials.ts"
-import { Caller, type Right } from "./caller.ts"
-import { Forbidden, logSilent } from "./errors.ts"
-
-/** How long a refusal waits to be written down, in ms. */
-const tellMsMax = 10_000
+import { digestOf } from "../domain/request.ts"
+import { Gate } from "../reactors/gate.ts"
+import type { Forbidden, Unavailable } from "./errors.ts"
+import { refusalOf } from "./refusals.ts"
 
 /** Who may, where, and by which rule. */
 export interface Allowed {
@@ -17,28 +15,20 @@ export interface Allowed {
   readonly grant?: GrantId
 }
 
-const rightFor: Record<string, Right> = { "job.read": "read", "blob.read": "read", "session.open": "read", "blob.put": "submit" }
-
 /** The caller, if it may; otherwise a refusal that the audit already knows of. `resource` is below the workspace. */
-export const allowed = (action: "job.read" | "blob.read" | "blob.put", resource: string) =>
+export const allowed = (action: "job.read" | "blob.read" | "blob.put", resource: string): Effect.Effect<Allowed, Forbidden | Unavailable, Caller | Gate> =>
   Effect.gen(function*() {
-    const { principal, rights, workspace } = yield* Caller
-    const right = rightFor[action]!
-    if (rights.includes(right)) return { principal, workspace, rule: `token:${right}` } satisfies Allowed
-    yield* tellDenial({
-      principal,
-      workspace,
-      action: action as Action,
-      resource: `workspace/${workspace}/${resource}` as Resource,
-      rule: "token-rights",
-      argumentsDigest: `sha256:${hash("sha256", resource, "hex")}` as Digest
-    }).pipe(Effect.timeout(tellMsMax), Effect.mapError(() => logSilent))
-    return yield* new Forbidden({
-      code: "capability_missing",
-      what: `${principal} may not do ${action}`,
-      where: `workspace ${workspace}`,
-      remedy: `ask for a token with the right ${right}; this refusal is in the audit`
-    })
+    const gate = yield* Gate
+    const acting = yield* Effect.mapError(
+      gate.pass(yield* Caller, {
+        // Whoever may read jobs may read the bytes that jobs of its workspace take and make.
+        action: action === "blob.read" ? "job.read" : action,
+        within: resource.split("/"),
+        argumentsDigest: digestOf({ action, resource })
+      }),
+      refusalOf
+    )
+    return { principal: acting.principal, workspace: acting.workspace, rule: acting.decision.rule, ...(acting.grant === undefined ? {} : { grant: acting.grant }) }
   })
 
-export type GateNeeds = Journal | Caller
+export type GateNeeds = Journal | Caller | Gate

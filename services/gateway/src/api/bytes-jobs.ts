@@ -6,6 +6,7 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { placeOf } from "../domain/log-pieces.ts"
 import { type ArtefactRow, noTask } from "../projections/attempts.ts"
+import type { Gate } from "../reactors/gate.ts"
 import type { LiveOutput } from "../reactors/live-output.ts"
 import { Api } from "./api.ts"
 import type { ArtefactView } from "./bytes.ts"
@@ -20,7 +21,7 @@ const listMax = 1000
 
 /** What jobs say and make, from the blob store, or from the host while they run. */
 export const JobBytesLive = HttpApiBuilder.group(Api, "bytes", Effect.fn(function*(handlers) {
-  const stores = yield* Effect.context<Blobs | Database | Journal | LiveOutput | Watch>()
+  const stores = yield* Effect.context<Blobs | Database | Gate | Journal | LiveOutput | Watch>()
 
   /** The caller, if it may read the job; a job of another workspace is not found. */
   const reader = Effect.fnUntraced(function*(jobId: string) {

@@ -1,9 +1,9 @@
-import { Journal } from "@millrace/journal"
+import { headsOf, Journal } from "@millrace/journal"
 import { Database, read, type ReadOptions } from "@millrace/readmodel"
 import { type BlobRef, type Digest, JobId, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
-import { type ArtefactRow, type AttemptRow, attempts, type EndingRow } from "../projections/attempts.ts"
-import { jobs } from "../projections/jobs.ts"
+import type { ArtefactRow, AttemptRow, EndingRow } from "../projections/attempts.ts"
+import { tables } from "../projections/tables.ts"
 import { noSuchJob, Unavailable } from "./errors.ts"
 
 /** Of an array which task; without it the job itself or, of an array, its first task. */
@@ -37,7 +37,7 @@ export const tasksOf = (task: number | undefined): ReadonlyArray<number> => task
  */
 export const isOurs = Effect.fnUntraced(function*(workspace: WorkspaceName, jobId: string) {
   if (!Schema.is(JobId)(jobId)) return yield* noSuchJob(jobId)
-  const { value } = yield* read(jobs, ({ db }) =>
+  const { value } = yield* read(tables, ({ db }) =>
     db.selectFrom("jobs").select("job_id").where("job_id", "=", jobId).where("workspace", "=", workspace).executeTakeFirst()).pipe(Effect.mapError(unavailable))
   if (value !== undefined) return
   const said = yield* Journal.use((journal) => journal.last({ kind: "job", scope: workspace, story: jobId })).pipe(Effect.mapError(unavailable))
@@ -46,7 +46,7 @@ export const isOurs = Effect.fnUntraced(function*(workspace: WorkspaceName, jobI
 
 /** Where one task stands: its attempts, what they said, and how it ended. */
 export const standingOf = (workspace: WorkspaceName, jobId: string, { task }: Which, options: ReadOptions = {}): Effect.Effect<Standing, Unavailable, Database> =>
-  read(attempts, async ({ db }) => {
+  read(tables, async ({ db }) => {
     const tasks = tasksOf(task)
     const tries = await db.selectFrom("attempts").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace).where("task", "in", tasks)
       .orderBy("attempt").limit(1000).execute()
@@ -57,30 +57,27 @@ export const standingOf = (workspace: WorkspaceName, jobId: string, { task }: Wh
     return { attempts: tries, outputs, ending: endings[0] }
   }, options).pipe(Effect.mapError(unavailable), Effect.map(({ value }) => value))
 
-/** The same, once the tables know all that hosts had said by now. */
+/** The same, once the tables know all that hosts and the scheduler had said by now. */
 export const settledStandingOf = (workspace: WorkspaceName, jobId: string, which: Which): Effect.Effect<Standing, Unavailable, Database | Journal> =>
-  headOfHosts.pipe(Effect.flatMap((after) => standingOf(workspace, jobId, which, { after, waitMsMax: 10_000 })))
+  heads.pipe(Effect.flatMap((after) => standingOf(workspace, jobId, which, { after, waitMsMax: 10_000 })))
 
-const headOfHosts = Journal.use((journal) => journal.head("HOSTS")).pipe(
-  Effect.map((head) => ({ HOSTS: head })),
-  Effect.mapError(unavailable)
-)
+const heads = Effect.mapError(headsOf(["SCHEDULER", "HOSTS"]), unavailable)
 
 /** The newest thing of that name that was kept; if it is not there yet, what hosts have said by now is waited for. */
 export const keptOf = Effect.fnUntraced(function*(workspace: WorkspaceName, jobId: string, form: "output" | "file", name: string, which: Which) {
   const look = (options: ReadOptions) =>
-    read(attempts, ({ db }) => {
+    read(tables, ({ db }) => {
       const found = db.selectFrom("artefacts").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace)
         .where("task", "in", tasksOf(which.task)).where("form", "=", form).where("name", "=", name)
       return (which.attempt === undefined ? found : found.where("attempt", "=", which.attempt)).orderBy("attempt", "desc").limit(1).executeTakeFirst()
     }, options).pipe(Effect.mapError(unavailable), Effect.map(({ value }) => value))
-  return (yield* look({})) ?? (yield* look({ after: yield* headOfHosts }))
+  return (yield* look({})) ?? (yield* look({ after: yield* heads }))
 })
 
 /** What a task's work left, by name; of each name the newest. */
 export const listKept = (workspace: WorkspaceName, jobId: string, which: Which, { after = "", limit }: { readonly after?: string; readonly limit: number }) =>
-  headOfHosts.pipe(Effect.flatMap((head) =>
-    read(attempts, ({ db }) => {
+  heads.pipe(Effect.flatMap((head) =>
+    read(tables, ({ db }) => {
       const found = db.selectFrom("artefacts").selectAll().distinctOn(["name", "task"]).where("job_id", "=", jobId).where("workspace", "=", workspace)
         .where("form", "=", "file").where("name", ">", after)
       const ofTask = which.task === undefined ? found : found.where("task", "=", which.task)
@@ -91,7 +88,7 @@ export const listKept = (workspace: WorkspaceName, jobId: string, which: Which, 
 
 /** Whether a job of the workspace has made these bytes. */
 export const madeHere = (workspace: WorkspaceName, digest: Digest): Effect.Effect<boolean, Unavailable, Database> =>
-  read(attempts, ({ db }) => db.selectFrom("artefacts").select("digest").where("workspace", "=", workspace).where("digest", "=", digest).limit(1).executeTakeFirst()).pipe(
+  read(tables, ({ db }) => db.selectFrom("artefacts").select("digest").where("workspace", "=", workspace).where("digest", "=", digest).limit(1).executeTakeFirst()).pipe(
     Effect.mapError(unavailable),
     Effect.map(({ value }) => value !== undefined)
   )

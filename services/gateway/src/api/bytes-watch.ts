@@ -1,6 +1,7 @@
 import { Database, read } from "@millrace/readmodel"
 import { Cause, Context, Deferred, Effect, Layer, Schedule } from "effect"
-import { attempts, noTask } from "../projections/attempts.ts"
+import { noTask } from "../projections/attempts.ts"
+import { tables } from "../projections/tables.ts"
 import { type Standing, tasksOf } from "./bytes-kept.ts"
 
 /** How often the tables are asked, once for all who wait, in ms. */
@@ -48,7 +49,7 @@ export class Watch extends Context.Service<Watch, {
 const standing = (waiting: ReadonlyArray<Waiting>) => {
   const jobs = [...new Set(waiting.map(({ jobId }) => jobId))]
   const tasks = [...new Set(waiting.flatMap((one) => one.tasks))]
-  return read(attempts, async ({ db }) => {
+  return read(tables, async ({ db }) => {
     const tries = await db.selectFrom("attempts").where("job_id", "in", jobs).where("task", "in", tasks).groupBy(["job_id", "task"])
       .select((of) => ["job_id", "task", of.fn.countAll<string>().as("tries"), of.fn.countAll<string>().filterWhere("started", "=", true).as("started"), of.fn.count<string>("over").as("over")])
       .execute()

@@ -1,7 +1,7 @@
 import { Bytes, Count, Digest } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
-import { Authentication } from "./caller.ts"
+import { Authentication } from "@millrace/service"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
 import { Wellformed } from "./wellformed.ts"
 
@@ -67,8 +67,8 @@ export class JobBytes extends HttpApiGroup.make("bytes")
       success: Schema.Struct({ artefacts: Schema.Array(ArtefactView) }),
       error: [NotFound, Forbidden, Unavailable]
     }),
-    // A name may hold slashes: it is the rest of the path.
-    HttpApiEndpoint.get("artefact", "/:jobId/artefacts/:name(.+)", {
+    // A name that holds slashes is written with them encoded (%2F): it is one part of the path.
+    HttpApiEndpoint.get("artefact", "/:jobId/artefacts/:name", {
       params: { ...job, name: Schema.String },
       query: { ...which, offset: Schema.optionalKey(NaturalText) },
       success: bytes,

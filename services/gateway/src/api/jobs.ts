@@ -1,122 +1,121 @@
+import type { ActionName } from "@millrace/authority"
+import { Blobs } from "@millrace/blobs"
 import { Journal } from "@millrace/journal"
-import { Database, read, type ReadTooOld } from "@millrace/readmodel"
-import { type Action, type Cut, decodeFact, type Digest, JobId, type Resource, versions } from "@millrace/schemas"
-import { Clock, Effect, Option, Random, Result, Schema } from "effect"
+import { Database } from "@millrace/readmodel"
+import { type Cut, JobId } from "@millrace/schemas"
+import { Caller } from "@millrace/service"
+import { Clock, Effect, Option, Random, Schema } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { hash } from "node:crypto"
-import { IdempotencyKey, programBytesMax, programOf } from "../domain/request.ts"
-import { inCausalOrder, sentence } from "../domain/story.ts"
-import { type JobRow, jobs } from "../projections/jobs.ts"
-import { stories, type StoryRow } from "../projections/stories.ts"
-import { tellDenial } from "../reactors/denials.ts"
-import { type Acting, Submissions } from "../reactors/submissions.ts"
-import { Api, type JobView, type StoryLine } from "./api.ts"
-import { Caller, type Right } from "./caller.ts"
-import { BadRequest, Conflict, Forbidden, logSilent, noSuchJob, TooLarge, Unavailable } from "./errors.ts"
+import { cutFrom, placeFrom } from "../domain/cuts.ts"
+import { digestOf, IdempotencyKey } from "../domain/request.ts"
+import { Entrance } from "../reactors/entrance.ts"
+import { Gate } from "../reactors/gate.ts"
+import { Submissions } from "../reactors/submissions.ts"
+import { Api } from "./api.ts"
+import { BadRequest, cellTrouble, logSilent, noSuchJob } from "./errors.ts"
+import { storyEvents } from "./events.ts"
+import { jobAt, jobRow, jobRows, pastOf, storyRows, taskRows } from "./reading.ts"
+import { refusalOf, submissionRefusal } from "./refusals.ts"
+import { cursorFrom, cursorText, isOver, jobView, storyLines, taskView } from "./views.ts"
 
 /** How long a write waits for the log before it says that it does not know, in ms. */
 const appendMsMax = 10_000
 
 /** What the outside asks of jobs, answered from the log and from this service's own tables. */
 export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(handlers) {
-  const database = yield* Database
-  const journal = yield* Journal
+  const stores = yield* Effect.context<Blobs | Database | Journal>()
+  const entrance = yield* Entrance
+  const gate = yield* Gate
   const submissions = yield* Submissions
 
-  /** The caller, if its token holds the right; otherwise a refusal that the audit already knows of. */
-  const acting = Effect.fnUntraced(function*(right: Right, resource: string, argumentsOf: unknown) {
-    const { principal, rights, workspace } = yield* Caller
-    if (rights.includes(right)) return { principal, workspace, rule: `token:${right}` } satisfies Acting
-    const action = `job.${right}` as Action
-    yield* tellDenial({
-      principal,
-      workspace,
-      action,
-      resource: `workspace/${workspace}/${resource}` as Resource,
-      rule: "token-rights",
-      argumentsDigest: `sha256:${hash("sha256", JSON.stringify(argumentsOf) ?? "", "hex")}` as Digest
-    }).pipe(
-      Effect.provideService(Journal, journal),
-      Effect.timeout(appendMsMax),
-      Effect.mapError(() => logSilent)
-    )
-    return yield* new Forbidden({
-      code: "capability_missing",
-      what: `${principal} may not do ${action}`,
-      where: `workspace ${workspace}`,
-      remedy: `ask for a token with the right ${right}; this refusal is in the audit`
-    })
+  /** The caller, if it may; otherwise a refusal that the audit already knows of. */
+  const allowed = Effect.fnUntraced(function*(action: ActionName, within: ReadonlyArray<string>, argumentsOf: unknown) {
+    return yield* Effect.mapError(gate.pass(yield* Caller, { action, within, argumentsDigest: digestOf(argumentsOf) }), refusalOf)
   })
 
-  const rows = <A>(effect: Effect.Effect<A, ReadTooOld | { readonly _tag: string; readonly message: string }, Database>) =>
-    effect.pipe(
-      Effect.provideService(Database, database),
-      Effect.mapError((error) => new Unavailable({
-        code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
-        what: error.message,
-        where: "the gateway's tables",
-        remedy: "ask again in a moment; what was submitted is safe in the log"
-      }))
-    )
-
-  const rowOf = Effect.fnUntraced(function*(workspace: string, jobId: string, options: { readonly after?: Cut; readonly waitMsMax?: number }) {
-    const { cut, value } = yield* rows(read(jobs, ({ db }) =>
-      db.selectFrom("jobs").selectAll().where("job_id", "=", jobId).where("workspace", "=", workspace).executeTakeFirst(), options))
-    if (value === undefined) return yield* noSuchJob(jobId)
-    return { row: value, cut }
+  /** The caller, if it may read the job; an id that is none names no job, whoever asks. */
+  const reading = Effect.fnUntraced(function*(jobId: string, query: unknown) {
+    if (!Schema.is(JobId)(jobId)) return yield* noSuchJob(jobId)
+    return yield* allowed("job.read", ["job", jobId], query)
   })
-
-  const factsOf = (story: string, options: { readonly after?: Cut; readonly waitMsMax?: number }) =>
-    rows(read(stories, ({ db }) => db.selectFrom("stories").selectAll().where("part_of", "=", story).limit(10_000).execute(), options))
 
   return handlers.handleAll({
     submit: Effect.fnUntraced(function*({ headers, payload }) {
-      const who = yield* acting("submit", "jobs", payload)
       const key = yield* keyFrom(headers["idempotency-key"])
-      if (JSON.stringify(programOf(payload)).length > programBytesMax) return yield* tooLarge
-      return yield* submissions.submit(who, key, payload).pipe(
-        Effect.timeoutOrElse({ duration: appendMsMax, orElse: () => Effect.fail(logSilent) }),
-        Effect.catchTags({
-          IdempotencyMismatch: (error) => Effect.fail(new Conflict({
-            code: "idempotency_mismatch",
-            what: error.message,
-            where: "the Idempotency-Key header",
-            remedy: "send the first request again unchanged, or choose another key"
-          })),
-          CommitRefused: (error) => Effect.fail(refused(error.reason, error.message)),
-          JournalUnavailable: () => Effect.fail(logSilent),
-          KeyringUnavailable: (error) => Effect.fail(refused("keyring_unavailable", error.message))
-        })
+      return yield* entrance.enter(yield* Caller, key, payload).pipe(
+        Effect.mapError(submissionRefusal),
+        Effect.timeoutOrElse({ duration: appendMsMax, orElse: () => Effect.fail(logSilent) })
       )
     }),
     list: Effect.fnUntraced(function*({ query }) {
-      const { workspace } = yield* acting("read", "jobs", query)
-      const { cut, value } = yield* rows(read(jobs, ({ db }) =>
-        db.selectFrom("jobs").selectAll().where("workspace", "=", workspace)
-          .orderBy("submitted_at_ms", "desc").orderBy("job_id").limit(query.limit ?? 100).execute(), within(query)))
-      return { jobs: value.map(viewOf), cut }
+      const { workspace } = yield* allowed("job.read", [], query)
+      const cursor = query.cursor === undefined ? undefined : cursorFrom(query.cursor)
+      if (query.cursor !== undefined && cursor === undefined) return yield* cursorMalformed
+      return yield* Effect.provideContext(listed(workspace, query, cursor), stores)
     }),
-    show: Effect.fnUntraced(function*({ params, query }) {
-      const { workspace } = yield* acting("read", `job/${params.jobId}`, query)
-      const { cut, row } = yield* rowOf(workspace, params.jobId, within(query))
-      return { job: viewOf(row), cut }
+    show: Effect.fnUntraced(function*({ params: { jobId }, query }) {
+      const { workspace } = yield* reading(jobId, query)
+      const { cut, row } = yield* (query.at === undefined
+        ? jobRow(workspace, jobId, within(query))
+        : Effect.flatMap(pastOf(query.at), (at) => jobAt(workspace, jobId, at, query.waitMs))).pipe(Effect.provideContext(stores))
+      return { job: jobView(row), cut }
     }),
-    story: Effect.fnUntraced(function*({ params, query }) {
-      const { workspace } = yield* acting("read", `job/${params.jobId}`, query)
-      const { row } = yield* rowOf(workspace, params.jobId, within(query))
-      if (row.story === null) return yield* noSuchJob(params.jobId)
-      const { cut, value } = yield* factsOf(row.story, within(query))
-      const lines = inCausalOrder(value.map(toldOf))
-      return { lines: lines.map(lineOf), over: value.some(({ name }) => name === "JobSettled" || name === "JobRefused"), cut }
+    story: Effect.fnUntraced(function*({ params: { jobId }, query }) {
+      const { workspace } = yield* reading(jobId, query)
+      return yield* Effect.gen(function*() {
+        const at = query.at === undefined ? undefined : yield* pastOf(query.at)
+        if (at === undefined) yield* jobRow(workspace, jobId, within(query))
+        else yield* jobAt(workspace, jobId, at, query.waitMs)
+        const { cut, value } = yield* storyRows(jobId, {
+          ...(at === undefined ? {} : { at }),
+          ...(query.task === undefined ? {} : { task: query.task })
+        }, at === undefined ? within(query) : {})
+        return { lines: storyLines(value), over: isOver(value.lines), ...(value.more ? { more: true } : {}), cut: at ?? cut }
+      }).pipe(Effect.provideContext(stores))
     }),
-    cancel: Effect.fnUntraced(function*({ params }) {
-      const who = yield* acting("cancel", `job/${params.jobId}`, params)
-      if (!Schema.is(JobId)(params.jobId)) return yield* noSuchJob(params.jobId)
-      const cut = yield* submissions.cancel(who, params.jobId).pipe(
+    events: Effect.fnUntraced(function*({ headers, params: { jobId }, query }) {
+      const { workspace } = yield* reading(jobId, query)
+      const given = headers["last-event-id"] ?? query.from
+      const from = given === undefined || given === "" ? undefined : placeFrom(given)
+      if (given !== undefined && given !== "" && from === undefined) return yield* placeMalformed(given)
+      return yield* Effect.gen(function*() {
+        // A job that was submitted a moment ago is known to the log before the tables know it.
+        const head = yield* Effect.mapError(Journal.use((journal) => journal.last({ kind: "job", scope: workspace, story: jobId })), () => logSilent)
+        yield* jobRow(workspace, jobId, head === undefined ? {} : { after: { [head.place.stream]: head.place.sequence } })
+        return yield* storyEvents(jobId, from)
+      }).pipe(Effect.provideContext(stores))
+    }),
+    tasks: Effect.fnUntraced(function*({ params: { jobId }, query }) {
+      const { workspace } = yield* reading(jobId, query)
+      const cursor = query.cursor === undefined ? undefined : Number(query.cursor)
+      if (cursor !== undefined && !Number.isSafeInteger(cursor)) return yield* cursorMalformed
+      const limit = query.limit ?? 100
+      return yield* Effect.gen(function*() {
+        const { row } = yield* jobRow(workspace, jobId, within(query))
+        const { cut, value } = yield* taskRows(jobId, {
+          limit,
+          ...(cursor === undefined ? {} : { cursor }),
+          ...(query.state === undefined ? {} : { state: query.state })
+        }, within(query))
+        const begun = [...value.counts.values()].reduce((sum, count) => sum + count, 0)
+        const queued = (value.counts.get("queued") ?? 0) + Math.max(0, (row.tasks ?? 0) - begun)
+        const page = value.rows.slice(0, limit)
+        return {
+          tasks: page.map(taskView),
+          counts: { ...Object.fromEntries(value.counts), ...(queued === 0 ? {} : { queued }) },
+          ...(value.rows.length > limit ? { next: String(page.at(-1)!.task) } : {}),
+          cut
+        }
+      }).pipe(Effect.provideContext(stores))
+    }),
+    cancel: Effect.fnUntraced(function*({ params: { jobId } }) {
+      if (!Schema.is(JobId)(jobId)) return yield* noSuchJob(jobId)
+      const who = yield* allowed("job.cancel", ["job", jobId], {})
+      const cut = yield* submissions.cancel(who, jobId).pipe(
         Effect.timeoutOrElse({ duration: appendMsMax, orElse: () => Effect.fail(logSilent) }),
         Effect.catchTags({
-          JobUnknown: () => Effect.fail(noSuchJob(params.jobId)),
-          CommitRefused: (error) => Effect.fail(refused(error.reason, error.message)),
+          JobUnknown: () => Effect.fail(noSuchJob(jobId)),
+          CommitRefused: (error) => Effect.fail(cellTrouble(error.reason, error.message)),
           JournalUnavailable: () => Effect.fail(logSilent)
         })
       )
@@ -125,7 +124,37 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
   })
 }))
 
-const keyFrom = (given: string | undefined): Effect.Effect<IdempotencyKey, BadRequest> =>
+/** Pages of the past that are looked through for one answer, when few of their jobs were in the state asked for. */
+const pagesMax = 10
+
+type ListQuery = Fresh & { readonly at?: string; readonly limit?: number; readonly state?: ReturnType<typeof jobView>["state"]; readonly name?: string; readonly parent?: string; readonly submittedBy?: string }
+
+const listed = Effect.fnUntraced(function*(workspace: Parameters<typeof jobRow>[0], query: ListQuery, from: ReturnType<typeof cursorFrom>) {
+  const { at: atText, limit = 100, state } = query
+  const at = atText === undefined ? undefined : yield* pastOf(atText)
+  const options = at === undefined ? within(query) : { ...within(query), after: { ...within(query).after, ...at } }
+  const found: Array<ReturnType<typeof jobView>> = []
+  let cursor = from
+  for (let page = 0; ; page += 1) {
+    const { cut, value } = yield* jobRows(workspace, query, { limit, ...(cursor === undefined ? {} : { cursor }) }, options, at)
+    // The state that a job was in is known once its past is folded, so it is sifted here; now it is sifted by the query.
+    const rows = value.slice(0, limit)
+    for (const job of rows.map(jobView)) {
+      if (at !== undefined && state !== undefined && job.state !== state) continue
+      found.push(job)
+      if (found.length === limit) break
+    }
+    const last = found.length === limit ? found.at(-1)! : rows.length === 0 ? undefined : jobView(rows.at(-1)!)
+    cursor = last === undefined ? undefined : { submittedAtMs: last.submittedAtMs, jobId: last.jobId }
+    const isMore = value.length > limit || (last !== undefined && rows.at(-1)!.job_id !== last.jobId)
+    if (!isMore || found.length === limit || page + 1 === pagesMax) {
+      return { jobs: found, ...(isMore && cursor !== undefined ? { next: cursorText(cursor) } : {}), cut: at ?? cut }
+    }
+  }
+})
+
+/** The key that was sent, or one of its own for this request alone. */
+export const keyFrom = (given: string | undefined): Effect.Effect<IdempotencyKey, BadRequest> =>
   given === undefined
     ? Effect.gen(function*() {
       const atMs = yield* Clock.currentTimeMillis
@@ -141,61 +170,27 @@ const keyFrom = (given: string | undefined): Effect.Effect<IdempotencyKey, BadRe
       }))
     })
 
-const tooLarge = new TooLarge({
-  code: "program_too_large",
-  what: `argv, env and labels together are larger than ${programBytesMax} bytes`,
-  where: "the request's body",
-  remedy: "put large values into a file that the program reads"
-})
+interface Fresh {
+  readonly after?: string
+  readonly waitMs?: number
+}
 
-const refused = (code: string, what: string) =>
-  new Unavailable({ code, what, where: "the cell", remedy: "ask whoever runs the cell to look at millrace doctor, then send the request again" })
-
-const within = ({ after, waitMs }: { readonly after?: string; readonly waitMs?: number }): { readonly after?: Cut; readonly waitMsMax?: number } => ({
-  ...(after ? { after: Object.fromEntries(after.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])])) } : {}),
+const within = ({ after, waitMs }: Fresh): { readonly after?: Cut; readonly waitMsMax?: number } => ({
+  ...(after ? { after: cutFrom(after) ?? {} } : {}),
   ...(waitMs === undefined ? {} : { waitMsMax: waitMs })
 })
 
-const viewOf = (row: JobRow): JobView => ({
-  jobId: row.job_id,
-  state: row.outcome !== null
-    ? row.outcome as JobView["state"]
-    : row.waits !== null
-    ? "waiting"
-    : row.attempt === 0
-    ? "queued"
-    : row.started_attempt >= row.attempt
-    ? "running"
-    : "placed",
-  submittedBy: row.submitted_by ?? "",
-  submittedAtMs: Number(row.submitted_at_ms ?? 0),
-  attempt: row.attempt,
-  hostId: row.host_id,
-  exitCode: row.exit_code,
-  because: row.cause ?? row.waits,
-  settledAtMs: row.settled_at_ms === null ? null : Number(row.settled_at_ms)
+const cursorMalformed = new BadRequest({
+  code: "cursor_malformed",
+  what: "the cursor is none that a page has given",
+  where: "cursor in the query",
+  remedy: "send next of the page before as it came, or none"
 })
 
-const toldOf = (row: StoryRow) => ({
-  row,
-  id: row.id,
-  causedBy: row.caused_by,
-  storedAtMs: Number(row.stored_at_ms),
-  stream: row.stream,
-  sequence: Number(row.sequence),
-  ordinal: row.ordinal
-})
-
-const lineOf = ({ causedBy, id, row, sequence, storedAtMs, stream }: ReturnType<typeof toldOf>): StoryLine => {
-  const fact = decodeFact(row.name, versions.get(row.name) ?? 1, row.body)
-  return {
-    id,
-    name: row.name,
-    text: Result.isSuccess(fact) ? sentence(fact.success) : row.name,
-    atMs: storedAtMs,
-    actor: row.actor,
-    causedBy,
-    stream,
-    sequence
-  }
-}
+const placeMalformed = (given: string) =>
+  new BadRequest({
+    code: "place_malformed",
+    what: `${JSON.stringify(given.slice(0, 60))} is no place in a story`,
+    where: "Last-Event-ID, or from in the query",
+    remedy: "send the id of the last event as it came, or none"
+  })

@@ -1,24 +1,38 @@
 import { namedId } from "@millrace/decider"
-import { Bytes, Digest, JobId, JobSpec, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
+import { Bytes, Digest, GrantId, JobId, JobName, JobSpec, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { hash } from "node:crypto"
 
-const { attemptsMax, onSilence, resources, runMsMax, runtime, trust } = JobSpec.fields
+const { after, array, attemptsMax, egress, onSilence, queueMsMax, resources, runMsMax, runtime, snapshotAtEnd, startFrom, trust } = JobSpec.fields
 
 /** A program that is larger than this does not belong into a fact. */
 export const programBytesMax: typeof Bytes.Type = 16 * 1024
 
-/** What a submitter asks for. Fields that are not known are refused rather than ignored: they are misspelt. */
+/**
+ * What a submitter asks for. Fields that are not known are refused rather than ignored: they are misspelt.
+ * Without `trust`, people vouch for their own work and agents for none; without `runtime`, work that
+ * nobody vouches for is isolated.
+ */
 export const JobRequest = Schema.Struct({
-  runtime: runtime.pipe(Schema.withDecodingDefaultKey(Effect.succeed("process" as const))),
-  trust: trust.pipe(Schema.withDecodingDefaultKey(Effect.succeed("own" as const))),
+  /** What you call it, in the open: small letters, digits and dashes. Many jobs may have one name. */
+  name: Schema.optionalKey(JobName),
+  /** The grant that it is submitted under; without it the token's own, or else your roles. */
+  grant: Schema.optionalKey(GrantId),
+  runtime: Schema.optionalKey(runtime),
+  trust: Schema.optionalKey(trust),
   resources: resources.pipe(
     Schema.withDecodingDefaultKey(Effect.succeed({ cpuMilli: 1000, memoryMib: 256, diskMib: 0, gpus: 0 }))
   ),
   ...Program.fields,
   attemptsMax,
   runMsMax,
-  onSilence
+  onSilence,
+  queueMsMax,
+  array,
+  after,
+  startFrom,
+  egress,
+  snapshotAtEnd
 })
 export type JobRequest = typeof JobRequest.Type
 
@@ -33,22 +47,53 @@ export type IdempotencyKey = typeof IdempotencyKey.Type
 export const jobIdOf = (workspace: WorkspaceName, key: IdempotencyKey): JobId => namedId<JobId>("job", workspace, key)
 
 /** Tells a repetition from another request: SHA-256 over the request with sorted keys. */
-export const digestOf = (request: JobRequest): Digest =>
+export const digestOf = (request: unknown): Digest =>
   `sha256:${hash("sha256", JSON.stringify(request, (_, value: unknown) =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
+    typeof value === "bigint"
+      ? value.toString()
+      : typeof value === "object" && value !== null && !Array.isArray(value)
       ? Object.fromEntries(Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1)))
-      : value), "hex")}` as Digest
+      : value) ?? "", "hex")}` as Digest
 
 /** The part of a request that may hold secrets. */
-export const programOf = ({ argv, env, labels }: JobRequest): Program => ({ argv, env, labels })
+export const programOf = ({ argv, cwd, env, files, labels }: JobRequest): Program => ({
+  argv,
+  env,
+  labels,
+  ...(files === undefined ? {} : { files }),
+  ...(cwd === undefined ? {} : { cwd })
+})
+
+/** Who vouches for the work, where the request does not say: an agent vouches for nothing. */
+export const trustOf = ({ trust }: JobRequest, vouches: boolean): JobSpec["trust"] => trust ?? (vouches ? "own" : "others")
 
 /** The part that everybody who reads the log may see. */
-export const specOf = ({ attemptsMax, onSilence, resources, runMsMax, runtime, trust }: JobRequest, program: Sealed): JobSpec => ({
-  runtime,
-  trust,
-  resources,
-  program,
-  attemptsMax,
-  runMsMax,
-  onSilence
-})
+export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): JobSpec => {
+  const { attemptsMax, onSilence, resources, runMsMax, runtime } = request
+  const trust = trustOf(request, vouches)
+  return {
+    runtime: runtime ?? (trust === "own" ? "process" : "sandbox"),
+    trust,
+    resources,
+    program,
+    attemptsMax,
+    runMsMax,
+    onSilence,
+    ...given(request, "queueMsMax", "array", "after", "startFrom", "egress", "snapshotAtEnd")
+  }
+}
+
+const given = <Name extends keyof JobRequest>(request: JobRequest, ...names: ReadonlyArray<Name>): Pick<JobRequest, Name> =>
+  Object.fromEntries(names.flatMap((name) => (request[name] === undefined ? [] : [[name, request[name]]]))) as Pick<JobRequest, Name>
+
+/**
+ * What lies in the open: other programs of a machine can read argv, and labels and names are shown to
+ * whoever may list jobs. The environment and files are for the program alone.
+ */
+export const plainPartsOf = ({ argv, cwd, egress, labels, name }: JobRequest): ReadonlyArray<{ readonly where: string; readonly text: string }> => [
+  ...argv.map((text, at) => ({ where: `argv[${at}]`, text })),
+  ...Object.entries(labels).map(([key, text]) => ({ where: `labels.${key}`, text: `${key}=${text}` })),
+  ...(egress ?? []).map((text, at) => ({ where: `egress[${at}]`, text })),
+  ...(cwd === undefined ? [] : [{ where: "cwd", text: cwd }]),
+  ...(name === undefined ? [] : [{ where: "name", text: name }])
+]

@@ -1,6 +1,6 @@
-import { projection } from "@millrace/readmodel"
 import type { ArtefactKept, AttemptExited, AttemptRefused, AttemptStarted, JobRefused, JobRetried, JobSettled, PlacementMade, SnapshotWritten, TaskSettled } from "@millrace/schemas"
 import { sql } from "kysely"
+import { part } from "./part.ts"
 
 /** The task of a job that is no array. */
 export const noTask = -1
@@ -54,9 +54,7 @@ type Minded =
   | JobRetried | TaskSettled | JobSettled | JobRefused
 
 /** Each attempt with where its bytes are. Answers "what did it say, what did it make, and where do I read it". */
-export const attempts = projection<AttemptTables>()<Minded>({
-  name: "gateway.attempts",
-  version: 1,
+export const attempts = part<AttemptTables>()<Minded>({
   hears: ["SCHEDULER", "HOSTS"],
   only: [
     "PlacementMade", "AttemptStarted", "AttemptExited", "AttemptRefused", "ArtefactKept", "SnapshotWritten",

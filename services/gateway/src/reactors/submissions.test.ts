@@ -4,9 +4,10 @@ import { JobId, type MillFact, Principal, Program, WorkspaceName } from "@millra
 import { type Keyring, keyringInMemory, openValue } from "@millrace/service"
 import { Effect, Layer, Result, Schema } from "effect"
 import { IdempotencyKey, jobIdOf, JobRequest } from "../domain/request.ts"
-import { type Acting, Submissions } from "./submissions.ts"
+import type { Acting } from "./gate.ts"
+import { Submissions } from "./submissions.ts"
 
-const acting = (workspace: string): Acting => ({ principal: Principal.make("user:ada"), workspace: WorkspaceName.make(workspace), rule: "token" })
+const acting = (workspace: string): Acting => ({ principal: Principal.make("user:ada"), workspace: WorkspaceName.make(workspace), decision: { rule: "role.owner", view: {} } })
 const ada = acting("acme")
 const key = IdempotencyKey.make("nightly-1")
 const asking = (given: object = {}): JobRequest => Schema.decodeUnknownSync(JobRequest)({ argv: ["greet"], env: {}, labels: {}, ...given })

@@ -1,0 +1,88 @@
+import { Database } from "@millrace/readmodel"
+import type { Cut } from "@millrace/schemas"
+import { Cause, Clock, Effect, Queue, Stream } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { placeText, type TellingPlace } from "../domain/cuts.ts"
+import { tables } from "../projections/tables.ts"
+import { storyRows } from "./reading.ts"
+import { isOver, storyLines } from "./views.ts"
+
+/** A follow is cut after this long: whoever comes back with the last id goes on there, and is authenticated anew. In ms. */
+const followMsMax = 3_600_000
+/** A comment is sent when nothing else was for this long, so that nobody between takes the connection for dead. In ms. */
+const quietMsMax = 15_000
+/** Lines that may wait for a slow reader. */
+const eventsMax = 64
+/** The tables are asked no more often than this for one follower, and after this long at the latest, in ms. */
+const lookMs = { least: 50, most: 1_000 }
+/** What happens behind a job's end, such as what it cost, is told when it comes within this, in ms. */
+const afterwordMs = 2_000
+
+/** A job's story as server-sent events; what they say stands at `Jobs`. */
+export const storyEvents = Effect.fnUntraced(function*(jobId: string, from: TellingPlace | undefined) {
+  const database = yield* Database
+  const events = Stream.callback<Uint8Array>((queue) =>
+    Effect.gen(function*() {
+      let saidAtMs = yield* Clock.currentTimeMillis
+      const say = (text: string) =>
+        Effect.gen(function*() {
+          yield* Queue.offer(queue, Buffer.from(text))
+          saidAtMs = yield* Clock.currentTimeMillis
+        })
+      yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
+        yield* Effect.sleep(quietMsMax)
+        if ((yield* Clock.currentTimeMillis) - saidAtMs >= quietMsMax) yield* say(": still here\n\n")
+      })))
+      yield* say(": millrace\n\n")
+      yield* tell(jobId, from, say).pipe(Effect.timeoutOption(followMsMax))
+      Queue.endUnsafe(queue)
+    }).pipe(
+      Effect.provideService(Database, database),
+      Effect.catchCause((cause) =>
+        Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logWarning(`Following ${jobId} broke off; the follower comes back where it was`, cause)),
+      Effect.ensuring(Effect.sync(() => Queue.endUnsafe(queue)))
+    ), { bufferSize: eventsMax, strategy: "suspend" })
+  return HttpServerResponse.stream(events, {
+    contentType: "text/event-stream",
+    headers: { "cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff" }
+  })
+})
+
+const event = (name: string, data: unknown, place: TellingPlace): string =>
+  `id: ${placeText(place)}\nevent: ${name}\ndata: ${JSON.stringify(data)}\n\n`
+
+const tell = Effect.fnUntraced(function*(jobId: string, from: TellingPlace | undefined, say: (text: string) => Effect.Effect<void>) {
+  let since: Cut = from?.from ?? {}
+  let skip = from?.told ?? 0
+  // What was begun to be told is finished first, in the same order; then come the new lines.
+  let upTo: Cut | undefined = from !== undefined && skip > 0 ? from.to : undefined
+  let endedAtMs: number | undefined
+  while (true) {
+    const { cut, value } = yield* storyRows(jobId, { since, ...(upTo === undefined ? {} : { at: upTo }) }, upTo === undefined ? {} : { after: upTo })
+    const to = upTo ?? cut
+    const lines = storyLines(value)
+    for (const [at, line] of lines.entries()) {
+      if (at >= skip) yield* say(event("line", line, { from: since, to, told: at + 1 }))
+    }
+    const nowMs = yield* Clock.currentTimeMillis
+    if (endedAtMs === undefined && (isOver(lines) || (since === from?.from && (yield* overBefore(jobId, since))))) endedAtMs = nowMs
+    since = { ...since, ...to }
+    skip = 0
+    upTo = undefined
+    if (endedAtMs !== undefined && nowMs - endedAtMs >= afterwordMs) {
+      return yield* say(event("over", { jobId }, { from: since, to: since, told: 0 }))
+    }
+    yield* Effect.sleep(lookMs.least)
+    yield* moved
+  }
+})
+
+/** Whether the story had its end already in what a follower was told before it came back. */
+const overBefore = (jobId: string, at: Cut) =>
+  Effect.map(storyRows(jobId, { at }, {}), ({ value }) => isOver(value.lines))
+
+/** Ends when the tables have moved on, or after a while: another process may run them. */
+const moved: Effect.Effect<void, never, Database> = Effect.flatMap(Database, ({ standing }) => {
+  const here = standing.servedHere(tables.name, tables.version)
+  return here === undefined ? Effect.sleep(lookMs.least * 4) : Effect.raceFirst(standing.next(here), Effect.sleep(lookMs.most))
+})

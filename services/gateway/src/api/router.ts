@@ -1,0 +1,160 @@
+import { Effect, type Layer, Stream } from "effect"
+import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { OpenApi } from "effect/http-api"
+import { type IncomingMessage, request as requestHttp } from "node:http"
+import { request as requestHttps } from "node:https"
+import { Api } from "./api.ts"
+
+/** The services whose own reads are mounted on this origin, and where they serve them. */
+export type Upstream = "access" | "metering" | "scheduler" | "broker" | "snapshots"
+
+export interface RouterSettings {
+  /** Where each service serves its reads, as `http://host:port`. What is not named here is not mounted. */
+  readonly upstreams: Partial<Readonly<Record<Upstream, string>>>
+  /** How long a service may take to begin its answer, in ms. 10,000 unless told. */
+  readonly beginMsMax?: number
+  /** How long its answer may stand still, in ms. 60,000 unless told. */
+  readonly idleMsMax?: number
+}
+
+/** Which service answers what; `/*` is the path itself too. Paths are the same on both sides; each service authenticates and decides for itself. */
+const mounts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> = [
+  ["/v1/grants/*", "access"],
+  ["/v1/principals/*", "access"],
+  ["/v1/decisions/*", "access"],
+  ["/v1/usage/*", "metering"],
+  ["/v1/budgets/*", "metering"],
+  ["/v1/prices/*", "metering"],
+  ["/v1/hosts/*", "scheduler"],
+  ["/v1/jobs/:jobId/why", "scheduler"],
+  ["/v1/leases/*", "broker"],
+  ["/v1/capacity/*", "broker"],
+  ["/v1/snapshots/*", "snapshots"]
+]
+
+/** One origin: reads of the other services, and one document for all of them. */
+export const routerLive = (settings: RouterSettings = { upstreams: {} }): Layer.Layer<never, never, HttpRouter.HttpRouter> =>
+  HttpRouter.addAll([
+    ...mounts.map(([path, upstream]) => HttpRouter.route("GET", path, forward(upstream, settings))),
+    HttpRouter.route("GET", "/openapi.json", document(settings))
+  ])
+
+/** Headers that belong to one connection alone (RFC 9110, section 7.6.1), with what is made anew on each. */
+const ofOneHop = new Set([
+  "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host"
+])
+
+const endToEnd = (headers: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>): Record<string, string> => {
+  const named = String(headers["connection"] ?? "").toLowerCase().split(",").map((name) => name.trim())
+  return Object.fromEntries(Object.entries(headers).flatMap(([name, value]) =>
+    value === undefined || ofOneHop.has(name) || named.includes(name) ? [] : [[name, typeof value === "string" ? value : value.join(", ")]]))
+}
+
+const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, upstreams }: RouterSettings) =>
+  Effect.gen(function*() {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const base = upstreams[upstream]
+    if (base === undefined) return trouble(503, "not_mounted", `this gateway does not know where ${upstream} is`, upstream, `set MILLRACE_${upstream.toUpperCase()}_URL where the gateway runs`)
+    const { pathname, search } = new URL(request.originalUrl, "http://origin")
+    const answer = yield* Effect.result(begun(`${base.replace(/\/$/u, "")}${pathname}${search}`, endToEnd(request.headers), beginMsMax))
+    if (answer._tag === "Failure") {
+      return answer.failure.code === "TIMED_OUT"
+        ? trouble(503, "upstream_silent", `${upstream} did not begin to answer within ${beginMsMax} ms`, upstream, "ask again in a moment; if it lasts, look whether it runs: millrace doctor")
+        : trouble(502, "upstream_unreachable", `${upstream} cannot be reached (${answer.failure.code})`, upstream, "ask again in a moment; if it lasts, look whether it runs: millrace doctor")
+    }
+    const { headers, statusCode = 502 } = answer.success
+    const { "content-length": contentLength, "content-type": contentType, ...others } = endToEnd(headers)
+    return HttpServerResponse.stream(bytesOf(answer.success, idleMsMax), {
+      status: statusCode,
+      headers: others,
+      ...(contentType === undefined ? {} : { contentType }),
+      ...(contentLength === undefined ? {} : { contentLength: Number(contentLength) })
+    })
+  })
+
+class Unreached extends Error {
+  readonly code: string
+  constructor(code: string) {
+    super(code)
+    this.code = code
+  }
+}
+
+/** The head of an answer, or why there is none. Whoever stops waiting hangs up. */
+const begun = (url: string, headers: Record<string, string>, beginMsMax: number): Effect.Effect<IncomingMessage, Unreached> =>
+  Effect.callback<IncomingMessage, Unreached>((resume) => {
+    const sent = (url.startsWith("https:") ? requestHttps : requestHttp)(url, { method: "GET", headers }, (answer) => resume(Effect.succeed(answer)))
+    sent.on("error", (cause: NodeJS.ErrnoException) => resume(Effect.fail(new Unreached(cause.code ?? "unknown"))))
+    sent.end()
+    return Effect.sync(() => void sent.destroy())
+  }).pipe(Effect.timeoutOrElse({ duration: beginMsMax, orElse: () => Effect.fail(new Unreached("TIMED_OUT")) }))
+
+/** Bytes as they come, no faster than they are taken. An answer that breaks off breaks off here too. */
+const bytesOf = (answer: IncomingMessage, idleMsMax: number): Stream.Stream<Uint8Array, Unreached> => {
+  answer.setTimeout(idleMsMax, () => void answer.destroy(new Unreached("IDLE")))
+  return Stream.fromAsyncIterable<Uint8Array, Unreached>(answer, (cause) => (cause instanceof Unreached ? cause : new Unreached("BROKEN_OFF"))).pipe(
+    Stream.ensuring(Effect.sync(() => void answer.destroy()))
+  )
+}
+
+const trouble = (status: number, code: string, what: string, where: string, remedy: string) =>
+  HttpServerResponse.jsonUnsafe({ _tag: status === 502 ? "BadGateway" : "Unavailable", code, what, where, remedy }, { status })
+
+interface Document {
+  readonly paths?: Record<string, unknown>
+  readonly components?: { readonly schemas?: Record<string, unknown> }
+  readonly tags?: ReadonlyArray<unknown>
+}
+
+/** How long each service's document may take, in ms: those that are away are named instead of waited for. */
+const documentMsMax = 2_000
+const documentBytesMax = 8 * 1024 * 1024
+
+/** The whole origin in one document: the gateway's own, and what the others serve here. */
+const document = ({ upstreams }: RouterSettings) =>
+  Effect.gen(function*() {
+    const own = OpenApi.fromApi(Api) as unknown as Document
+    const others = yield* Effect.forEach(Object.entries(upstreams), ([name, base]) =>
+      Effect.map(Effect.result(documentAt(base)), (found) => ({ name, found })), { concurrency: 5 })
+    const absent = others.flatMap(({ found, name }) => (found._tag === "Failure" ? [name] : []))
+    const merged = others.reduce((whole, { found, name }) => found._tag === "Failure" ? whole : merge(whole, renamed(found.success, name)), own)
+    return HttpServerResponse.jsonUnsafe({ ...merged, ...(absent.length === 0 ? {} : { "x-millrace-absent": absent }) })
+  })
+
+const documentAt = (base: string) =>
+  Effect.tryPromise({
+    try: async (signal) => {
+      const answer = await fetch(`${base.replace(/\/$/u, "")}/openapi.json`, { signal: AbortSignal.any([signal, AbortSignal.timeout(documentMsMax)]) })
+      const text = await answer.text()
+      if (!answer.ok || text.length > documentBytesMax) throw new Error(`it answers ${answer.status}`)
+      return JSON.parse(text) as Document
+    },
+    catch: () => new Unreached("NO_DOCUMENT")
+  })
+
+/** Two services may call different shapes by one name: those of others carry their service's. */
+const renamed = (document: Document, service: string): Document =>
+  JSON.parse(JSON.stringify({
+    ...document,
+    components: { ...document.components, schemas: Object.fromEntries(Object.entries(document.components?.schemas ?? {}).map(([name, schema]) => [`${service}_${name}`, schema])) }
+  }).replaceAll("\"#/components/schemas/", `"#/components/schemas/${service}_`)) as Document
+
+const isMounted = (path: string): boolean =>
+  mounts.some(([mount]) => {
+    const pattern = mount.replace(":jobId", "{jobId}")
+    return pattern.endsWith("/*") ? path === pattern.slice(0, -2) || path.startsWith(pattern.slice(0, -1)) : path === pattern
+  })
+
+const merge = (whole: Document, other: Document): Document => {
+  const paths: Record<string, unknown> = { ...whole.paths }
+  for (const [path, operations] of Object.entries(other.paths ?? {})) {
+    const { get } = operations as { readonly get?: unknown }
+    if (get !== undefined && isMounted(path)) paths[path] = { ...(paths[path] as object | undefined), get }
+  }
+  return {
+    ...whole,
+    paths,
+    components: { ...whole.components, schemas: { ...whole.components?.schemas, ...other.components?.schemas } },
+    tags: [...(whole.tags ?? []), ...(other.tags ?? [])]
+  }
+}
