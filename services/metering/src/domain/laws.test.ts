@@ -1,10 +1,13 @@
-import { foldCommit, hashOf, type StoredCommit } from "@millrace/journal"
+import { foldCommit, hashOf, readable, type StoredCommit } from "@millrace/journal"
 import type { AccountId, FactId, PlacementMade } from "@millrace/schemas"
 import { assert, describe, it } from "@effect/vitest"
 import fc from "fast-check"
 import { account, acmeAccount, budgetAsked, Cell, exited, host, hostLost, limitAsked, openCell, phase, refused, retriedAsLost, settled, started } from "../testing/cell.ts"
+import { markOf } from "./evolve.ts"
 import { emptyLedger, freeOf, type Ledger, lineOf } from "./ledger.ts"
 import { metering } from "./metering.ts"
+import { spendOf } from "./timeline.ts"
+import { rowsOf } from "./usage.ts"
 
 const dollar = 1_000_000_000_000n
 
@@ -136,6 +139,26 @@ describe("money, over whatever may happen", () => {
       const charged = new Set(cell.said("SpendCommitted").map(({ attemptId }) => attemptId))
       for (const { attemptId } of cell.said("JobSettled")) assert.isTrue(charged.has(attemptId!))
       assert.strictEqual(cell.ledger.index.due.size, 0)
+    }))
+  })
+  it("is the sum of the attempt's usage rows, however a reader cuts them, and they cover its time without a gap", () => {
+    holds(fc.property(life, fc.array(fc.nat(2_000_000), { maxLength: 5 }), (steps, cutsAtMs) => {
+      const cell = live(steps)
+      const told = cell.log.flatMap((commit) => readable(commit).facts)
+      for (const { amountPico, attemptId, settledBy } of cell.said("SpendCommitted")) {
+        const placed = told.find(({ event }) => event._tag === "PlacementMade" && event.attemptId === attemptId)!
+        const made = placed.event as PlacementMade
+        const marks = told.filter(({ commit, event }) => commit.subject.scope === made.hostId && "attemptId" in event && event.attemptId === attemptId).flatMap(({ commit, event, id }) => markOf(event, id, commit.place.storedAtMs) ?? [])
+        const settling = told.find(({ id }) => id === settledBy)!
+        const lostAtMs = settling.event._tag === "HostDeclaredLost" ? settling.event.leaseEndedAtMs : settling.commit.place.storedAtMs
+        const rows = rowsOf({ workspace: made.workspace, placedAtMs: placed.commit.place.storedAtMs, resources: made.spec.resources, marks, sharePico: made.share!.amountPico, spent: { settledBy, lostAtMs }, books: cell.ledger.books }, cutsAtMs)
+        assert.strictEqual(spendOf(rows), amountPico)
+        let next = placed.commit.place.storedAtMs
+        for (const { fromMs, ms } of rows) {
+          assert.strictEqual(fromMs, next)
+          next += ms
+        }
+      }
     }))
   })
   it("is conserved in each account to the pico: leased is returned, committed or out", () => {
