@@ -1,5 +1,5 @@
 import type { Journal } from "@millrace/journal"
-import type { GrantId, Principal, WorkspaceName } from "@millrace/schemas"
+import type { Allowed as Decision, GrantId, Principal, WorkspaceName } from "@millrace/schemas"
 import { Caller } from "@millrace/service"
 import { Effect } from "effect"
 import { digestOf } from "../domain/request.ts"
@@ -7,11 +7,12 @@ import { Gate } from "../reactors/gate.ts"
 import type { Forbidden, Unavailable } from "./errors.ts"
 import { refusalOf } from "./refusals.ts"
 
-/** Who may, where, and by which rule. */
+/** Who may, and where. */
 export interface Allowed {
   readonly principal: Principal
   readonly workspace: WorkspaceName
-  readonly rule: string
+  /** By which rule, and what was known then. */
+  readonly decision: Decision
   readonly grant?: GrantId
 }
 
@@ -28,7 +29,7 @@ export const allowed = (action: "job.read" | "blob.read" | "blob.put", resource:
       }),
       refusalOf
     )
-    return { principal: acting.principal, workspace: acting.workspace, rule: acting.decision.rule, ...(acting.grant === undefined ? {} : { grant: acting.grant }) }
+    return { principal: acting.principal, workspace: acting.workspace, decision: acting.decision, ...(acting.grant === undefined ? {} : { grant: acting.grant }) }
   })
 
 export type GateNeeds = Journal | Caller | Gate

@@ -131,7 +131,8 @@ const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream
       from: held.next,
       now: !follow,
       openedBy: who.principal,
-      rule: who.rule
+      ...(who.grant === undefined ? {} : { grant: who.grant }),
+      decision: who.decision
     })
     const began = held.next
     const over = yield* Stream.runForEach(bytes, tell).pipe(

@@ -1,6 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import { Journal } from "@millrace/journal"
-import type { BlobRef, Digest, FactId, GrantId, Principal, WorkspaceName } from "@millrace/schemas"
+import type { Allowed, BlobRef, Digest, FactId, GrantId, Principal, WorkspaceName } from "@millrace/schemas"
 import { Clock, Effect } from "effect"
 
 /** Somebody of a workspace who has put bytes. */
@@ -8,7 +8,7 @@ export interface Claim {
   readonly workspace: WorkspaceName
   readonly principal: Principal
   readonly grant?: GrantId
-  readonly rule: string
+  readonly decision: Allowed
   readonly blob: BlobRef
 }
 
@@ -23,7 +23,7 @@ export const hasPut = (workspace: WorkspaceName, digest: Digest) =>
  * before: a crash in between leaves bytes that nobody's fact names, and they are collected. Said again it
  * finds its own word and adds nothing.
  */
-export const claim = Effect.fnUntraced(function*({ blob, grant, principal, rule, workspace }: Claim) {
+export const claim = Effect.fnUntraced(function*({ blob, decision, grant, principal, workspace }: Claim) {
   const journal = yield* Journal
   if (yield* hasPut(workspace, blob.digest)) return
   const happenedAtMs = yield* Clock.currentTimeMillis
@@ -32,6 +32,6 @@ export const claim = Effect.fnUntraced(function*({ blob, grant, principal, rule,
     subject: subjectOf(workspace, blob.digest),
     actor: principal,
     happenedAtMs,
-    facts: [{ id, partOf: id, ...(grant === undefined ? {} : { grant }), event: { _tag: "BlobPut", workspace, blob, putBy: principal, ...(grant === undefined ? {} : { grant }), decision: { rule, view: {} } } }]
+    facts: [{ id, partOf: id, ...(grant === undefined ? {} : { grant }), event: { _tag: "BlobPut", workspace, blob, putBy: principal, ...(grant === undefined ? {} : { grant }), decision } }]
   }, { last: "subject", sequence: 0 }).pipe(Effect.catchTag("Overtaken", () => Effect.void))
 })

@@ -1,5 +1,5 @@
 import { Journal } from "@millrace/journal"
-import type { AttemptId, HostId, JobId, Principal, SessionClosed, WorkspaceName } from "@millrace/schemas"
+import type { Allowed, AttemptId, GrantId, HostId, JobId, Principal, SessionClosed, WorkspaceName } from "@millrace/schemas"
 import { type ClientEndLimits, freshHolder, openSession, signWarrant } from "@millrace/wire"
 import { Cause, Clock, Context, Effect, Exit, Layer, Redacted, Schema, Stream } from "effect"
 import type { KeyObject } from "node:crypto"
@@ -29,7 +29,8 @@ export interface LiveAsk {
   /** What there is now, without waiting for more. */
   readonly now: boolean
   readonly openedBy: Principal
-  readonly rule: string
+  readonly grant?: GrantId
+  readonly decision: Allowed
 }
 
 /** The output of work that runs, from the host where it runs. */
@@ -57,11 +58,11 @@ export class LiveOutput extends Context.Service<LiveOutput, {
     readonly limits?: Partial<ClientEndLimits>
   }): Layer.Layer<LiveOutput, never, Journal> => Layer.effect(LiveOutput, Effect.gen(function*() {
     const journal = yield* Journal
-    const open = Effect.fnUntraced(function*({ attempt, attemptId, from, hostId, jobId, now, openedBy, rule, stream, workspace }: LiveAsk) {
+    const open = Effect.fnUntraced(function*({ attempt, attemptId, decision, from, grant, hostId, jobId, now, openedBy, stream, workspace }: LiveAsk) {
       const nowMs = yield* Clock.currentTimeMillis
       const sessionId = yield* newSessionId
       const expiresAtMs = nowMs + sessionMsMax
-      const opened = { sessionId, workspace, jobId, hostId, attempt, attemptId, form: "output" as const, openedBy, decision: { rule, view: {} }, expiresAtMs }
+      const opened = { sessionId, workspace, jobId, hostId, attempt, attemptId, form: "output" as const, openedBy, ...(grant === undefined ? {} : { grant }), decision, expiresAtMs }
       const holder = freshHolder()
       const name = `${stream}:${attemptId}${now ? ":now" : ""}`
       const warrant = signWarrant({
