@@ -6,7 +6,7 @@ export const actionMatches = (pattern: string, action: string): boolean =>
 
 /** Whether a pattern covers a resource: itself, or with `/*` at its end everything below it, which is not itself. */
 export const resourceMatches = (pattern: string, resource: string): boolean =>
-  pattern === resource || (pattern.endsWith("/*") && resource.startsWith(pattern.slice(0, -1)) && resource.length > pattern.length - 1)
+  pattern === resource || (pattern.endsWith("/*") && resource.startsWith(pattern.slice(0, -1)))
 
 /** Law: whatever a pattern `within` another matches, the other matches too. */
 export const actionWithin = (child: ActionPattern, parent: ActionPattern): boolean =>
