@@ -1,7 +1,6 @@
 import type { AttemptId, HostId } from "@millrace/schemas"
 import { type Channel, ChannelOver, detailOf, type HostEnd, type HostEndLimits, type HostSession, makeHostEnd, type VerifyWarrant } from "@millrace/wire"
 import { Effect, type Redacted, type Scope, Stream } from "effect"
-import { join } from "node:path"
 import { Doors } from "../machine/doors.ts"
 import { tail } from "../machine/tail.ts"
 
@@ -36,7 +35,7 @@ const showOne = Effect.fnUntraced(function*({ allowed: { attempt, jobId } }: Hos
   if ((channel.kind !== "stdout" && channel.kind !== "stderr") || !isIt) {
     return yield* new ChannelOver({ channel: channel.name, code: "output_gone", reason: "This host does not run that attempt now." })
   }
-  const bytes = tail({ path: join(watched.folder, channel.kind), from: channel.startOffset, ended: watched.ended, now: until === "now" })
+  const bytes = tail({ path: `${watched.folder}/${channel.kind}`, from: channel.startOffset, ended: watched.ended, now: until === "now" })
   yield* Stream.runForEach(bytes, channel.write)
   yield* channel.finish
 })
