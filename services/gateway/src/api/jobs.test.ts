@@ -235,6 +235,15 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assert.deepStrictEqual([yield* waiting(`at=${cutText(waits)}`), yield* waiting(after(over))], [true, false])
     }))
 
+    it.effect("what the tables say now is what the past says at the newest cut", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const heads = Object.fromEntries(["GATEWAY", "SCHEDULER", "HOSTS", "METERING", "ACCESS", "SNAPSHOTS"].map((stream) => [stream, log.head(stream)]))
+      const now = yield* ask("GET", `/v1/jobs?limit=1000&${after(heads)}`)
+      const past = yield* ask("GET", `/v1/jobs?limit=1000&at=${cutText(heads)}`)
+      assert.isAbove(now.body.jobs.length, 3)
+      assert.deepStrictEqual(past.body.jobs, now.body.jobs)
+    }))
+
     it.effect("pages hold every job once, whatever comes meanwhile", () => Effect.gen(function*() {
       const jobs = []
       for (let job = 0; job < 5; job += 1) jobs.push(yield* submitted({ name: "paged" }))

@@ -19,5 +19,5 @@ export const take = (bucket: Bucket, { burst, perSecond }: Rate, nowMs: number):
   const atMs = Math.max(nowMs, bucket.atMs)
   return tokens >= 1
     ? { bucket: { tokens: tokens - 1, atMs }, waitMs: 0 }
-    : { bucket: { tokens, atMs }, waitMs: Math.ceil(((1 - tokens) * 1000) / perSecond) }
+    : { bucket: { tokens, atMs }, waitMs: Math.ceil(((1 - tokens) * 1000) / perSecond - 1e-6) }
 }
