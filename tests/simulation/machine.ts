@@ -10,11 +10,15 @@ import { CannotStart, type Running, type Runtime, Runtimes } from "../../service
 interface How {
   readonly code?: number
   readonly signal?: string
+  readonly cause?: "lease_ended"
 }
 
 interface Work {
   readonly made: PlacementMade
+  readonly startedAtMs: number
   how: How | undefined
+  /** On the host's own clock. */
+  deadlineMs: number
   readonly listeners: Array<(how: How) => void>
 }
 
@@ -22,6 +26,10 @@ interface Work {
 export interface MachineBugs {
   readonly ledgerForgets?: boolean
   readonly leavesOrphans?: boolean
+  /** An agent that starts anew finds nothing of what runs, and does not end it either. */
+  readonly forgetsWork?: boolean
+  /** Work goes on whatever became of its host's lease. */
+  readonly ignoresDeadlines?: boolean
 }
 
 /**
@@ -59,6 +67,8 @@ export class SimulatedMachine {
   reboot(): void {
     this.#boots += 1
     for (const attemptId of [...this.#work.keys()]) this.#stop(attemptId, { signal: "SIGKILL" })
+    // The keeper went down with it: nobody knows how they ended.
+    this.#work.clear()
   }
 
   /** What one life of the host's agent finds on this machine. */
@@ -101,23 +111,31 @@ export class SimulatedMachine {
   #process(life: Life): Runtime {
     return {
       name: "process",
-      start: Effect.fnUntraced({ self: this }, function*({ made }) {
+      start: Effect.fnUntraced({ self: this }, function*({ deadlineMs, made }) {
         yield* crashPoint("start work before")
         if (this.#chance.happens(0.05)) return yield* new CannotStart({ runtime: "process", detail: "the simulated program does not exist" })
         const work = yield* life.guard(Effect.sync(() => this.#begin(made)))
+        yield* life.guard(Effect.sync(() => this.#extend(life, work, deadlineMs)))
         yield* crashPoint("start work after")
-        return this.#running(life, made.attemptId, work)
+        return this.#running(life, work)
       }),
-      adopt: () => Effect.succeed(Option.none()),
+      adopt: ({ attemptId }) =>
+        crashPoint("adopt work").pipe(Effect.andThen(life.guard(Effect.sync(() => {
+          const work = this.#bugs.forgetsWork === true ? undefined : this.#work.get(attemptId)
+          return work === undefined ? Option.none() : Option.some(this.#running(life, work))
+        })))),
       endOrphan: (attemptId) =>
         this.#bugs.leavesOrphans === true
           ? Effect.void
-          : crashPoint("end orphan").pipe(Effect.andThen(life.guard(Effect.sync(() => this.#stop(attemptId, { signal: "SIGKILL" })))))
+          : crashPoint("end orphan").pipe(Effect.andThen(life.guard(Effect.sync(() => {
+            this.#stop(attemptId, { signal: "SIGKILL" })
+            this.#work.delete(attemptId)
+          }))))
     }
   }
 
   #begin(made: PlacementMade): Work {
-    const work: Work = { made, how: undefined, listeners: [] }
+    const work: Work = { made, startedAtMs: this.#broker.time.nowMs, how: undefined, deadlineMs: 0, listeners: [] }
     // A second start of one attempt is what must never happen: it is marked, and the laws find it.
     this.#mark(made, "started")
     this.#work.set(made.attemptId, work)
@@ -129,7 +147,18 @@ export class SimulatedMachine {
     return work
   }
 
-  #running(life: Life, attemptId: AttemptId, work: Work): Running {
+  /** The keeper's part, which no fault of the agent touches: at its deadline work is killed. */
+  #extend(life: Life, work: Work, deadlineMs: number): void {
+    if (deadlineMs <= work.deadlineMs || this.#bugs.ignoresDeadlines === true) return
+    work.deadlineMs = deadlineMs
+    const leftMs = deadlineMs - life.process.skewMs - this.#broker.time.nowMs
+    this.#broker.time.after(Math.max(0, leftMs), () => {
+      if (work.deadlineMs === deadlineMs && this.#work.get(work.made.attemptId) === work) this.#stop(work.made.attemptId, { signal: "SIGKILL", cause: "lease_ended" })
+    })
+  }
+
+  #running(life: Life, work: Work): Running {
+    const { attemptId } = work.made
     // The agent hears of the end as a process hears of its child's: not when it is dead or stands still.
     const ended = Effect.callback<How>((resume) => {
       const hear = (how: How) => life.receive(() => resume(Effect.succeed(how)))
@@ -139,13 +168,18 @@ export class SimulatedMachine {
     const stop = life.guard(Effect.sync(() => {
       this.#broker.time.after(this.#chance.between(0, 50), () => this.#stop(attemptId, { signal: "SIGTERM" }))
     }))
-    return { ended, extend: () => Effect.void, stop: Effect.andThen(stop, Effect.asVoid(ended)), release: Effect.void }
+    return {
+      startedAt: { bootId: `boot-${this.#boots}`, hostMs: work.startedAtMs + life.process.skewMs },
+      ended,
+      extend: (deadlineMs) => life.guard(Effect.sync(() => this.#extend(life, work, deadlineMs))),
+      stop: Effect.andThen(stop, Effect.asVoid(ended)),
+      release: life.guard(Effect.sync(() => void this.#work.delete(attemptId)))
+    }
   }
 
   #stop(attemptId: AttemptId, how: How): void {
     const work = this.#work.get(attemptId)
-    if (work === undefined) return
-    this.#work.delete(attemptId)
+    if (work === undefined || work.how !== undefined) return
     this.#mark(work.made, "stopped")
     work.how = how
     for (const hear of work.listeners) hear(how)

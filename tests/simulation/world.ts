@@ -1,9 +1,10 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
-import { type Checkpoint, Checkpoints, crashPoint } from "@millrace/journal"
+import { Beats, type Checkpoint, Checkpoints, crashPoint } from "@millrace/journal"
 import type { Capabilities, FactId, HostId, JobId, Principal, Warrant, WorkspaceName } from "@millrace/schemas"
 import { Keyring, keyringInMemory, WarrantForged, WarrantSigner, WarrantVerifier } from "@millrace/service"
 import {
+  BeatLine,
   Broker,
   Chance,
   type Death,
@@ -23,6 +24,7 @@ import {
 } from "@millrace/sim"
 import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Random, References } from "effect"
 import { createHash } from "node:crypto"
+import { Doors } from "../../services/host/src/machine/doors.ts"
 import { HostService } from "../../services/host/src/service.ts"
 import { schedulerService } from "../../services/scheduler/src/service.ts"
 import { clients } from "./clients.ts"
@@ -78,6 +80,7 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
     fenceWidth: plants.fenceWidth ?? 15,
     ...(plants.journal === undefined ? {} : { bugs: plants.journal })
   })
+  const beats = new BeatLine(broker)
   const marks: Array<WorkMark> = []
   const checkpoints: Array<Checkpoint> = []
   const bugs: Array<string> = []
@@ -151,13 +154,13 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
       const every = scheduler.chance.between(3, 30)
       yield* operate(scheduler, (life) =>
         schedulerService({ checkpointEvery: every, ...(plants.decider === undefined ? {} : { decider: plants.decider }) }).pipe(
-          Layer.provide([signer, checkpointsOn(disk, checkpoints, life)])
+          Layer.provide([signer, checkpointsOn(disk, checkpoints, life), Layer.succeed(Beats, beats.connect(life))])
         ), { wrap: plants.scheduler })
     }
     for (const { machine, process } of hostsOf) {
       yield* operate(
         process,
-        (life) => HostService.pipe(Layer.provide([machine.layer(life), verifier, keyring, blobs])),
+        (life) => HostService.pipe(Layer.provide([machine.layer(life), verifier, keyring, blobs, Doors.none, Layer.succeed(Beats, beats.connect(life))])),
         { looksUpAnywhere: true, wrap: plants.host }
       )
     }

@@ -1,6 +1,6 @@
-import { Journal, type JournalUnavailable, type Pulse, withCrashPoints } from "@millrace/journal"
+import { type Beats, Journal, type JournalUnavailable, type Pulse, withCrashPoints } from "@millrace/journal"
 import { inboxPrefixIn, jwtInCreds, type ServiceName, services, type ServiceRoom } from "@millrace/journal/admission"
-import { layerJetStream, layerPulse, LogUnfit } from "@millrace/journal/jetstream"
+import { layerBeats, layerJetStream, layerPulse, LogUnfit } from "@millrace/journal/jetstream"
 import type { StreamName } from "@millrace/schemas"
 import { Config, Effect, Layer } from "effect"
 import { readFile } from "node:fs/promises"
@@ -38,6 +38,13 @@ export const logLayer = (name: ServiceName, { credentials, servers }: LogSetting
   const journal = decorated(Layer.unwrap(Effect.map(inboxOf(path), (inboxPrefix) =>
     layerJetStream({ nats: nats(inboxPrefix), streams: [...writes, ...room.hears], writes }))))
   return Layer.merge(journal, pulse)
+}
+
+/** Beats, over a connection of their own: for the service that answers them. */
+export const beatsLayer = (name: ServiceName, { credentials, servers }: LogSettings): Layer.Layer<Beats, JournalUnavailable | LogUnfit> => {
+  const credentialsFile = join(credentials, `${name}.creds`)
+  return Layer.unwrap(Effect.map(inboxOf(credentialsFile), (inboxPrefix) =>
+    layerBeats({ servers: servers.split(","), name: `${name} beats`, credentialsFile, inboxPrefix })))
 }
 
 /** Any journal with crash points around what it writes, and the current trace beside it. */

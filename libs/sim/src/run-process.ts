@@ -36,7 +36,8 @@ export const runProcess = Effect.fnUntraced(function*({ broker, layer, onDeath, 
         if (life.alive) Deferred.doneUnsafe(death, Effect.succeed({ _tag: "Died", cause }))
       })
     const journal = withCrashPoints(wrap(connect(broker, life, options)))
-    const fiber = yield* Effect.forkChild(
+    // Nobody's child: what the dead would still do at their end is waited for by nobody.
+    const fiber = yield* Effect.forkDetach(
       Layer.launch(layer(life).pipe(Layer.provide(Layer.succeed(Journal, journal)))).pipe(
         Effect.catchCause(died),
         Effect.provideService(Ending, died),

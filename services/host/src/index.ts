@@ -6,4 +6,4 @@ export { type ExitRecord, Keeper, KeeperLost, type Kept as KeptAttempt, type Ord
 export { processRuntime } from "./machine/process.ts"
 export { CannotStart, type Ended, type Moment, type Running, type Runtime, Runtimes, type Start } from "./machine/runtime.ts"
 export { hostProcess } from "./process.ts"
-export { agentVersion, HostService } from "./service.ts"
+export { agentVersion, type AtStop, type HostNeeds, HostService, hostService } from "./service.ts"

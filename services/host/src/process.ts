@@ -1,8 +1,9 @@
 import { Blobs } from "@millrace/blobs"
-import { layerJetStream } from "@millrace/journal/jetstream"
+import { layerBeats, layerJetStream } from "@millrace/journal/jetstream"
 import { decorated, keyringInFolder, service, setting, WarrantVerifier } from "@millrace/service"
 import { Config, Effect, Layer } from "effect"
 import { join } from "node:path"
+import { cellDoors } from "./cell-doors.ts"
 import { enrol } from "./machine/enrolment.ts"
 import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
@@ -10,7 +11,7 @@ import { noop } from "./machine/noop.ts"
 import { Keeper } from "./machine/keeper.ts"
 import { processRuntime } from "./machine/process.ts"
 import { Runtimes } from "./machine/runtime.ts"
-import { HostService } from "./service.ts"
+import { hostService } from "./service.ts"
 
 /** The host agent as a process: its settings, and what it stands on. */
 export const hostProcess = service({
@@ -24,16 +25,27 @@ export const hostProcess = service({
     keys: setting("MILLRACE_KEYS", { purpose: "the folder of the workspaces' keys", wants: "a path", read: Config.NonEmptyString }),
     blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString }),
     cpuMilliMax: setting("MILLRACE_HOST_CPU_MILLI", { purpose: "at most so many thousandths of a core are offered; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
-    memoryMibMax: setting("MILLRACE_HOST_MEMORY_MIB", { purpose: "at most so much memory is offered, in MiB; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined })
+    memoryMibMax: setting("MILLRACE_HOST_MEMORY_MIB", { purpose: "at most so much memory is offered, in MiB; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
+    apiUrl: setting("MILLRACE_API_URL", { purpose: "the cell's API, which programs ask over their sockets; without it they have none", wants: "an address such as https://cell.example", read: Config.NonEmptyString, default: undefined }),
+    relayUrl: setting("MILLRACE_RELAY_URL", { purpose: "the relay that this host dials, where it is not on the API's address", wants: "an address such as wss://cell.example/v1/wire", read: Config.NonEmptyString, default: undefined }),
+    sessionKey: setting("MILLRACE_SESSION_KEY_PUBLIC", { purpose: "the public key of who opens sessions; without it nobody follows output here while it is said", wants: "a path", read: Config.NonEmptyString, default: undefined }),
+    atStop: setting("MILLRACE_AT_STOP", {
+      purpose: "what becomes of running work when the agent is told to stop: it runs on for the next agent (leave), is waited for (drain), or is ended (end)",
+      wants: "leave, drain or end",
+      read: (name) => Config.Literals(["leave", "drain", "end"], name),
+      default: "leave" as const
+    })
   }),
-  layer: ({ accessUrl, blobs, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, servers }) => {
+  layer: ({ accessUrl, apiUrl, atStop, blobs, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, relayUrl, servers, sessionKey }) => {
     const runtimes = Layer.effect(Runtimes, Effect.map(Keeper, (keeper) =>
       new Map([noop, processRuntime(join(folder, "work"), keeper)].map((runtime) => [runtime.name, runtime])))).pipe(
-        Layer.provide(Keeper.layer(join(folder, "keeper"), { atClose: "end" }))
+        Layer.provide(Keeper.layer(join(folder, "keeper"), { atClose: atStop === "leave" ? "leave" : "end" }))
       )
-    return Layer.unwrap(Effect.map(enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers }), ({ apiPrefix, epoch, hostId, nats }) =>
-      HostService.pipe(
+    return Layer.unwrap(Effect.map(enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers }), ({ apiPrefix, epoch, hostId, nats, relayToken }) =>
+      hostService({ atStop }).pipe(
         Layer.provide([
+          layerBeats({ ...nats, name: `${hostId} beats` }),
+          cellDoors({ hostId, folder, apiUrl, relayUrl, sessionKey, relayToken }),
           decorated(layerJetStream({ nats, apiPrefix, host: { epoch } })),
           Blobs.folder(blobs),
           keyringInFolder(keys),

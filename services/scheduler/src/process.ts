@@ -1,8 +1,9 @@
 import { Checkpoints } from "@millrace/journal"
-import { logConfig, logLayer, service, setting, WarrantSigner } from "@millrace/service"
+import { beatsLayer, logConfig, logLayer, service, setting, WarrantSigner } from "@millrace/service"
 import { Config, Layer, Schema } from "effect"
-import { schedulerService } from "./service.ts"
+import { leaseMsUsual, schedulerService } from "./service.ts"
 
+const LeaseMs = Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 600_000 }))
 const FactsBetween = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
 
 /** The scheduler as a process: its settings, and what it stands on. */
@@ -25,10 +26,16 @@ export const schedulerProcess = service({
       wants: "a whole number from 1 to 10000000",
       read: (name) => Config.schema(FactsBetween, name),
       default: 100_000
+    }),
+    leaseMs: setting("MILLRACE_LEASE_MS", {
+      purpose: "how long a host may go on without hearing from the scheduler, and so how soon a lost one is noticed",
+      wants: "whole milliseconds from 200 to 600000",
+      read: (name) => Config.schema(LeaseMs, name),
+      default: leaseMsUsual
     })
   }),
-  layer: ({ cellKey, checkpointEvery, checkpoints, log }) =>
-    schedulerService({ checkpointEvery }).pipe(
-      Layer.provide([logLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), WarrantSigner.layer(cellKey)])
+  layer: ({ cellKey, checkpointEvery, checkpoints, leaseMs, log }) =>
+    schedulerService({ checkpointEvery, leaseMs }).pipe(
+      Layer.provide([logLayer("scheduler", log), beatsLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), WarrantSigner.layer(cellKey)])
     )
 })

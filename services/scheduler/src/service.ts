@@ -1,25 +1,50 @@
-import { type Checkpoints, type Commit, type Journal, runDecider, type RunOptions } from "@millrace/journal"
+import { Beats, type Checkpoints, type Commit, Journal, runDecider, type RunOptions } from "@millrace/journal"
 import { WarrantSigner, worker } from "@millrace/service"
 import type { MillFact, Principal } from "@millrace/schemas"
-import { Effect, Layer } from "effect"
+import { Clock, Effect, Layer } from "effect"
 import { scheduler } from "./domain/scheduler.ts"
 import type { World } from "./domain/world.ts"
+import { Listener, type ListenerNote } from "./reactors/beats.ts"
+
+/** How long a host may go on without hearing from the scheduler, in ms, unless the settings say. */
+export const leaseMsUsual = 15_000
 
 /** How the scheduler runs, where that may differ: what it decides never does. */
-export type Pace = Partial<Pick<RunOptions<World>, "decider" | "checkpointEvery" | "windowMax" | "watch">>
+export type Pace = Partial<Pick<RunOptions<World>, "decider" | "checkpointEvery" | "windowMax" | "watch">> & { readonly leaseMs?: number }
 
 /** The scheduler at another pace than the usual one, for simulations and benches. */
-export const schedulerService = (pace: Pace = {}): Layer.Layer<never, never, Journal | Checkpoints | WarrantSigner> =>
-  Layer.unwrap(Effect.map(WarrantSigner, (signer) =>
-    worker(
-      runDecider({
-        decider: scheduler,
-        ...pace,
-        takeOver: { subject: { kind: "fleet", scope: "cell" }, fact: tookOver },
-        finish: (commit) => signed(commit, signer)
-      }),
-      { name: "scheduler" }
-    )))
+export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pace = {}): Layer.Layer<never, never, SchedulerNeeds> =>
+  Layer.unwrap(Effect.gen(function*() {
+    const signer = yield* WarrantSigner
+    const beats = yield* Beats
+    const { epoch } = yield* Journal
+    const clock = yield* Clock.Clock
+    const notes: Array<ListenerNote> = []
+    const listener = new Listener({ leaseMs, epoch, nowMs: () => clock.currentTimeMillisUnsafe(), note: (note) => void notes.push(note) })
+    const deciding = runDecider({
+      decider: scheduler,
+      ...pace,
+      watch: (world, saw) => {
+        listener.watch(world)
+        watch?.(world, saw)
+      },
+      listening: { silences: (atMs) => listener.silences(atMs), dueAtMs: () => listener.dueAtMs() },
+      takeOver: { subject: { kind: "fleet", scope: "cell" }, fact: tookOver },
+      finish: (commit) => signed(commit, signer)
+    }).pipe(Effect.ensuring(Effect.sync(() => listener.stop())))
+    const answering = Effect.andThen(beats.answer((beat) => listener.answer(beat)), saying(notes, leaseMs))
+    return worker(Effect.scoped(Effect.raceFirst(deciding, answering)), { name: "scheduler" })
+  }))
+
+/** Everything the scheduler stands on. */
+export type SchedulerNeeds = Journal | Beats | Checkpoints | WarrantSigner
+
+/** Whoever operates the cell is told that nobody is declared lost, and why. */
+const saying = (notes: Array<ListenerNote>, leaseMs: number): Effect.Effect<never> =>
+  Effect.forever(Effect.andThen(Effect.sleep(Math.max(20, Math.floor(leaseMs / 5))), Effect.suspend(() => Effect.forEach(notes.splice(0), (note) =>
+    note.what === "hears again"
+      ? Effect.logInfo("Hosts are heard as before")
+      : Effect.logWarning(`${note.silent} of ${note.expected} hosts fell silent together: that is likelier our own deafness, so none of them is declared lost. Check the way from here to nats-server`)))))
 
 /**
  * Everything the scheduler does: it owns the cell's one order, and in it places, withdraws, retries and
@@ -28,7 +53,7 @@ export const schedulerService = (pace: Pace = {}): Layer.Layer<never, never, Jou
  * and let whatever supervises processes start the next. A bug in it ends the process, so that nobody waits
  * for a scheduler that is there and decides nothing.
  */
-export const SchedulerService: Layer.Layer<never, never, Journal | Checkpoints | WarrantSigner> = schedulerService()
+export const SchedulerService: Layer.Layer<never, never, SchedulerNeeds> = schedulerService()
 
 const tookOver = (world: World): MillFact => ({
   _tag: "SchedulerTookOver",

@@ -1,4 +1,4 @@
-import type { AttemptId, AttemptRefused, Capabilities, FactId, Fence, JobId, PlacementMade, Resources } from "@millrace/schemas"
+import type { AttemptId, AttemptRefused, Capabilities, FactId, Fence, PlacementMade, Resources } from "@millrace/schemas"
 
 /** What the host itself remembers of an attempt. It outlives the agent, not the machine's boot. */
 export type Remembered =
@@ -7,7 +7,7 @@ export type Remembered =
   /** It runs, and its start has been told. */
   | { readonly state: "running"; readonly made: PlacementMade; readonly causedBy: FactId; readonly partOf: FactId }
   /** It is over, and its end has been told. */
-  | { readonly state: "told"; readonly made: Pick<PlacementMade, "jobId" | "fence"> }
+  | { readonly state: "told"; readonly made: Pick<PlacementMade, "jobId" | "task" | "fence"> }
   /** It was withdrawn before it was heard of. */
   | { readonly state: "withdrawn" }
 
@@ -16,8 +16,10 @@ export interface Local {
   readonly hostId: string
   readonly capabilities: Capabilities
   readonly attempts: ReadonlyMap<AttemptId, Remembered>
-  /** The highest fence that was seen, per job. */
-  readonly fences: ReadonlyMap<JobId, Fence>
+  /** The highest fence that was seen, per task. */
+  readonly fences: ReadonlyMap<string, Fence>
+  /** Every placement with a lower fence is void: it was made before this host was declared lost. */
+  readonly voidBelow?: Fence | undefined
   /** What the attempts that have begun and are not over take of the host. */
   readonly held: Resources
   readonly nowMs: number
@@ -49,7 +51,10 @@ export const judge = (local: Local, made: PlacementMade): Judgement => {
   }
   if (!within(resources, warrant.resources)) return refuse("warrant_invalid", "the placement asks for more than its warrant allows")
   if (warrant.expiresAtMs <= local.nowMs) return refuse("warrant_expired", `it ended at ${warrant.expiresAtMs} ms`)
-  const seen = local.fences.get(jobId)
+  if (local.voidBelow !== undefined && isOlder(fence, local.voidBelow)) {
+    return refuse("fence_old", `this host was declared lost at ${local.voidBelow.epoch}/${local.voidBelow.sequence}, after fence ${fence.epoch}/${fence.sequence}`)
+  }
+  const seen = local.fences.get(fencedBy(made))
   if (seen !== undefined && isOlder(fence, seen)) {
     return refuse("fence_old", `fence ${fence.epoch}/${fence.sequence} came after ${seen.epoch}/${seen.sequence}`)
   }
@@ -59,6 +64,9 @@ export const judge = (local: Local, made: PlacementMade): Judgement => {
   if (!within(resources, room)) return refuse("no_room", `${room.cpuMilli} milli-cores, ${room.memoryMib} MiB and ${room.gpus} GPUs are free`)
   return { verdict: "start" }
 }
+
+/** What a fence orders: the attempts of one task of a job, and of no other. */
+export const fencedBy = ({ jobId, task }: Pick<PlacementMade, "jobId" | "task">): string => task === undefined ? jobId : `${jobId}/${task}`
 
 export const isOlder = (left: Fence, right: Fence): boolean =>
   left.epoch < right.epoch || (left.epoch === right.epoch && left.sequence < right.sequence)

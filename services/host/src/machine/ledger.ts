@@ -1,9 +1,9 @@
 import { crashPoint } from "@millrace/journal"
-import type { AttemptId, Fence, JobId, Resources } from "@millrace/schemas"
+import type { AttemptId, Fence, Resources } from "@millrace/schemas"
 import { Context, Effect, Layer, Schema } from "effect"
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
 import { dirname } from "node:path"
-import { exchange, holdingOf, isOlder, nothingHeld, type Remembered } from "../domain/attempt.ts"
+import { exchange, fencedBy, holdingOf, isOlder, nothingHeld, type Remembered } from "../domain/attempt.ts"
 
 /** The host's own memory cannot be written: it must not start what it could not remember. */
 export class LedgerFull extends Schema.TaggedError<LedgerFull>()("LedgerFull", { path: Schema.String, cause: Schema.Defect() }) {
@@ -19,7 +19,7 @@ export class LedgerFull extends Schema.TaggedError<LedgerFull>()("LedgerFull", {
  */
 export class Ledger extends Context.Service<Ledger, {
   readonly attempts: ReadonlyMap<AttemptId, Remembered>
-  readonly fences: ReadonlyMap<JobId, Fence>
+  readonly fences: ReadonlyMap<string, Fence>
   /** What all that has begun and is not over takes together: kept as it changes, for a host has run thousands. */
   readonly held: () => Resources
   readonly remember: (attempt: AttemptId, remembered: Remembered) => Effect.Effect<void, LedgerFull>
@@ -50,7 +50,7 @@ export class Ledger extends Context.Service<Ledger, {
 
 export interface Kept {
   readonly attempts: Map<AttemptId, Remembered>
-  readonly fences: Map<JobId, Fence>
+  readonly fences: Map<string, Fence>
   held: Resources
 }
 
@@ -65,9 +65,10 @@ const note = (kept: Kept, attempt: AttemptId, remembered: Remembered): void => {
   attempts.delete(attempt)
   attempts.set(attempt, remembered)
   if (remembered.state !== "withdrawn") {
-    const { fence, jobId } = remembered.made
-    const seen = fences.get(jobId)
-    if (seen === undefined || isOlder(seen, fence)) fences.set(jobId, fence)
+    const { fence } = remembered.made
+    const by = fencedBy(remembered.made)
+    const seen = fences.get(by)
+    if (seen === undefined || isOlder(seen, fence)) fences.set(by, fence)
   }
   if (attempts.size <= toldMax) return
   for (const [oldest, { state }] of attempts) {
@@ -75,7 +76,11 @@ const note = (kept: Kept, attempt: AttemptId, remembered: Remembered): void => {
     if (state === "told") {
       const past = attempts.get(oldest)
       attempts.delete(oldest)
-      if (past?.state === "told") fences.delete(past.made.jobId)
+      if (past?.state !== "told") continue
+      const by = fencedBy(past.made)
+      const seen = fences.get(by)
+      // A newer attempt's fence outlives the older one's word.
+      if (seen !== undefined && !isOlder(past.made.fence, seen)) fences.delete(by)
     }
   }
 }
@@ -137,7 +142,10 @@ class FileLedger {
 /** The sealed program is in the log; here it would only be another copy. */
 const slim = (remembered: Remembered): Remembered => {
   if (remembered.state === "withdrawn") return remembered
-  if (remembered.state === "told") return { state: "told", made: { jobId: remembered.made.jobId, fence: remembered.made.fence } }
+  if (remembered.state === "told") {
+    const { fence, jobId, task } = remembered.made
+    return { state: "told", made: { jobId, ...(task === undefined ? {} : { task }), fence } }
+  }
   const { program: _, ...spec } = remembered.made.spec
   return { ...remembered, made: { ...remembered.made, spec } }
 }

@@ -1,13 +1,16 @@
 import { crashPoint } from "@millrace/journal"
-import { Effect } from "effect"
-import { mkdir, rm } from "node:fs/promises"
-import { join } from "node:path"
+import { AttemptId } from "@millrace/schemas"
+import { Effect, Schema } from "effect"
+import { mkdir, readdir, rm } from "node:fs/promises"
+import { dirname, join } from "node:path"
 import type { Keeper } from "./keeper.ts"
 import { endByEnvironment } from "./keeper-kill.ts"
 import { adopted, runningIn } from "./keeper-running.ts"
 import { CannotStart, type Runtime } from "./runtime.ts"
 
 const outputBytesMax = 1024 * 1024
+
+const isAttempt = Schema.is(AttemptId)
 
 /**
  * A plain child of the keeper in a folder of its own, with nothing in its environment but what the job names.
@@ -46,6 +49,17 @@ export const processRuntime = (work: string, keeper: Keeper["Service"]): Runtime
       return runningIn(keeper, { attemptId, folder, startedAtMs, release: releaseOf(attemptId) })
     }),
     adopt: ({ attemptId }) => adopted(keeper, { attemptId, folder: at(attemptId), release: releaseOf(attemptId) }),
+    clear: Effect.fnUntraced(function*(alive) {
+      const known = yield* Effect.orElseSucceed(keeper.list, () => [])
+      const kept = known.filter(({ folder }) => dirname(folder) === work).map(({ attemptId }) => attemptId)
+      const left = yield* Effect.promise(() => readdir(work).catch((): Array<string> => []))
+      for (const attemptId of new Set<AttemptId>([...kept, ...left.filter((name): name is AttemptId => isAttempt(name))])) {
+        if (alive.has(attemptId)) continue
+        yield* Effect.ignore(keeper.stop(attemptId, 0))
+        yield* keeper.forget(attemptId)
+        yield* releaseOf(attemptId)
+      }
+    }),
     // What left its group and cleared its environment is nobody's: it isolates nothing.
     endOrphan: (attemptId) =>
       Effect.ignore(keeper.stop(attemptId, 0)).pipe(

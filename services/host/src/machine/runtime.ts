@@ -63,6 +63,8 @@ export interface Runtime {
   readonly adopt: (made: PlacementMade) => Effect.Effect<Option.Option<Running>>
   /** Ends whatever may be left of an attempt, and gives back what it took. */
   readonly endOrphan: (attempt: AttemptId) => Effect.Effect<void>
+  /** Ends and removes whatever is here of other attempts than these: their ends were told, or nobody knows them. */
+  readonly clear?: (alive: ReadonlySet<AttemptId>) => Effect.Effect<void>
 }
 
 /** The runtimes of this host, by name. */

@@ -3,10 +3,14 @@ import type { MillFact, PlacementMade } from "@millrace/schemas"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { Site } from "../testing/agent.ts"
-import { placement } from "../testing/placement.ts"
+import { factId, placement } from "../testing/placement.ts"
 
 const withdrawn = ({ attempt, attemptId, fence, hostId, jobId, workspace }: PlacementMade): MillFact => ({
   _tag: "PlacementWithdrawn", attempt, attemptId, fence, hostId, jobId, workspace, cause: "cancelled"
+})
+
+const revoked = ({ attempt, attemptId, hostId, jobId, warrant, workspace }: PlacementMade): MillFact => ({
+  _tag: "WarrantRevoked", warrantId: warrant.warrantId, attempt, attemptId, hostId, jobId, workspace, because: factId("revoked")
 })
 
 const brief = (event: MillFact): string => {
@@ -15,6 +19,8 @@ const brief = (event: MillFact): string => {
       return `exited: ${event.cause} ${event.code ?? event.signal ?? ""}`.trim()
     case "AttemptRefused":
       return `refused: ${event.reason}`
+    case "PhaseEntered":
+      return event.phase
     case "ArtefactKept":
       return `kept: ${event.name}, ${event.blob.sizeBytes} bytes, ${event.droppedBytes} dropped`
     default:
@@ -104,7 +110,7 @@ describe("a host carries out its placements", () => {
       yield* site.hear(made)
       yield* site.hear(withdrawn(made))
       yield* site.hear(withdrawn(made))
-      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "exited: withdrawn SIGTERM"])
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: withdrawn SIGTERM"])
       assert.deepStrictEqual(site.work.stopped, [made.attemptId])
     }))
 
@@ -134,10 +140,10 @@ describe("a host carries out its placements", () => {
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted"])
       yield* TestClock.adjust("1 millis")
       yield* site.settle
-      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "exited: timed_out SIGTERM"])
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: timed_out SIGTERM"])
     }))
 
-  it.effect("an agent that falls has the end of its work told by the next one, and the work is ended", () =>
+  it.effect("work outlives an agent that falls: the next one takes it up, begins nothing, and tells its end once", () =>
     Effect.gen(function*() {
       const site = yield* Site.make
       yield* site.start
@@ -146,10 +152,63 @@ describe("a host carries out its placements", () => {
       yield* site.kill
       yield* site.start
       yield* site.kill
+      site.work.end(made, hello)
+      yield* site.start
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "kept: stdout, 5 bytes, 3 dropped", "exited: exited 0"])
+      assert.deepStrictEqual([site.work.started, site.work.orphansEnded], [[made.attemptId], []])
+    }))
+
+  it.effect("what ran when its machine went down has its end told by the next agent, and what may be left of it is ended", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      yield* site.start
+      const made = yield* site.signed(placement("a"))
+      yield* site.hear(made)
+      yield* site.kill
+      site.work.lose()
+      yield* site.start
+      yield* site.kill
       yield* site.start
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "exited: agent_restarted"])
       assert.include(site.work.orphansEnded, made.attemptId)
       assert.deepStrictEqual(site.work.started, [made.attemptId])
+    }))
+
+  it.effect("what it takes up has no more time than it had: it is told as timed out when its own time is over", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      yield* site.start
+      const made = yield* site.signed(placement("a", { spec: { runMsMax: 500 } }))
+      yield* site.hear(made)
+      yield* TestClock.adjust("400 millis")
+      yield* site.kill
+      yield* site.start
+      yield* TestClock.adjust("100 millis")
+      yield* site.settle
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: timed_out SIGTERM"])
+    }))
+
+  it.effect("what its warrant no longer covers is stopped while it runs, and never begun if that is heard first", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      yield* site.start
+      const [runs, late] = [yield* site.signed(placement("a")), yield* site.signed(placement("b"))]
+      yield* site.hear(runs)
+      yield* site.hear(revoked(runs))
+      yield* site.hear(revoked(late))
+      yield* site.hear(late)
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: withdrawn SIGTERM", "exited: withdrawn"])
+      assert.deepStrictEqual(site.work.started, [runs.attemptId])
+    }))
+
+  it.effect("two tasks of one job have a fence each: the older one of the second task is not too old", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      yield* site.start
+      const [first, second] = [placement("a", { sequence: 9 }), placement("a", { attempt: 2, sequence: 4 })]
+      yield* site.hear(yield* site.signed({ ...first, task: 0 }))
+      yield* site.hear(yield* site.signed({ ...second, task: 1, warrant: { ...second.warrant, attempt: 2 } }), "second")
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "AttemptStarted"])
     }))
 
   it.effect("a refusal that was said and not noted stands, though by now there would be room", () =>

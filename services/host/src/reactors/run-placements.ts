@@ -1,30 +1,28 @@
 import { Blobs } from "@millrace/blobs"
-import { deriveId, timeOfId } from "@millrace/decider"
 import { type Fact, type NewFact, readable, type StoredCommit } from "@millrace/journal"
-import { type AttemptExited, type FactId, type MillFact, type PlacementMade, type PlacementWithdrawn, Program } from "@millrace/schemas"
+import { type AttemptExited, type AttemptRefused, type PlacementMade, type PlacementWithdrawn, Program } from "@millrace/schemas"
 import { Keyring, openValue, WarrantVerifier } from "@millrace/service"
 import { Clock, Deferred, Duration, Effect, Option } from "effect"
 import { judge } from "../domain/attempt.ts"
+import { deadlineOf, isVoid, type Lease } from "../domain/lease.ts"
+import { Doors } from "../machine/doors.ts"
 import { Ledger } from "../machine/ledger.ts"
 import { Machine } from "../machine/machine.ts"
 import { CannotStart, type Ended, type Running, Runtimes } from "../machine/runtime.ts"
+import { artefactKept, entered, exited, refused, snapshotWritten, started, type Story } from "./attempt-facts.ts"
+import type { HeldLease } from "./hold-lease.ts"
 import type { Voice } from "./voice.ts"
 
 const openProgram = openValue(Program)
-
-/** What an attempt's facts share. */
-interface Story {
-  readonly made: PlacementMade
-  readonly causedBy: FactId
-  readonly partOf: FactId
-}
 
 /** Waits until what was said stands in the log. */
 type Told = Effect.Effect<void>
 
 interface Underway {
   readonly story: Story
+  readonly running: Running
   readonly stopping: Deferred.Deferred<AttemptExited["cause"]>
+  readonly over: Deferred.Deferred<void>
 }
 
 /**
@@ -32,10 +30,12 @@ interface Underway {
  *
  * Each placement is delivered at least once. The ledger is written before the work begins, ids derive
  * from the placement, and a voice says nothing twice: so hearing a placement again starts nothing and
- * adds nothing. An agent that restarts first tells the end of everything that the one before had begun.
+ * adds nothing. An agent that restarts first takes up what the one before had begun and still runs, and
+ * tells the end of what does not.
  */
-export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
+export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: HeldLease) {
   const blobs = yield* Blobs
+  const doors = yield* Doors
   const keyring = yield* Keyring
   const ledger = yield* Ledger
   const machine = yield* Machine
@@ -48,8 +48,12 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
 
   const begin = Effect.fnUntraced(function*(story: Story): Effect.fn.Return<Told> {
     const { made } = story
+    if (!ledger.attempts.has(made.attemptId)) yield* lease.live
     const nowMs = yield* Clock.currentTimeMillis
-    const judgement = judge({ hostId: machine.hostId, capabilities: machine.capabilities, attempts: ledger.attempts, fences: ledger.fences, held: ledger.held(), nowMs }, made)
+    const judgement = judge({
+      hostId: machine.hostId, capabilities: machine.capabilities, attempts: ledger.attempts, fences: ledger.fences,
+      voidBelow: lease.current()?.voidBelow, held: ledger.held(), nowMs
+    }, made)
     switch (judgement.verdict) {
       case "known":
         return Effect.void
@@ -64,7 +68,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
     }
   })
 
-  const refuse = (story: Story, reason: Parameters<typeof refused>[1], detail: string) =>
+  const refuse = (story: Story, reason: AttemptRefused["reason"], detail: string) =>
     tellEnd(story, [refused(story, reason, detail)])
 
   const noteTold = ({ made }: Story): Effect.Effect<void> => Effect.orDie(ledger.remember(made.attemptId, { state: "told", made }))
@@ -78,60 +82,95 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
     const program = yield* Effect.result(opened(made))
     if (program._tag === "Failure") return refuse(story, "program_unreadable", program.failure.message)
     const runtime = runtimes.get(made.spec.runtime)
-    const running = yield* Effect.result(runtime === undefined
-      ? Effect.fail(new CannotStart({ runtime: made.spec.runtime, detail: "this host has no such runtime" }))
-      : runtime.start({ made, program: program.success, deadlineMs: Number.MAX_SAFE_INTEGER }))
-    if (running._tag === "Failure") return refuse(story, "cannot_start", running.failure.detail)
-    const startedAt = started(story, yield* moment)
-    if (made.spec.runtime === "noop") {
+    if (runtime === undefined) return refuse(story, "cannot_start", "this host has no such runtime")
+    const before = yield* preparing(story)
+    const isNoop = made.spec.runtime === "noop"
+    const socket = isNoop ? undefined : yield* doors.open(made)
+    const held = lease.current()
+    const running = yield* Effect.result(held === undefined
+      ? Effect.fail(new CannotStart({ runtime: made.spec.runtime, detail: "this host holds no lease" }))
+      : runtime.start({
+        made, program: program.success, deadlineMs: deadlineOf(held, made.spec.onSilence.keepMs), ...(socket === undefined ? {} : { socket })
+      }))
+    if (running._tag === "Failure") {
+      return Effect.andThen(doors.close(made.attemptId), tellEnd(story, [...before, refused(story, "cannot_start", running.failure.detail)]))
+    }
+    const startedAt = started(story, running.success.startedAt ?? (yield* moment))
+    if (isNoop) {
       return tellEnd(story, [startedAt, exited(story, yield* moment, { ...(yield* running.success.ended), cause: "exited" })])
     }
-    const here: Underway = { story, stopping: yield* Deferred.make<AttemptExited["cause"]>() }
-    underway.set(made.attemptId, here)
+    return yield* follow(story, running.success, [...before, startedAt])
+  })
+
+  /** What goes before the work: only where it takes a while, for each phase is a fact. */
+  const preparing = Effect.fnUntraced(function*(story: Story) {
+    const { from, spec: { runtime } } = story.made
+    if (runtime !== "sandbox") return []
+    return [entered(story, yield* moment, from === undefined ? "preparing" : "restoring")]
+  })
+
+  /** Says that it runs, if that is news, and sees it to its end. */
+  const follow = Effect.fnUntraced(function*(story: Story, running: Running, news: ReadonlyArray<NewFact>): Effect.fn.Return<Told> {
+    const { attemptId } = story.made
+    const here: Underway = { story, running, stopping: yield* Deferred.make<AttemptExited["cause"]>(), over: yield* Deferred.make<void>() }
+    underway.set(attemptId, here)
+    yield* doors.runs(story.made, running)
+    // An answer may have come while it was being started, with a deadline that lies further.
+    const held = lease.current()
+    if (held !== undefined) yield* running.extend(deadlineOf(held, story.made.spec.onSilence.keepMs))
     const told = yield* Deferred.make<void>()
-    yield* Effect.forkIn(Effect.andThen(Deferred.await(told), watch(here, running.success)), scope)
-    return Effect.andThen(
-      voice.say([startedAt], Effect.orDie(ledger.remember(made.attemptId, { state: "running", ...story }))),
-      Deferred.succeed(told, undefined)
-    )
+    yield* Effect.forkIn(Effect.andThen(Deferred.await(told), watch(here)), scope)
+    const say = news.length === 0 ? Effect.void : voice.say(news, Effect.orDie(ledger.remember(attemptId, { state: "running", ...story })))
+    return Effect.andThen(say, Deferred.succeed(told, undefined))
   })
 
   /** Sees an attempt to its end: it ends by itself, is stopped, or runs out of time. */
-  const watch = Effect.fnUntraced(function*({ stopping, story }: Underway, running: Running) {
+  const watch = Effect.fnUntraced(function*({ over, running, stopping, story }: Underway) {
+    const { attemptId, spec: { runMsMax } } = story.made
+    const ranMs = running.startedAt === undefined ? 0 : (yield* machine.monotonicMs) - running.startedAt.hostMs
     const stopped = yield* Effect.raceFirst(
       Effect.as(running.ended, Option.none<AttemptExited["cause"]>()),
       Effect.map(
         Effect.timeoutOrElse(Deferred.await(stopping), {
-          duration: Duration.millis(story.made.spec.runMsMax),
+          duration: Duration.millis(Math.max(0, runMsMax - ranMs)),
           orElse: () => Effect.succeed("timed_out" as const)
         }),
         Option.some
       )
     )
+    const before = Option.isNone(stopped) ? [] : [entered(story, yield* moment, "stopping")]
     if (Option.isSome(stopped)) yield* running.stop
     const ended = yield* running.ended
-    const artefacts = yield* kept(story, ended)
-    const end = exited(story, yield* moment, { ...ended, cause: Option.getOrElse(stopped, () => "exited" as const) })
-    yield* tellEnd(story, [...artefacts, end])
-    underway.delete(story.made.attemptId)
+    yield* doors.close(attemptId)
+    const kept = yield* keptOf(story, ended)
+    const end = exited(story, ended.at ?? (yield* moment), { ...ended, cause: Option.getOrElse(stopped, () => ended.cause ?? "exited") })
+    yield* tellEnd(story, [...before, ...kept, end])
+    underway.delete(attemptId)
+    yield* Deferred.succeed(over, undefined)
+    yield* running.release
   })
 
   /** Output leaves the host before its attempt is settled. A store that is full costs the output, never the end. */
-  const kept = Effect.fnUntraced(function*(story: Story, { output }: Ended) {
+  const keptOf = Effect.fnUntraced(function*(story: Story, { artefacts = [], output, snapshot }: Ended) {
     const facts: Array<NewFact> = []
     for (const { bytes, droppedBytes, name } of output) {
       const blob = yield* Effect.option(Effect.retry(blobs.putBytes(bytes), { times: 3 }))
       if (Option.isNone(blob)) yield* Effect.logError(`${name} of ${story.made.attemptId} could not be kept`)
-      else facts.push(about(story, name, { _tag: "ArtefactKept", ...which(story), name, blob: blob.value, droppedBytes }))
+      else facts.push(artefactKept(story, { name, blob: blob.value, droppedBytes }))
     }
+    for (const artefact of artefacts) facts.push(artefactKept(story, artefact))
+    if (snapshot !== undefined) facts.push(snapshotWritten(story, snapshot))
     return facts
   })
 
-  const withdraw = Effect.fnUntraced(function*({ attemptId, cause }: PlacementWithdrawn) {
+  /** Ends an attempt, or notes that it is not to begin. */
+  const end = Effect.fnUntraced(function*(attemptId: PlacementMade["attemptId"], cause: AttemptExited["cause"]) {
     const here = underway.get(attemptId)
-    if (here !== undefined) yield* Deferred.succeed(here.stopping, cause === "timed_out" ? "timed_out" : "withdrawn")
+    if (here !== undefined) yield* Deferred.succeed(here.stopping, cause)
     else if (!ledger.attempts.has(attemptId)) yield* Effect.orDie(ledger.remember(attemptId, { state: "withdrawn" }))
   })
+
+  const withdraw = ({ attemptId, cause }: PlacementWithdrawn) => end(attemptId, cause === "timed_out" ? "timed_out" : "withdrawn")
 
   const opened = ({ jobId, spec: { program } }: PlacementMade) =>
     program === undefined
@@ -154,16 +193,28 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
     }
   })
 
-  /** Tells what the agent before this one began and did not see to its end. */
+  /** Takes up what the agent before this one began and still runs, and tells the end of what does not. */
   const recover = Effect.gen(function*() {
     yield* noteLastWords
-    for (const [attemptId, remembered] of [...ledger.attempts]) {
-      if (remembered.state !== "begun" && remembered.state !== "running") continue
-      for (const runtime of runtimes.values()) yield* runtime.endOrphan(attemptId)
+    const begun = [...ledger.attempts].flatMap(([, remembered]) =>
+      remembered.state === "begun" || remembered.state === "running" ? [remembered] : [])
+    for (const remembered of begun) {
+      const { made } = remembered
+      const runtime = runtimes.get(made.spec.runtime)
+      const running = runtime === undefined ? Option.none() : yield* runtime.adopt(made)
+      if (Option.isSome(running)) {
+        yield* doors.open(made)
+        const news = remembered.state === "begun" ? [started(remembered, running.value.startedAt ?? (yield* moment))] : []
+        yield* yield* follow(remembered, running.value, news)
+        continue
+      }
+      yield* Effect.forEach(runtimes.values(), ({ endOrphan }) => endOrphan(made.attemptId), { discard: true })
       const at = yield* moment
-      const end = exited(remembered, at, { cause: "agent_restarted" })
-      yield* tellEnd(remembered, remembered.state === "begun" ? [started(remembered, at), end] : [end])
+      const over = exited(remembered, at, { cause: "agent_restarted" })
+      yield* tellEnd(remembered, remembered.state === "begun" ? [started(remembered, at), over] : [over])
     }
+    const alive = new Set(begun.map(({ made }) => made.attemptId))
+    yield* Effect.forEach(runtimes.values(), ({ clear }) => clear?.(alive) ?? Effect.void, { discard: true })
   })
 
   const handle = (commit: StoredCommit): Effect.Effect<void> =>
@@ -171,7 +222,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
       const { facts, unreadable } = readable(commit)
       for (const { name, reason } of unreadable) {
         // It names no attempt that we could refuse; the scheduler's view is that the host holds it. Say so loudly.
-        yield* Effect.logError(`A placement fact ${name} cannot be read and is not carried out: ${reason.message}`)
+        yield* Effect.logError(`A fact ${name} about this host's work cannot be read and is not carried out: ${reason.message}`)
       }
       const telling: Array<Told> = []
       for (const fact of facts) telling.push(...yield* carryOut(fact))
@@ -184,44 +235,37 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice) {
         return Effect.map(begin({ made: event, causedBy: id, partOf }), (told) => [told])
       case "PlacementWithdrawn":
         return Effect.as(withdraw(event), [])
+      // What may be done for it has become less while it runs; whether it still may run at all is not ours to judge.
+      case "WarrantRevoked":
+      case "WarrantNarrowed":
+        return Effect.as(end(event.attemptId, "withdrawn"), [])
       default:
         return Effect.succeed([])
     }
   }
 
-  yield* recover
-  return { handle }
+  /** Each attempt may go on for as long as its job says; what was placed before this host was declared lost ends. */
+  const renewed = (held: Lease): Effect.Effect<void> =>
+    Effect.forEach([...underway.values()], ({ running, stopping, story: { made } }) =>
+      isVoid(held, made.fence)
+        ? Deferred.succeed(stopping, "lease_ended")
+        : running.extend(deadlineOf(held, made.spec.onSilence.keepMs)), { discard: true })
+
+  const overAll = (ending: ReadonlyArray<Underway>) => Effect.forEach(ending, ({ over }) => Deferred.await(over), { discard: true })
+
+  return {
+    recover,
+    handle,
+    renewed,
+    running: () => underway.size,
+    /** Waits for the ends of what became void. */
+    voidEnded: (held: Lease) => Effect.suspend(() => overAll([...underway.values()].filter(({ story }) => isVoid(held, story.made.fence)))),
+    /** Waits until nothing runs any more. */
+    allEnded: Effect.suspend(() => overAll([...underway.values()])),
+    /** Ends all that runs, and waits for it. */
+    endAll: (cause: AttemptExited["cause"]) => Effect.suspend(() => {
+      const all = [...underway.values()]
+      return Effect.andThen(Effect.forEach(all, ({ stopping }) => Deferred.succeed(stopping, cause), { discard: true }), overAll(all))
+    })
+  }
 })
-
-const which = ({ made: { attempt, attemptId, fence, hostId, jobId, workspace } }: Story) => ({ jobId, workspace, hostId, attempt, attemptId, fence })
-
-/** The id of what is said of an attempt. It derives from the placement, so whoever tells it again tells the same. */
-const factOf = ({ causedBy, made: { fence } }: Story, what: string): FactId =>
-  deriveId<FactId>("fct", timeOfId(causedBy), causedBy, "host", what, fence.epoch, fence.sequence)
-
-const about = (story: Story, what: string, event: MillFact): NewFact => ({
-  id: factOf(story, what),
-  partOf: story.partOf,
-  causedBy: story.causedBy,
-  event
-})
-
-const started = (story: Story, at: { readonly bootId: string; readonly hostMs: number }): NewFact =>
-  about(story, "started", { _tag: "AttemptStarted", ...which(story), ...at })
-
-const exited = (
-  story: Story,
-  at: { readonly bootId: string; readonly hostMs: number },
-  { cause, code, signal }: { readonly cause: AttemptExited["cause"]; readonly code?: number; readonly signal?: string }
-): NewFact =>
-  about(story, "exited", {
-    _tag: "AttemptExited",
-    ...which(story),
-    ...at,
-    ...(code === undefined ? {} : { code }),
-    ...(signal === undefined ? {} : { signal }),
-    cause
-  })
-
-const refused = (story: Story, reason: Extract<MillFact, { _tag: "AttemptRefused" }>["reason"], detail: string): NewFact =>
-  about(story, "refused", { _tag: "AttemptRefused", ...which(story), reason, detail })

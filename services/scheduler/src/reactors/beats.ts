@@ -101,7 +101,10 @@ export class Listener {
     // Whoever is not declared lost by this is told of again, though not at once.
     if (silent.length > 0) nextMs = Math.min(nextMs, atMs + Math.max(1, Math.floor(leaseMs / 5)))
     this.#lookAtMs = nextMs
-    return this.#isDeaf(silent.length, expected, atMs) ? [] : silent.sort((left, right) => (left.hostId < right.hostId ? -1 : 1))
+    if (this.#isDeaf(silent.length, expected, atMs)) return []
+    // One that comes back is listened for anew, whatever was last heard of it.
+    for (const { hostId } of silent) this.#lastHeardAtMs.delete(hostId)
+    return silent.sort((left, right) => (left.hostId < right.hostId ? -1 : 1))
   }
 
   /** When somebody will be silent for too long, as far as is known now. */
