@@ -21,6 +21,8 @@ export interface KeptFile {
 const filesMax = 1_000
 const filesBytesMax = 4 * 2 ** 30
 const entriesMax = 200_000
+/** The work's own words are kept under these names; a file of that name is told from them. */
+const isStream = (name: string): boolean => name === "stdout" || name === "stderr"
 /** Tells what lies in `/artefacts` and was not kept, by name. */
 const notKeptName = "millrace-not-kept.txt"
 const notKeptBytesMax = 64 * 1024
@@ -153,7 +155,7 @@ export const keepArtefacts = Effect.fnUntraced(function*(places: Places, bytesMa
       (cause) => new SnapshotUnreadable(wrong(cause))
     ))
     left -= blob.sizeBytes
-    kept.push({ name: text, blob, droppedBytes: Math.max(0, stat.size - blob.sizeBytes) })
+    kept.push({ name: isStream(text) ? `./${text}` : text, blob, droppedBytes: Math.max(0, stat.size - blob.sizeBytes) })
   }))
   if (notKept.length > 0) {
     const list = Buffer.from(`${notKept.length} files were not kept; bytes and name of each:\n${notKept.join("\n")}\n`).subarray(0, notKeptBytesMax)

@@ -1,7 +1,7 @@
 import type { Blobs } from "@millrace/blobs"
 import type { PlacementMade, Program, Resources } from "@millrace/schemas"
 import { Effect } from "effect"
-import { chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { CannotStart } from "./runtime.ts"
 import { bundleOf, containerName, hostIdsOf, placesIn, type Places, type Rung, runscFlags, type Seen } from "./sandbox-bundle.ts"
@@ -46,10 +46,10 @@ export const prepare = Effect.fnUntraced(function*(ground: Ground, wanted: Wante
   const sizeMib = diskMibOf(resources.diskMib)
   yield* attempt(() => makeFrame(places, ground.rung === "mapped" ? hostIdsOf(name) : undefined), "its root could not be made")
   yield* makeDisk(places, ground.disk, sizeMib, owner)
+  const speaks = socket !== undefined && (yield* bindSocket(ground, name, socket))
   yield* attempt(() => {
     makeGroup(groupOf(ground.controls, name), resources, wanted.pidsMax)
-    if (socket !== undefined) openSocket(socket, join(places.run, "api.sock"), owner)
-    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places), socket: socket !== undefined }
+    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places), socket: speaks }
     writeFileSync(join(places.bundle, "config.json"), JSON.stringify(bundleOf(frame, made, program)), { mode: 0o600 })
   }, "its limits or its configuration could not be written")
 })
@@ -104,12 +104,21 @@ export const release = Effect.fnUntraced(function*(ground: Ground, name: string)
   yield* removePlaces(join(ground.folder, name))
 })
 
-/** The same socket under a second name, for the one account that may speak there. */
-const openSocket = (socket: string, at: string, owner: number | undefined): void => {
-  linkSync(socket, at)
-  if (owner !== undefined) chownSync(at, owner, owner)
-  chmodSync(at, 0o600)
-}
+/**
+ * Puts the host's socket where the work finds it: the same one under a second name, for the one account that may
+ * speak there. Done again, it puts a newer socket in its place, which a running sandbox sees. False: the work
+ * goes without, as where the two folders lie on different disks.
+ */
+export const bindSocket = (ground: Ground, name: string, socket: string): Effect.Effect<boolean> =>
+  Effect.try(() => {
+    const at = join(placesIn(join(ground.folder, name)).run, "api.sock")
+    rmSync(`${at}.next`, { force: true })
+    linkSync(socket, `${at}.next`)
+    if (ground.rung === "mapped") chownSync(`${at}.next`, ownerOf(name), ownerOf(name))
+    chmodSync(`${at}.next`, 0o600)
+    renameSync(`${at}.next`, at)
+    return true
+  }).pipe(Effect.catch((failure) => Effect.as(Effect.logWarning(`${name} cannot speak to the cell: ${String(failure.cause)}`), false)))
 
 /** Account names, for programs that look themselves up. Nothing here is the host's. */
 const etc = {

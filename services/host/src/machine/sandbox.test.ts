@@ -4,7 +4,7 @@ import { Blobs } from "@millrace/blobs"
 import { Digest, type JobSpec, type PlacementMade, type Program } from "@millrace/schemas"
 import { Context, Effect, Layer, Option } from "effect"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
+import { createServer, type Server } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
@@ -12,7 +12,7 @@ import { capabilities, placement } from "../testing/placement.ts"
 import { Keeper } from "./keeper.ts"
 import { monotonicMs } from "./keeper-words.ts"
 import type { Ended, Running, Runtime } from "./runtime.ts"
-import { sandboxRuntime } from "./sandbox.ts"
+import { type Sandbox, sandboxRuntime } from "./sandbox.ts"
 import { hostIdsOf } from "./sandbox-bundle.ts"
 import type { Ground } from "./sandbox-ground.ts"
 import { groupsLeft } from "./sandbox-limits.ts"
@@ -29,7 +29,7 @@ if (!able) console.warn(`No sandbox with limits on this machine, so that alone i
 const blobsHere = await Effect.runPromise(Effect.map(Effect.scoped(Layer.build(Blobs.memory)), (context) => Context.get(context, Blobs)))
 
 /** One agent's life on the ground that the probe found. */
-const agent = <A, E>(body: (sandbox: Runtime, ground: Ground) => Effect.Effect<A, E>, atClose: "leave" | "end" = "leave") => {
+const agent = <A, E>(body: (sandbox: Sandbox, ground: Ground) => Effect.Effect<A, E>, atClose: "leave" | "end" = "leave") => {
   if (!("ground" in found)) return Effect.die(new Error("there is no sandbox here"))
   const { ground } = found
   return Effect.gen(function*() {
@@ -169,11 +169,11 @@ if (able) describe("work in a sandbox", () => {
 
   it.live("finds its files, and what it leaves in /artefacts is kept, links and pipes aside", () => Effect.gen(function*() {
     const [text, script] = yield* Effect.all([blobsHere.putBytes(Buffer.from("hello")), blobsHere.putBytes(Buffer.from("#!/bin/sh\necho ran\n"))])
-    const ended = yield* ran(made(), sh("cat in/a.txt; /opt/tool/run; mkdir -p /artefacts/d; printf made > /artefacts/d/b; : > /artefacts/empty; ln -s /etc/passwd /artefacts/link; ln -s / /artefacts/root; mkfifo /artefacts/pipe", {
+    const ended = yield* ran(made(), sh("cat in/a.txt; /opt/tool/run; mkdir -p /artefacts/d; printf made > /artefacts/d/b; : > /artefacts/empty; : > /artefacts/stdout; ln -s /etc/passwd /artefacts/link; ln -s / /artefacts/root; mkfifo /artefacts/pipe", {
       files: [{ path: "/work/in/a.txt", blob: text, executable: false }, { path: "/opt/tool/run", blob: script, executable: true }]
     }))
     assert.strictEqual(said(ended), "helloran\n")
-    assert.deepStrictEqual(ended.artefacts?.map(({ droppedBytes, name }) => [name, droppedBytes]), [["d/b", 0], ["empty", 0]])
+    assert.deepStrictEqual(ended.artefacts?.map(({ droppedBytes, name }) => [name, droppedBytes]), [["d/b", 0], ["empty", 0], ["./stdout", 0]])
     assert.strictEqual(yield* bytesOf(ended.artefacts?.[0]?.blob.digest ?? text.digest), "made")
   }))
 
@@ -189,6 +189,31 @@ if (able) describe("work in a sandbox", () => {
     }))
     server.close()
     assert.strictEqual(said(ended), "heard me", said(ended, "stderr"))
+  }))
+
+  it.live("taken up by the next agent it speaks to that one's socket", () => Effect.gen(function*() {
+    const path = join(host, "taken-up.sock")
+    const listening = (word: string) => Effect.promise(() => new Promise<Server>((open) => {
+      rmSync(path, { force: true })
+      const server: Server = createServer((client) => client.end(word)).listen(path, () => open(server))
+    }))
+    const placed = made()
+    const first = yield* listening("first")
+    const script = `perl -MSocket -e 'for (1..200) { socket(S,PF_UNIX,SOCK_STREAM,0); if (connect(S,sockaddr_un($ENV{MILLRACE_SOCKET}))) { my $w=<S>; if ($w eq "second") { print $w; exit 5 } } select(undef,undef,undef,0.05) }'`
+    yield* agent((sandbox) => start(sandbox, placed, sh(script), 60_000, path))
+    first.close()
+    const second = yield* listening("second")
+    const ended = yield* agent((sandbox, ground) => Effect.gen(function*() {
+      const running = Option.getOrThrow(yield* sandbox.adopt(placed, path))
+      const ended = yield* running.ended
+      // Nobody knows of it any more: it is cleared away.
+      yield* sandbox.clear(new Set())
+      assert.deepStrictEqual(leftOf(ground, placed.attemptId), [])
+      return ended
+    }))
+    second.close()
+    assert.deepInclude(ended, { code: 5 })
+    assert.strictEqual(said(ended), "second")
   }))
 
   it.live("asked to end it ends, and nothing of it is left", () => Effect.gen(function*() {

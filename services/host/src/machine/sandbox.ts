@@ -2,7 +2,7 @@ import { Blobs } from "@millrace/blobs"
 import { crashPoint } from "@millrace/journal"
 import type { AttemptId, PlacementMade } from "@millrace/schemas"
 import { Effect, Option, Semaphore } from "effect"
-import { existsSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { constants } from "node:os"
 import { join } from "node:path"
@@ -12,12 +12,18 @@ import { CannotStart, type Ended, type Running, type Runtime } from "./runtime.t
 import { fallenFile, placesIn } from "./sandbox-bundle.ts"
 import { diskMibOf } from "./sandbox-disk.ts"
 import { keepArtefacts, keepSnapshot } from "./sandbox-files.ts"
-import { commandLine, end, furnish, type Ground, prepare, release, startedFile } from "./sandbox-ground.ts"
+import { bindSocket, commandLine, end, furnish, type Ground, prepare, release, startedFile } from "./sandbox-ground.ts"
 import { groupOf, ranOutOfMemory } from "./sandbox-limits.ts"
 
 const outputBytesMax = 4 * 1024 * 1024
 const startMsMax = 60_000
 const keepTimes = 3
+
+/** The runtime, with what taking work up again needs besides: where its new socket is. */
+export interface Sandbox extends Runtime {
+  readonly adopt: (made: PlacementMade, socket?: string) => Effect.Effect<Option.Option<Running>>
+  readonly clear: (alive: ReadonlySet<AttemptId>) => Effect.Effect<void>
+}
 
 /**
  * Work in a sandbox of gVisor (runsc): its own kernel, its own files, no network, no account of the host's,
@@ -101,21 +107,29 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     return yield* cannot(said.trim().slice(-1000) || "the sandbox did not come to be")
   })
 
+  const endOrphan = (attemptId: AttemptId) =>
+    Effect.ignore(keeper.stop(attemptId, 0)).pipe(
+      Effect.andThen(keeper.forget(attemptId)),
+      Effect.andThen(releaseOf(attemptId))
+    )
+
   return {
     name: "sandbox",
     start,
-    adopt: (made) =>
-      Effect.map(
-        adopted(keeper, { attemptId: made.attemptId, folder: placesIn(join(ground.folder, made.attemptId)).folder, release: releaseOf(made.attemptId) }),
-        Option.map((running) => whole(made, running))
-      ),
-    endOrphan: (attemptId: AttemptId) =>
-      Effect.ignore(keeper.stop(attemptId, 0)).pipe(
-        Effect.andThen(keeper.forget(attemptId)),
-        Effect.andThen(releaseOf(attemptId))
-      )
-  } satisfies Runtime as Runtime
+    adopt: Effect.fnUntraced(function*(made: PlacementMade, socket?: string) {
+      const { attemptId } = made
+      const running = yield* adopted(keeper, { attemptId, folder: placesIn(join(ground.folder, attemptId)).folder, release: releaseOf(attemptId) })
+      if (Option.isSome(running) && socket !== undefined) yield* bindSocket(ground, attemptId, socket)
+      return Option.map(running, (one) => whole(made, one))
+    }),
+    clear: (alive: ReadonlySet<AttemptId>) =>
+      Effect.forEach(attemptsIn(ground).filter((name) => !alive.has(name)), endOrphan, { discard: true }),
+    endOrphan
+  } as Sandbox
 })
+
+/** Whatever of attempts lies on the ground, of any agent of this host. */
+const attemptsIn = ({ folder }: Ground): ReadonlyArray<AttemptId> => readdirSync(folder).filter((name) => name.startsWith("att_")) as unknown as ReadonlyArray<AttemptId>
 
 /** For the keeper, and for its guard when it is gone: ends all that is in the groups, and needs nothing of ours to run. */
 const endCommand = (ground: Ground, name: string): ReadonlyArray<string> => {
