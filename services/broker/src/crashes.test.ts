@@ -118,6 +118,8 @@ describe("bounds", () => {
       yield* life.waits({ ...small, waiting: 500 })
       yield* life.pass(120_000)
       assert.strictEqual(life.books.all.length, 3)
+      // Three launches, lists and looks at offers at once: none came before the documented time.
+      assert.strictEqual(life.api.tooFast, 0)
     })))
 
   it.effect("no more is asked for than may be spent in an hour", () =>

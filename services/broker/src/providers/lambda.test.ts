@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type RunningSky, startSky } from "@millrace/sky"
-import type { LeaseId, ProviderName } from "@millrace/schemas"
+import type { ProviderName } from "@millrace/schemas"
 import { Effect, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { keepsItsPromises, type ProviderUnderTest } from "../testing/promises.ts"
@@ -33,16 +33,6 @@ const open = Effect.gen(function*() {
 keepsItsPromises("Lambda's client", open)
 
 describe("Lambda's client", () => {
-  it.live("stays within the documented limits by itself, however many ask at once", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const sky = yield* startSky({ apiKey: "right", everyMs: { any: 40, launch: 120 } })
-      const provider = yield* client(sky, { anyMs: 50, createMs: 150 })
-      const wish = (n: number) => ({ leaseId: `lse_${String(n).padStart(26, "0")}` as LeaseId, token: `millrace-${n}`, cell: "test", column, userData: "", askedAtMs: 1 })
-      const answers = yield* Effect.all([provider.create(wish(1)), provider.list, provider.create(wish(2)), provider.list, provider.create(wish(3))], { concurrency: "unbounded" })
-      assert.deepStrictEqual(answers.map(({ _tag }) => _tag), ["Bought", "Told", "Bought", "Told", "Bought"])
-      assert.strictEqual(sky.api.tooFast, 0)
-    })))
-
   it.live("a client that does not wait is told to, so the limit is one that can be broken", () =>
     Effect.scoped(Effect.gen(function*() {
       const sky = yield* startSky({ apiKey: "right", everyMs: { any: 60_000, launch: 60_000 } })

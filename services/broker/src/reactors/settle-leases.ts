@@ -184,6 +184,7 @@ const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, prov
 /** Ends a machine, and says so only when its provider does. */
 const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Provider, id: LeaseId) {
   let pauseMs = 500
+  let accepted = false
   while (true) {
     const lease = leaseIn(order.state(), id, "released")
     const machine = lease === undefined ? undefined : machineOf(lease)
@@ -198,10 +199,12 @@ const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Prov
         return yield* tell(order, id, ["released"], (one, atMs) => ended(one, confirmed, atMs))
       }
       // A list that has shown machines and shows this one no more confirms its end; a new one may only be late.
-      if (found === undefined && visible) return yield* tell(order, id, ["released"], (one, atMs) => ended(one, "not_there", atMs))
+      const gone = accepted ? "terminated" : "not_there"
+      if (found === undefined && visible) return yield* tell(order, id, ["released"], (one, atMs) => ended(one, gone, atMs))
       if (found?.stands === "coming" || found?.stands === "running" || found === undefined) {
         yield* crashPoint("terminate machine before")
-        yield* Effect.ignore(provider.terminate(machine))
+        const answer = yield* Effect.result(provider.terminate(machine))
+        accepted ||= answer._tag === "Success" && answer.success._tag === "Told" && answer.success.value === "ending"
         yield* crashPoint("terminate machine after")
       }
     }
