@@ -60,6 +60,9 @@ export const evolveMoney = (money: Money, event: MillFact): boolean => {
       return true
     case "SliceLeased": {
       const slice = sliceOf(money, event.slice)
+      // A share of it may have been heard before: its place is that of its lending all the same.
+      money.slices.delete(slice.id)
+      money.slices.set(slice.id, slice)
       slice.account = event.account
       slice.amountPico = event.amountPico
       const alike = money.byAccount.get(event.account) ?? new Set()

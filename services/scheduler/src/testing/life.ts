@@ -1,6 +1,7 @@
 import type { MillFact, PlacementMade } from "@millrace/schemas"
 import { Schema } from "effect"
-import { admitted, cancelled, Cell, dismissed, exited, host, job as jobId, joined, left, needs, refused, submitted } from "./cell.ts"
+import { admitted, cancelled, Cell, dismissed, exited, host, job as jobId, joined, left, needs, refused, silent, submitted } from "./cell.ts"
+import { agent, budget, cost, delegated, grant, issued, lent, opened, priced, recalled, resumed, revoked, suspended } from "./means.ts"
 
 const few = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 7 })))
 
@@ -8,14 +9,16 @@ const few = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum:
 export const Step = Schema.Struct({
   what: Schema.Literals([
     "submits", "submits", "submits", "cancels", "cancels", "cancels", "joins", "joins", "leaves", "dismisses",
-    "ends", "ends", "ends", "fails", "refuses", "restarts", "repeats", "forges", "decides", "decides", "decides"
+    "ends", "ends", "ends", "fails", "refuses", "restarts", "repeats", "forges", "decides", "decides", "decides",
+    "submits_many", "submits_after", "submits_under", "submits_under", "falls_silent", "falls_silent", "funds", "lends", "charges", "charges",
+    "recalls", "authority_moves"
   ]),
   which: few,
   much: few
 })
 export type Step = typeof Step.Type
 
-export const Life = Schema.Array(Step).pipe(Schema.check(Schema.isMinLength(10), Schema.isMaxLength(90)))
+export const Life = Schema.Array(Step).pipe(Schema.check(Schema.isMinLength(10), Schema.isMaxLength(110)))
 
 const hostNames = ["a", "b", "c"]
 const workspaces = ["acme", "other"]
@@ -36,12 +39,61 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
     cell.hear(word(made))
   }
   let atMs = 0
+  const submits = (terms: Parameters<typeof submitted>[1], which: number, much: number): void => {
+    const job = { name: `j${jobs.length}`, where: terms?.grant === undefined ? oneOf(workspaces, which)! : "acme" }
+    jobs.push(job)
+    cell.hear(submitted(job.name, {
+      in: job.where, resources: needs((1 + (much % 4)) * 700, 100 + which * 50), attemptsMax: 1 + (much % 3),
+      ...(which === 5 ? { queueMsMax: 300 } : {}), ...(which === 6 ? { runMsMax: 1_000 } : {}), ...terms
+    }))
+  }
+  const charged = new Set<string>()
+  let slices = 0
   for (const { much, what, which } of steps) {
     switch (what) {
-      case "submits": {
-        const job = { name: `j${jobs.length}`, where: oneOf(workspaces, which)! }
-        jobs.push(job)
-        cell.hear(submitted(job.name, { in: job.where, resources: needs((1 + (much % 4)) * 700, 100 + which * 50), attemptsMax: 1 + (much % 3) }))
+      case "submits":
+        submits({}, which, much)
+        break
+      case "submits_many":
+        submits({ array: { tasks: 1 + which, ...(much % 2 === 0 ? { parallelismMax: 1 + (much % 3) } : {}), ...(much % 3 === 0 ? { failuresMax: much % 2 } : {}) } }, which, much)
+        break
+      case "submits_after": {
+        const other = oneOf(jobs, which)
+        if (other !== undefined) submits({ after: [{ jobId: jobId(other.name), on: much % 2 === 0 ? "succeeded" : "over" }] }, which, much)
+        break
+      }
+      case "submits_under":
+        submits({ by: agent, grant: grant(which % 2 === 0 ? "g" : "h"), ...(much === 3 ? { array: { tasks: 3 } } : {}) }, which, much)
+        break
+      case "authority_moves":
+        if (cell.saw["ACCESS"] === undefined || cell.said("GrantIssued").length === 0) {
+          cell.hear(...opened, issued("g", { concurrencyMax: 2, spendPicoMax: 200_000n }, 20_000), delegated("h", "g", { concurrencyMax: 1, spendPicoMax: 100_000n, usesMax: 4 }))
+        } else if (much < 3) cell.hear(suspended(which % 2 === 0 ? "g" : "h"))
+        else if (much < 6) cell.hear(resumed("g"), resumed("h"))
+        else if (much === 7) cell.hear(revoked(which % 2 === 0 ? "g" : "h"))
+        break
+      case "funds":
+        if (cell.said("BudgetOpened").length === 0) cell.hear(priced, budget, lent("0", 300_000n))
+        break
+      case "lends":
+        slices += 1
+        if (cell.said("BudgetOpened").length > 0 && slices < 6) cell.hear(lent(String(slices), BigInt(much) * 40_000n))
+        break
+      case "recalls":
+        if (slices > 0 && much === 0) cell.hear(recalled("0"))
+        break
+      case "charges": {
+        const made = oneOf(cell.said("PlacementMade").filter(({ attemptId, share }) => share !== undefined && ended.has(attemptId) && !charged.has(attemptId)), which)
+        if (made === undefined) break
+        charged.add(made.attemptId)
+        cell.hear(cost(made, (made.share!.amountPico * BigInt(much)) / 7n))
+        break
+      }
+      case "falls_silent": {
+        const name = oneOf(hostNames, which)!
+        atMs += 20_000
+        cell.rest(atMs, [silent(name, atMs - 17_000)])
+        if (much < 6) cell.hear(joined(name, needs(2000 + hostNames.indexOf(name) * 1000, 1000)))
         break
       }
       case "cancels": {
