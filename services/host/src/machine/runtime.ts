@@ -59,8 +59,8 @@ export interface Start {
 export interface Runtime {
   readonly name: RuntimeName
   readonly start: (start: Start) => Effect.Effect<Running, CannotStart>
-  /** What an earlier agent had started and still runs, or has ended and was not told of. Nothing: it is gone without a trace. */
-  readonly adopt: (made: PlacementMade) => Effect.Effect<Option.Option<Running>>
+  /** What an earlier agent had started and still runs, or has ended and was not told of; `socket` takes the place of the one that went with that agent. Nothing: it is gone without a trace. */
+  readonly adopt: (made: PlacementMade, socket?: string) => Effect.Effect<Option.Option<Running>>
   /** Ends whatever may be left of an attempt, and gives back what it took. */
   readonly endOrphan: (attempt: AttemptId) => Effect.Effect<void>
   /** Ends and removes whatever is here of other attempts than these: their ends were told, or nobody knows them. */

@@ -19,11 +19,8 @@ const outputBytesMax = 4 * 1024 * 1024
 const startMsMax = 60_000
 const keepTimes = 3
 
-/** The runtime, with what taking work up again needs besides: where its new socket is. */
-export interface Sandbox extends Runtime {
-  readonly adopt: (made: PlacementMade, socket?: string) => Effect.Effect<Option.Option<Running>>
-  readonly clear: (alive: ReadonlySet<AttemptId>) => Effect.Effect<void>
-}
+/** The runtime, which also clears away what no agent knows of. */
+export type Sandbox = Runtime & Required<Pick<Runtime, "clear">>
 
 /**
  * Work in a sandbox of gVisor (runsc): its own kernel, its own files, no network, no account of the host's,

@@ -201,13 +201,14 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     for (const remembered of begun) {
       const { made } = remembered
       const runtime = runtimes.get(made.spec.runtime)
-      const running = runtime === undefined ? Option.none() : yield* runtime.adopt(made)
+      const socket = made.spec.runtime === "noop" ? undefined : yield* doors.open(made)
+      const running = runtime === undefined ? Option.none() : yield* runtime.adopt(made, socket)
       if (Option.isSome(running)) {
-        yield* doors.open(made)
         const news = remembered.state === "begun" ? [started(remembered, running.value.startedAt ?? (yield* moment))] : []
         yield* yield* follow(remembered, running.value, news)
         continue
       }
+      yield* doors.close(made.attemptId)
       yield* Effect.forEach(runtimes.values(), ({ endOrphan }) => endOrphan(made.attemptId), { discard: true })
       const at = yield* moment
       const over = exited(remembered, at, { cause: "agent_restarted" })
