@@ -9,6 +9,8 @@ import { Roster } from "../reactors/roster.ts"
 /** Where the relay is, on the API's own address. */
 export const relayPath = "/v1/wire"
 
+const ours = new RegExp(`^${relayPath}/(host|session)(\\?|$)`, "u")
+
 /**
  * An HTTP server with a second door: WebSockets under the relay's path come out at `wire`, and whatever
  * else is asked goes where it always went. Two listeners of one event would both answer.
@@ -27,7 +29,7 @@ export class TwoDoors extends Server {
 
   override emit(event: string | symbol, ...given: ReadonlyArray<any>): boolean {
     const [request] = given
-    const isWire = event === "upgrade" && String((request as IncomingMessage).url).startsWith(`${relayPath}/`)
+    const isWire = event === "upgrade" && ours.test(String((request as IncomingMessage).url))
     return isWire && this.wire.listenerCount("upgrade") > 0 ? this.wire.emit("upgrade", ...given) : super.emit(event as string, ...given)
   }
 
