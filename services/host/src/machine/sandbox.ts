@@ -33,7 +33,8 @@ export type Sandbox = Runtime & Required<Pick<Runtime, "clear">>
 export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper: Keeper["Service"]) {
   const blobs = yield* Blobs
 
-  const releaseOf = (attemptId: string) => release(ground, attemptId)
+  // An agent that is told to stop in between leaves no half of it.
+  const releaseOf = (attemptId: string) => Effect.uninterruptible(release(ground, attemptId))
 
   /** What the runtime knows of an end that the keeper does not. It is collected once, however often the end is asked for. */
   const whole = (made: PlacementMade, running: Running): Running => {
