@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { foldCommit, type StoredCommit } from "@millrace/journal"
-import { HostId, type Resources } from "@millrace/schemas"
+import { HostId, Principal, type Resources } from "@millrace/schemas"
 import { Schema } from "effect"
-import type { Cell } from "../testing/cell.ts"
+import { type Cell, exited } from "../testing/cell.ts"
 import { Life, live } from "../testing/life.ts"
+import { grant } from "../testing/means.ts"
 import { scheduler } from "./scheduler.ts"
 import { noResources, plus } from "./resources.ts"
-import type { World } from "./world.ts"
+import { attemptOn, type World } from "./world.ts"
 
 const runs = { arbitrary: { runs: 200, size: 90 } }
 
@@ -134,9 +135,73 @@ describe("whatever happened", () => {
       }
     }
   }, runs)
+  it.prop("nothing is promised or used beyond what was lent, nor under a grant beyond its limit", [Life], ([steps]) => {
+    live(steps, ({ world: { money } }) => {
+      for (const { amountPico, committedPico, id, promisedPico } of money.slices.values()) {
+        if (amountPico !== undefined) assert.isTrue(committedPico + promisedPico <= amountPico, `${id}: ${committedPico} used and ${promisedPico} promised of ${amountPico}`)
+      }
+      for (const [id, { committedPico, promisedPico }] of money.spent) {
+        assert.isTrue(committedPico + promisedPico <= (id === grant("g") ? 200_000n : 100_000n), `${id}: ${committedPico} used and ${promisedPico} promised`)
+      }
+    })
+  }, runs)
+
+  it.prop("each task is settled at most once, and a job of many tells of all of them", [Life], ([steps]) => {
+    const cell = live(steps)
+    const settled = new Map<string, number>()
+    for (const { jobId, task } of cell.said("TaskSettled")) {
+      const key = `${jobId} ${task}`
+      assert.isFalse(settled.has(key), `${key} was settled twice`)
+      settled.set(key, 1)
+    }
+    const arrays = new Map(cell.said("JobSubmitted").map(({ jobId, spec }) => [jobId, spec.array?.tasks]))
+    for (const { jobId, tasks } of cell.said("JobSettled")) {
+      const sum = tasks === undefined ? undefined : Object.values(tasks).reduce((all, some) => all + some, 0)
+      assert.strictEqual(sum, arrays.get(jobId), `${jobId} tells of ${sum} tasks`)
+    }
+  }, runs)
+
+  it.prop("no attempt follows another before its word was heard or its lost host's lease is over", [Life], ([steps]) => {
+    const { log } = live(steps)
+    const open = new Map<string, string>()
+    const notBefore = new Map<string, number>()
+    for (const { facts, happenedAtMs } of log) {
+      for (const { event } of facts) {
+        if (event._tag !== "Success") continue
+        const fact = event.success
+        const key = "jobId" in fact ? `${fact.jobId} ${"task" in fact ? fact.task ?? 0 : 0}` : ""
+        if (fact._tag === "PlacementMade") {
+          assert.isUndefined(open.get(key), `attempt ${fact.attempt} of ${key} runs beside another`)
+          assert.isAtLeast(happenedAtMs, notBefore.get(key) ?? 0)
+          open.set(key, fact.attemptId)
+        } else if ((fact._tag === "AttemptExited" || fact._tag === "AttemptRefused") && open.get(key) === fact.attemptId) open.delete(key)
+        else if (fact._tag === "JobRetried") {
+          if (fact.lost === true) open.delete(key)
+          notBefore.set(key, fact.notBeforeMs)
+        }
+      }
+    }
+  }, runs)
+
+  it.prop("a job that is cancelled ends as soon as its hosts have spoken", [Life], ([steps]) => {
+    const cell = live(steps)
+    const submitted = new Map(cell.said("JobSubmitted").map(({ jobId, workspace }) => [jobId, workspace]))
+    for (const [jobId, workspace] of submitted) {
+      cell.hear({ _tag: "JobCancelRequested", jobId, workspace, requestedBy: Principal.make("user:ada"), decision: { rule: "owner", view: {} } })
+    }
+    cell.rest(1_000_000)
+    const over = new Set([...cell.said("AttemptExited"), ...cell.said("AttemptRefused")].map(attemptOn))
+    cell.hear(...cell.said("PlacementMade").filter((made) => !over.has(attemptOn(made))).map((made) => exited(made, { cause: "withdrawn" })))
+    cell.rest(2_000_000)
+    const ended = new Set([...cell.said("JobSettled"), ...cell.said("JobRefused")].map(({ jobId }) => jobId))
+    assert.deepStrictEqual([...submitted.keys()].filter((jobId) => !ended.has(jobId)), [])
+    assert.strictEqual(cell.world.jobs.size, 0)
+    assert.strictEqual(scheduler.dueAtMs?.(cell.world), undefined)
+  }, runs)
+
   it("and those histories were worth the name: work is placed, waits, is tried again, withdrawn and settled in them", () => {
     assert.isAbove(longest, 40)
-    for (const name of ["PlacementMade", "JobDeferred", "JobRetried", "JobSettled", "PlacementWithdrawn", "HostLeft"]) {
+    for (const name of ["PlacementMade", "JobDeferred", "JobRetried", "JobSettled", "PlacementWithdrawn", "HostLeft", "TaskSettled", "JobRefused", "HostDeclaredLost", "HostReturned", "LateWordNoted", "SpendCommitted", "DecisionMade", "DemandChanged"]) {
       assert.isAbove(names.get(name) ?? 0, 20, `${name} was hardly said: ${JSON.stringify([...names])}`)
     }
   })
