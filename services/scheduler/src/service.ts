@@ -17,24 +17,36 @@ export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pac
   Layer.unwrap(Effect.gen(function*() {
     const signer = yield* WarrantSigner
     const beats = yield* Beats
-    const { epoch } = yield* Journal
+    const journal = yield* Journal
+    const { epoch } = journal
     const clock = yield* Clock.Clock
     const notes: Array<ListenerNote> = []
+    let ownSequence = 0
     const listener = new Listener({ leaseMs, epoch, nowMs: () => clock.currentTimeMillisUnsafe(), note: (note) => void notes.push(note) })
     const deciding = runDecider({
       decider: scheduler,
       ...pace,
       watch: (world, saw) => {
         listener.watch(world)
+        ownSequence = saw["SCHEDULER"] ?? 0
         watch?.(world, saw)
       },
       listening: { silences: (atMs) => listener.silences(atMs), dueAtMs: () => listener.dueAtMs() },
       takeOver: { subject: { kind: "fleet", scope: "cell" }, fact: tookOver },
       finish: (commit) => signed(commit, signer)
     }).pipe(Effect.ensuring(Effect.sync(() => listener.stop())))
-    const answering = Effect.andThen(beats.answer((beat) => listener.answer(beat)), saying(notes, leaseMs))
+    // Whoever takes over says so on this subject, so its newest word is ours for as long as nobody has.
+    const confirming = Effect.forever(Effect.gen(function*() {
+      const atMs = clock.currentTimeMillisUnsafe()
+      const newest = yield* Effect.orElseSucceed(journal.last({ kind: "fleet", scope: "cell" }), () => undefined)
+      if (newest !== undefined && newest.place.sequence <= ownSequence) listener.confirm(atMs)
+      yield* Effect.sleep(confirmEveryMs)
+    }))
+    const answering = Effect.andThen(beats.answer((beat) => listener.answer(beat)), Effect.raceFirst(confirming, saying(notes, leaseMs)))
     return worker(Effect.scoped(Effect.raceFirst(deciding, answering)), { name: "scheduler" })
   }))
+
+const confirmEveryMs = 250
 
 /** Everything the scheduler stands on. */
 export type SchedulerNeeds = Journal | Beats | Checkpoints | WarrantSigner

@@ -12,6 +12,12 @@ class Listening {
   readonly notes: Array<ListenerNote["what"]> = []
   readonly listener = new Listener({ leaseMs, epoch: 1, nowMs: () => this.nowMs, note: ({ what }) => void this.notes.push(what) })
 
+  /** Nobody has taken over by now. */
+  confirmed(): this {
+    this.listener.confirm(this.nowMs)
+    return this
+  }
+
   sees(term: number, ...hosts: ReadonlyArray<ExpectedHost>): this {
     this.listener.watch({ term, hosts: new Map(hosts.map((each) => [each.id, each])) })
     return this
@@ -19,6 +25,7 @@ class Listening {
 
   at(nowMs: number, ...beating: ReadonlyArray<number>): ReadonlyArray<string> {
     this.nowMs = nowMs
+    this.confirmed()
     for (const number of beating) this.listener.answer({ hostId: hostNamed(number), bootId: "boot", sentAtMonoMs: 0, attempts: 0 })
     return this.listener.silences(nowMs).map(({ hostId }) => hostId)
   }
@@ -31,15 +38,23 @@ class Listening {
 describe("a scheduler listens to its hosts", () => {
   it("answers with its term and the lease, and not at all before it decides or after it has ceased to", () => {
     const cell = new Listening()
-    assert.isUndefined(cell.answer(1))
+    assert.isUndefined(cell.confirmed().answer(1))
     cell.sees(4, host(1))
     assert.deepStrictEqual(cell.answer(1), { term: 4, leaseMs, lost: false })
     cell.listener.stop()
     assert.isUndefined(cell.answer(1))
   })
 
+  it("answers nobody when it does not know for sure that nobody has taken over", () => {
+    const cell = new Listening().sees(1, host(1))
+    assert.isUndefined(cell.answer(1))
+    assert.isDefined(cell.confirmed().answer(1))
+    cell.nowMs = 801
+    assert.isUndefined(cell.answer(1))
+  })
+
   it("tells a lost host so until it was taken up again, and for ever which placements are void", () => {
-    const cell = new Listening().sees(1, host(1, { lost: { sequence: 7, returned: false } }))
+    const cell = new Listening().confirmed().sees(1, host(1, { lost: { sequence: 7, returned: false } }))
     assert.deepStrictEqual(cell.answer(1), { term: 1, leaseMs, lost: true, voidBelow: { epoch: 1, sequence: 7 } })
     cell.sees(1, host(1, { lost: { sequence: 7, returned: true } }))
     assert.deepStrictEqual(cell.answer(1), { term: 1, leaseMs, lost: false, voidBelow: { epoch: 1, sequence: 7 } })

@@ -36,6 +36,12 @@ export interface ListenerOptions {
 const blameLeasesMax = 4
 
 /**
+ * For how long a look into the log is worth: less than the margin that is waited for behind a lost lease,
+ * because for as long a scheduler may answer that has been replaced without knowing.
+ */
+export const confirmedMsMax = 800
+
+/**
  * Hears beats and answers them from the live view. When a host was last heard is kept here and nowhere else:
  * it is in no fact until somebody is declared lost by it. So a listener that is new waits one full lease
  * before it calls anyone silent, and one that suddenly hears more than a tenth of the hosts no more (and
@@ -48,6 +54,7 @@ export class Listener {
   #sinceMs = 0
   #lookAtMs = 0
   #blamedSinceMs: number | undefined
+  #confirmedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: ListenerOptions) {
     this.#options = options
@@ -70,9 +77,16 @@ export class Listener {
     this.#view = undefined
   }
 
+  /** At this moment nobody else had taken over: the log said so afterwards. */
+  confirm(atMs: number): void {
+    this.#confirmedAtMs = Math.max(this.#confirmedAtMs, atMs)
+  }
+
   answer({ hostId }: HostBeat): BeatAnswer | undefined {
     if (this.#view === undefined) return undefined
     const { epoch, leaseMs, nowMs } = this.#options
+    // A lease that a replaced scheduler gave would outlast what its successor waits for.
+    if (nowMs() - this.#confirmedAtMs > confirmedMsMax) return undefined
     this.#lastHeardAtMs.set(hostId, nowMs())
     const lost = this.#view.hosts.get(hostId)?.lost
     return {

@@ -10,8 +10,8 @@ export const Step = Schema.Struct({
   what: Schema.Literals([
     "submits", "submits", "submits", "cancels", "cancels", "cancels", "joins", "joins", "leaves", "dismisses",
     "ends", "ends", "ends", "fails", "refuses", "restarts", "repeats", "forges", "decides", "decides", "decides",
-    "submits_many", "submits_after", "submits_under", "submits_under", "falls_silent", "falls_silent", "funds", "lends", "charges", "charges",
-    "recalls", "authority_moves"
+    "submits_many", "submits_after", "submits_under", "submits_under", "falls_silent", "falls_silent", "funds", "lends", "charges", "charges", "charges",
+    "recalls", "authority_moves", "authority_moves", "submits_under", "submits_many"
   ]),
   which: few,
   much: few
