@@ -73,5 +73,5 @@ const requestOf = (chance: Chance): JobRequest => ({
   labels: {},
   attemptsMax: chance.between(1, 3),
   runMsMax: chance.happens(0.3) ? 1_000 : 60_000,
-  onSilence: { keepMs: 300_000 }
+  onSilence: { keepMs: chance.happens(0.5) ? 0 : 4_000 }
 })

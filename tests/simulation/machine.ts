@@ -114,8 +114,14 @@ export class SimulatedMachine {
       start: Effect.fnUntraced({ self: this }, function*({ deadlineMs, made }) {
         yield* crashPoint("start work before")
         if (this.#chance.happens(0.05)) return yield* new CannotStart({ runtime: "process", detail: "the simulated program does not exist" })
-        const work = yield* life.guard(Effect.sync(() => this.#begin(made)))
-        yield* life.guard(Effect.sync(() => this.#extend(life, work, deadlineMs)))
+        const work = yield* life.guard(Effect.sync(() => {
+          // The keeper begins nothing whose deadline has passed.
+          if (deadlineMs <= this.#broker.time.nowMs + life.process.skewMs && this.#bugs.ignoresDeadlines !== true) return undefined
+          const work = this.#begin(made)
+          this.#extend(life, work, deadlineMs)
+          return work
+        }))
+        if (work === undefined) return yield* new CannotStart({ runtime: "process", detail: "the host's lease was over before it began" })
         yield* crashPoint("start work after")
         return this.#running(life, work)
       }),

@@ -159,9 +159,23 @@ export const plantedBugs = {
     what: "a host does not remember what it began",
     plants: { machine: { ledgerForgets: true } }
   },
-  leaves_orphans: {
-    what: "an agent that starts anew does not end the work of the one before",
-    plants: { machine: { leavesOrphans: true } }
+  forgets_what_runs: {
+    what: "an agent that starts anew neither takes up nor ends what runs",
+    plants: { machine: { forgetsWork: true, leavesOrphans: true } }
+  },
+  ignores_deadlines: {
+    what: "work goes on though its host's lease is over",
+    plants: { machine: { ignoresDeadlines: true } }
+  },
+  places_before_the_lease_is_over: {
+    what: "the scheduler places the next attempt of a lost host's work at once",
+    plants: {
+      decider: {
+        ...scheduler,
+        evolve: (world, fact) =>
+          scheduler.evolve(world, fact.event._tag === "JobRetried" && fact.event.lost === true ? { ...fact, event: { ...fact.event, notBeforeMs: 1 } } : fact)
+      }
+    }
   },
   answers_before_stored: {
     what: "a gateway answers before the log has",

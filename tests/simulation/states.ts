@@ -8,7 +8,7 @@ export const countStates = (history: History, sometimes: Sometimes): void => {
   const withdrawn = new Set<string>()
   for (const { event: { attemptId } } of factsIn(history, "SCHEDULER", "PlacementWithdrawn")) withdrawn.add(attemptId)
   const deferred = new Set<string>()
-  for (const { event } of factsIn(history, "SCHEDULER", "JobDeferred", "PlacementMade", "JobRetried", "JobSettled", "LateWordNoted")) {
+  for (const { event } of factsIn(history, "SCHEDULER", "JobDeferred", "PlacementMade", "JobRetried", "JobSettled", "LateWordNoted", "HostDeclaredLost", "HostReturned")) {
     switch (event._tag) {
       case "JobDeferred":
         deferred.add(event.jobId)
@@ -18,10 +18,17 @@ export const countStates = (history: History, sometimes: Sometimes): void => {
         break
       case "JobRetried":
         sometimes.saw("a job was tried again")
+        if (event.lost === true) sometimes.saw("work was tried elsewhere after its host was lost")
         break
       case "JobSettled":
         sometimes.saw(`a job ${event.outcome}`)
         if (event.outcome === "cancelled") sometimes.saw(event.attempt === 0 ? "a job was cancelled before it was placed" : "a job was cancelled after it was placed")
+        break
+      case "HostDeclaredLost":
+        sometimes.saw("a host was declared lost")
+        break
+      case "HostReturned":
+        sometimes.saw("a lost host returned")
         break
       case "LateWordNoted":
         sometimes.saw("a late word was noted")
@@ -87,5 +94,10 @@ export const mustHappen: ReadonlyArray<string> = [
   "an attempt ended: withdrawn",
   "an attempt ended: timed_out",
   "an attempt ended: agent_restarted",
+  "an attempt ended: lease_ended",
+  "a host was declared lost",
+  "a lost host returned",
+  "work was tried elsewhere after its host was lost",
+  "crashed at adopt work",
   "an attempt ended by itself while its withdrawal was on its way"
 ]

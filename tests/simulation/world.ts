@@ -59,6 +59,8 @@ export interface Run {
 }
 
 const workspaces = ["acme", "umbra"] as const
+/** Short enough that pauses and partitions outlast it. */
+const leaseMs = 3_000
 const drainMsMax = 3 * 60_000
 
 /**
@@ -153,7 +155,7 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
       const disk = new Map<string, Checkpoint>()
       const every = scheduler.chance.between(3, 30)
       yield* operate(scheduler, (life) =>
-        schedulerService({ checkpointEvery: every, ...(plants.decider === undefined ? {} : { decider: plants.decider }) }).pipe(
+        schedulerService({ checkpointEvery: every, leaseMs, ...(plants.decider === undefined ? {} : { decider: plants.decider }) }).pipe(
           Layer.provide([signer, checkpointsOn(disk, checkpoints, life), Layer.succeed(Beats, beats.connect(life))])
         ), { wrap: plants.scheduler })
     }

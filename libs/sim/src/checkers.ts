@@ -68,18 +68,20 @@ const oneAtATime: Checker = (history) => {
 }
 
 /**
- * The next attempt is placed only after the cell's order has seen the end of the one before; attempts count
- * up by one. A scheduler that took over knows by the older one's `JobRetried` what it has not heard itself.
+ * The next attempt is placed only after the cell's order has seen the end of the one before, or has given it up
+ * with its host; attempts count up by one. That what was given up ran no more, only the machines can tell. A scheduler that took over knows by the older one's `JobRetried` what it has not heard itself.
  */
 const endedBeforeNext: Checker = (history) => {
   const broken: Array<string> = []
   const ends = endsOf(history)
   const seen = seenBy(history)
   const before = new Map<JobId, { readonly attempt: number; readonly attemptId: AttemptId }>()
+  const givenUp = new Set<string>()
+  for (const { event: { failedAttempt, jobId, lost } } of factsIn(history, "SCHEDULER", "JobRetried")) if (lost === true) givenUp.add(`${jobId} ${failedAttempt}`)
   for (const { commit, event: { attempt, attemptId, jobId } } of factsIn(history, "SCHEDULER", "PlacementMade")) {
     const last = before.get(jobId)
     if (attempt !== (last?.attempt ?? 0) + 1) broken.push(`attempt ${attempt} of ${jobId} follows ${last?.attempt ?? "nothing"}`)
-    if (last !== undefined && (ends.get(last.attemptId) ?? Number.POSITIVE_INFINITY) > seen(commit)) {
+    if (last !== undefined && !givenUp.has(`${jobId} ${last.attempt}`) && (ends.get(last.attemptId) ?? Number.POSITIVE_INFINITY) > seen(commit)) {
       broken.push(`attempt ${attempt} of ${jobId} was placed when nobody had seen the end of the one before`)
     }
     before.set(jobId, { attempt, attemptId })

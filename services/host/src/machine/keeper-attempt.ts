@@ -32,6 +32,8 @@ export class KeptAttempt {
       const [command, ...args] = order.argv
       const cannot = (detail: string) => reject(new NotSpawned(detail))
       if (command === undefined) return cannot("argv is empty: say what to run")
+      // The agent may have stood still since it looked at its lease, and the work may run elsewhere by now.
+      if (order.deadlineMs <= monotonicMs()) return cannot("the host's lease was over before it began")
       try {
         mkdirSync(order.folder, { recursive: true, mode: 0o700 })
         rmSync(join(order.folder, "exit.json"), { force: true })

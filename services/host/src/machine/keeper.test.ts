@@ -89,6 +89,13 @@ describe("a keeper", () => {
       assert.isAtLeast(exit!.endedAtMs, asked.deadlineMs)
     }))))
 
+  it.live("what is asked for after its deadline is not begun", () =>
+    withFolder((folder) => agent(folder, (keeper) => Effect.gen(function*() {
+      const refused = yield* Effect.flip(keeper.spawn(order(folder, `touch ${join(folder, "begun")}`, { leftMs: 0 })))
+      assert.include(refused.message, "the host's lease was over before it began")
+      assert.isFalse(existsSync(join(folder, "begun")))
+    }))))
+
   it.live("a deadline moves away when it is extended, and never nearer", () =>
     withFolder((folder) => agent(folder, (keeper) => Effect.gen(function*() {
       const asked = order(folder, forever, { leftMs: 400 })
