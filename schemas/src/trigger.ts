@@ -88,7 +88,7 @@ export const EventReceived = Schema.TaggedStruct("EventReceived", {
   subject: Schema.optionalKey(Schema.String),
   timeAtMs: Schema.optionalKey(EpochMillis),
   /** Small JSON as it came; more than 16 KiB lies in the blob store. */
-  body: Schema.optionalKey(Schema.String),
+  json: Schema.optionalKey(Schema.String),
   blob: Schema.optionalKey(BlobRef),
   tellsFor: Principal,
   grant: Schema.optionalKey(GrantId),
@@ -103,8 +103,8 @@ export const event = kind({ kind: "event", scope: "workspace", story: "event", s
 export const HookOpened = Schema.TaggedStruct("HookOpened", {
   workspace: WorkspaceName,
   hook: TriggerName,
-  /** Sealed for `hook/<name>`; its opener saw it once. Another opening replaces it. */
-  secret: Sealed,
+  /** What signatures are proven with, sealed for `<workspace>/hook/<name>`; its opener saw it once. */
+  proof: Sealed,
   tellsFor: Principal,
   grant: Schema.optionalKey(GrantId),
   decision: Allowed

@@ -1,6 +1,6 @@
-import { type Beats, Journal, type JournalUnavailable, type Pulse, withCrashPoints } from "@millrace/journal"
+import { type Beats, type Intake, Journal, type JournalUnavailable, type Pulse, withCrashPoints } from "@millrace/journal"
 import { inboxPrefixIn, jwtInCreds, type ServiceName, services, type ServiceRoom } from "@millrace/journal/admission"
-import { layerBeats, layerJetStream, layerPulse, LogUnfit } from "@millrace/journal/jetstream"
+import { layerBeats, layerIntake, layerJetStream, layerPulse, LogUnfit } from "@millrace/journal/jetstream"
 import type { StreamName } from "@millrace/schemas"
 import { Config, Effect, Layer } from "effect"
 import { readFile } from "node:fs/promises"
@@ -45,6 +45,13 @@ export const beatsLayer = (name: ServiceName, { credentials, servers }: LogSetti
   const credentialsFile = join(credentials, `${name}.creds`)
   return Layer.unwrap(Effect.map(inboxOf(credentialsFile), (inboxPrefix) =>
     layerBeats({ servers: servers.split(","), name: `${name} beats`, credentialsFile, inboxPrefix })))
+}
+
+/** Where what is published to NATS comes in, for a service that takes it. */
+export const intakeLayer = (name: ServiceName, { credentials, servers }: LogSettings): Layer.Layer<Intake, JournalUnavailable | LogUnfit> => {
+  const path = join(credentials, `${name}.creds`)
+  return Layer.unwrap(Effect.map(inboxOf(path), (inboxPrefix) =>
+    layerIntake({ servers: servers.split(","), name: `${name} intake`, credentialsFile: path, inboxPrefix })))
 }
 
 /** Any journal with crash points around what it writes, and the current trace beside it. */

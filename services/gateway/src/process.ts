@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { Database } from "@millrace/readmodel"
-import { Authority, cellKey, keyringInFolder, logConfig, logLayer, service, setting, WarrantVerifier } from "@millrace/service"
+import { Authority, cellKey, keyringInFolder, logConfig, intakeLayer, logLayer, service, setting, WarrantVerifier } from "@millrace/service"
 import { privateKeyFrom } from "@millrace/wire"
 import { Config, Duration, Layer, Schema } from "effect"
 import type { Upstream } from "./api/router.ts"
@@ -50,6 +50,7 @@ export const gatewayProcess = service({
       Layer.provide(Authority.layer),
       Layer.provide([
         logLayer("gateway", log),
+        intakeLayer("gateway", log),
         Database.layer({ url: database }),
         Blobs.folder(blobs),
         keyringInFolder(keys),

@@ -1,5 +1,5 @@
 import type { Blobs } from "@millrace/blobs"
-import { Journal } from "@millrace/journal"
+import { Intake, Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
 import { Authentication, type Authority, type Keyring, type WarrantVerifier } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
@@ -22,14 +22,21 @@ import { routerLive, type RouterSettings } from "./api/router.ts"
 import { WellformedLive } from "./api/wellformed.ts"
 import type { Rate } from "./domain/token-bucket.ts"
 import { tables } from "./projections/tables.ts"
+import { EventsLive, HooksLive } from "./api/hooks.ts"
+import { submissionRefusal } from "./api/refusals.ts"
+import { TriggersLive } from "./api/triggers.ts"
 import { Asks } from "./reactors/asks.ts"
 import { Entrance } from "./reactors/entrance.ts"
+import { Events } from "./reactors/events.ts"
 import { Gate } from "./reactors/gate.ts"
+import { takeSubmissions } from "./reactors/intake.ts"
 import { LiveOutput } from "./reactors/live-output.ts"
 import { Prices } from "./reactors/prices.ts"
 import { Roster } from "./reactors/roster.ts"
 import { Submissions } from "./reactors/submissions.ts"
 import { tellAside } from "./reactors/tell-asides.ts"
+import { TriggerWords } from "./reactors/trigger-words.ts"
+import { Triggers } from "./reactors/triggers.ts"
 
 export interface GatewayOptions {
   readonly host: string
@@ -45,6 +52,15 @@ export interface GatewayOptions {
   readonly routing?: RouterSettings
 }
 
+/** What is published to NATS is taken where there is an intake: a log in memory has none. */
+const published = Layer.unwrap(Effect.map(Effect.serviceOption(Intake), (intake) =>
+  intake._tag === "None" ? Layer.empty : takeSubmissions(said).pipe(Layer.provide(Layer.succeed(Intake, intake.value)))))
+
+const said = (error: Parameters<typeof submissionRefusal>[0]): object => {
+  const { _tag, ...words } = { ...submissionRefusal(error) } as { readonly _tag?: string }
+  return words
+}
+
 /** Everything the gateway does: it takes what people ask, writes it down, and answers from its own tables. */
 export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeMsMax }: GatewayOptions): Layer.Layer<
   never,
@@ -57,10 +73,13 @@ export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeM
   const doors = Entrance.layer.pipe(
     Layer.provideMerge([holdingsLive, Asks.layer, Prices.layer, Submissions.layer, Gate.layer(viewAgeMsMax === undefined ? {} : { viewAgeMsMax })])
   )
+  const rules = Layer.mergeAll(Triggers.layer, Events.layer).pipe(Layer.provideMerge(TriggerWords.layer))
   const routes = Layer.mergeAll(HttpApiBuilder.layer(Api), routerLive(routing), bodyLimit).pipe(
-    Layer.provide([JobsLive, JobBytesLive, BlobsLive, AsksLive]),
+    Layer.provide([JobsLive, JobBytesLive, BlobsLive, AsksLive, TriggersLive, EventsLive, HooksLive]),
     Layer.provide([live, Watch.layer, Layer.succeed(FollowsEnd, server.closing)]),
-    Layer.provide([Authentication.layer, WellformedLive, Metered.layer(rate), doors])
+    Layer.provide([Authentication.layer, WellformedLive, Metered.layer(rate), rules]),
+    Layer.merge(published),
+    Layer.provide(doors)
   )
   const http = HttpRouter.serve(routes, { disableLogger: true, routerConfig: { maxParamLength: 4096 } }).pipe(
     Layer.provide(NodeHttpServer.layer(() => server, { host, port })),

@@ -8,6 +8,7 @@ import { AskGroup } from "./ask-endpoints.ts"
 import { BlobBytes, JobBytes } from "./bytes.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
+import { EventGroup, HookGroup, TriggerGroup } from "./trigger-endpoints.ts"
 import { Wellformed } from "./wellformed.ts"
 
 /** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
@@ -158,6 +159,9 @@ export class Api extends HttpApi.make("millrace")
   .add(JobBytes)
   .add(BlobBytes)
   .add(AskGroup)
+  .add(TriggerGroup)
+  .add(EventGroup)
+  .add(HookGroup)
   // Fields that are not known are misspelt: saying so is kinder than to ignore them.
   .annotate(HttpApi.ParseOptions, { onExcessProperty: "error" })
   .annotate(HttpApi.HeadersParseOptions, {})

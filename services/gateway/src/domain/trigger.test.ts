@@ -1,7 +1,7 @@
 import type { FactId, JobId, MillFact, TriggerDefined, TriggerName, WorkspaceName } from "@millrace/schemas"
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { chainMax, dueBy, dueText, type Happening, matches, seenFromOutside, timetable, TriggerBook } from "./trigger.ts"
+import { chainMax, dueBy, dueText, type Happening, kindsTelling, matches, pathBehind, seenFromOutside, timetable, TriggerBook } from "./trigger.ts"
 
 const workspace = "acme" as WorkspaceName
 const named = (trigger: string, on: TriggerDefined["on"], perMinuteMax = 60): TriggerDefined => ({
@@ -18,7 +18,6 @@ const named = (trigger: string, on: TriggerDefined["on"], perMinuteMax = 60): Tr
 const onFact = (name: string, ...where: Extract<TriggerDefined["on"], { _tag: "fact" }>["where"]) => ({ _tag: "fact", name, where }) as const
 const happening = (name: string, body: unknown): Happening => ({ key: "k", factId: "fct_0" as FactId, name, body })
 const job = (n: number) => `job_${n}` as JobId
-const submitted = (jobId: JobId, more: object): MillFact => ({ _tag: "JobSubmitted", jobId, workspace, ...more }) as MillFact
 
 describe("what a trigger waits for", () => {
   it("is a fact of that name whose fields are so", () => {
@@ -33,25 +32,27 @@ describe("what a trigger waits for", () => {
     assert.isFalse(matches({ on: onFact("JobSettled", { path: "constructor.name", is: "exists" }) }, happening("JobSettled", {}))))
 
   it("is an event by the names that its sender knows", () => {
-    const event = { _tag: "EventReceived", workspace, source: "/git", eventId: "7", eventType: "push", body: JSON.stringify({ ref: "refs/heads/main" }) } as never
+    const event = { _tag: "EventReceived", workspace, source: "/git", eventId: "7", eventType: "push", json: JSON.stringify({ ref: "refs/heads/main" }) } as never
     const trigger = { on: { _tag: "event", type: "push", where: [{ path: "data.ref", is: "prefix", value: "refs/heads/" }, { path: "source", is: "equal", value: "/git" }] } as const }
     assert.isTrue(matches(trigger, happening("EventReceived", event)))
     assert.isFalse(matches({ on: { ...trigger.on, type: "pull" } }, happening("EventReceived", event)))
-    assert.deepStrictEqual(seenFromOutside({ ...(event as object), body: "no JSON" } as never), { id: "7", source: "/git", type: "push", data: "no JSON" })
+    assert.deepStrictEqual(seenFromOutside({ ...(event as object), json: "no JSON" } as never), { id: "7", source: "/git", type: "push", data: "no JSON" })
   })
 })
+
+const at = (storedAtMs: number) => ({ sequence: storedAtMs, storedAtMs })
+const fired = (trigger: TriggerDefined, event: string): MillFact => ({ _tag: "TriggerFired", workspace, trigger: trigger.trigger, event, jobId: job(1) })
+const refused = (trigger: TriggerDefined, event: string, reason: "rate" | "not_allowed"): MillFact => ({ _tag: "TriggerRefused", workspace, trigger: trigger.trigger, event, reason, detail: "" })
 
 describe("what bounds a trigger", () => {
   it("a trigger behind a job that it started is a loop, over children too", () => {
     const book = new TriggerBook()
     const again = named("again", onFact("JobSettled"))
-    book.hear(again, 0)
-    book.hear(submitted(job(1), { origin: { trigger: "again", firedBy: "fct_1", path: [] } }), 1)
-    book.hear(submitted(job(2), { parent: { jobId: job(1), attemptId: "att_1", depth: 1 } }), 2)
-    const path = book.pathOf(happening("JobSettled", { jobId: job(2) }))
-    assert.deepStrictEqual(path, ["again" as TriggerName])
+    const origin = { trigger: "again" as TriggerName, firedBy: "fct_1" as FactId, path: ["first" as TriggerName] }
+    const path = pathBehind([{}, { origin }])
+    assert.deepStrictEqual(path, ["first", "again"] as unknown as ReadonlyArray<TriggerName>)
     assert.strictEqual(book.refuses(again, path, 3)?.reason, "loop")
-    assert.isUndefined(book.refuses(again, book.pathOf(happening("JobSettled", { jobId: job(9) })), 3))
+    assert.isUndefined(book.refuses(again, pathBehind([{}]), 3))
   })
 
   it("a chain of different triggers has an end", () => {
@@ -61,29 +62,41 @@ describe("what bounds a trigger", () => {
     assert.isUndefined(book.refuses(named("last", onFact("JobSettled")), chain.slice(1), 0))
   })
 
-  it("no more than so many a minute", () => {
+  it("no more than so many a minute, and what is not allowed counts", () => {
     const book = new TriggerBook()
     const rare = named("rare", onFact("JobSettled"), 2)
-    book.hear(rare, 0)
-    for (const atMs of [1_000, 2_000]) book.hear({ _tag: "TriggerFired", workspace, trigger: rare.trigger, event: "e", jobId: job(1) }, atMs)
+    book.hear(fired(rare, "a"), at(1_000))
+    book.hear(refused(rare, "b", "rate"), at(1_500))
+    assert.isUndefined(book.refuses(rare, [], 1_600))
+    book.hear(refused(rare, "c", "not_allowed"), at(2_000))
     assert.strictEqual(book.refuses(rare, [], 3_000)?.reason, "rate")
     assert.isUndefined(book.refuses(rare, [], 61_500))
   })
 
-  it("what is removed is gone, and a definition takes the place of the one before it", () => {
+  it("its own words start nothing, and what no story tells has no kind", () => {
+    assert.deepStrictEqual(kindsTelling("TriggerRefused"), [])
+    assert.deepStrictEqual(kindsTelling("NeverSaid"), [])
+    assert.deepStrictEqual(kindsTelling("JobSettled").map(({ kind }) => kind), ["schedule"])
+    assert.deepStrictEqual(kindsTelling("DecisionMade").map(({ stream }) => stream), ["GATEWAY", "SCHEDULER", "HOSTS", "ACCESS"])
+  })
+
+  it("what is removed is gone, a definition takes the place of the one before it, and what came of an event is known", () => {
     const book = new TriggerBook()
-    book.hear(named("t", onFact("JobSettled")), 0)
-    book.hear(named("t", onFact("JobRefused")), 5)
-    assert.deepStrictEqual(book.of(workspace).map(({ on }) => on._tag === "fact" && on.name), ["JobRefused"])
-    assert.strictEqual(book.get(workspace, "t" as TriggerName)?.sinceMs, 5)
-    book.hear({ _tag: "TriggerRemoved", workspace, trigger: "t" as TriggerName, removedBy: "user:ada" as never, decision: { rule: "role", view: {} } }, 6)
+    const trigger = named("t", onFact("JobSettled"))
+    book.hear(trigger, at(0))
+    book.hear(named("t", onFact("JobRefused")), at(5))
+    assert.deepStrictEqual(book.of(workspace).map(({ defined, sequence }) => [defined.on._tag === "fact" && defined.on.name, sequence]), [["JobRefused", 5]])
+    book.hear(fired(trigger, "e"), at(6))
+    assert.isTrue(book.hasTold(trigger, "e"))
+    assert.isFalse(book.hasTold(trigger, "f"))
+    book.hear({ _tag: "TriggerRemoved", workspace, trigger: trigger.trigger, removedBy: "user:ada" as never, decision: { rule: "role", view: {} } }, at(7))
     assert.deepStrictEqual(book.of(workspace), [])
   })
 })
 
 describe("time tables", () => {
   const cron = (expression: string, zone = "UTC") => Result.getOrThrow(timetable(expression, zone))
-  const at = (text: string) => Date.parse(text)
+  const ms = (text: string) => Date.parse(text)
 
   it("say what is wrong with them", () => {
     for (const [expression, zone, detail] of [["* * * * * *", "UTC", "five fields"], ["61 * * * *", "UTC", "no time table"], ["0 9 * * *", "Mars/Olympus", "time zone"]] as const) {
@@ -94,37 +107,37 @@ describe("time tables", () => {
 
   it("fire once for what is due, and count what nobody saw", () => {
     const hourly = cron("0 * * * *")
-    assert.deepStrictEqual(dueBy(hourly, at("2026-01-01T00:00:00Z"), at("2026-01-01T00:59:59Z")), { fires: undefined, missed: undefined, nextAtMs: at("2026-01-01T01:00:00Z") })
-    assert.deepStrictEqual(dueBy(hourly, at("2026-01-01T00:00:00Z"), at("2026-01-01T03:00:10Z")), {
-      fires: at("2026-01-01T03:00:00Z"),
-      missed: { newestMs: at("2026-01-01T02:00:00Z"), count: 2 },
-      nextAtMs: at("2026-01-01T04:00:00Z")
+    assert.deepStrictEqual(dueBy(hourly, ms("2026-01-01T00:00:00Z"), ms("2026-01-01T00:59:59Z")), { fires: undefined, missed: undefined, nextAtMs: ms("2026-01-01T01:00:00Z") })
+    assert.deepStrictEqual(dueBy(hourly, ms("2026-01-01T00:00:00Z"), ms("2026-01-01T03:00:10Z")), {
+      fires: ms("2026-01-01T03:00:00Z"),
+      missed: { newestMs: ms("2026-01-01T02:00:00Z"), count: 2 },
+      nextAtMs: ms("2026-01-01T04:00:00Z")
     })
-    assert.deepStrictEqual(dueBy(cron("0 9 * * *"), at("2026-01-01T09:00:00Z"), at("2026-01-03T20:00:00Z")), {
+    assert.deepStrictEqual(dueBy(cron("0 9 * * *"), ms("2026-01-01T09:00:00Z"), ms("2026-01-03T20:00:00Z")), {
       fires: undefined,
-      missed: { newestMs: at("2026-01-03T09:00:00Z"), count: 2 },
-      nextAtMs: at("2026-01-04T09:00:00Z")
+      missed: { newestMs: ms("2026-01-03T09:00:00Z"), count: 2 },
+      nextAtMs: ms("2026-01-04T09:00:00Z")
     })
   })
 
   it("a year's gap ends, and the newest time still fires", () => {
-    const due = dueBy(cron("* * * * *"), at("2025-01-01T00:00:00Z"), at("2026-01-01T00:00:30Z"))
-    assert.strictEqual(due.fires, at("2026-01-01T00:00:00Z"))
-    assert.strictEqual(due.nextAtMs, at("2026-01-01T00:01:00Z"))
+    const due = dueBy(cron("* * * * *"), ms("2025-01-01T00:00:00Z"), ms("2026-01-01T00:00:30Z"))
+    assert.strictEqual(due.fires, ms("2026-01-01T00:00:00Z"))
+    assert.strictEqual(due.nextAtMs, ms("2026-01-01T00:01:00Z"))
   })
 
   it("follow the zone's clock when it is put forward and back", () => {
     const nine = cron("0 9 * * *", "Europe/Berlin")
-    assert.strictEqual(dueBy(nine, at("2026-03-28T08:00:00Z"), at("2026-03-28T08:00:00Z")).nextAtMs, at("2026-03-29T07:00:00Z"))
-    assert.strictEqual(dueBy(nine, at("2026-10-24T07:00:00Z"), at("2026-10-24T07:00:00Z")).nextAtMs, at("2026-10-25T08:00:00Z"))
+    assert.strictEqual(dueBy(nine, ms("2026-03-28T08:00:00Z"), ms("2026-03-28T08:00:00Z")).nextAtMs, ms("2026-03-29T07:00:00Z"))
+    assert.strictEqual(dueBy(nine, ms("2026-10-24T07:00:00Z"), ms("2026-10-24T07:00:00Z")).nextAtMs, ms("2026-10-25T08:00:00Z"))
   })
 
   it("remember what fired by the text that names it", () => {
     const book = new TriggerBook()
     const daily = named("daily", { _tag: "cron", expression: "0 9 * * *", timeZone: "UTC" })
-    book.hear(daily, at("2026-01-01T00:00:00Z"))
-    assert.strictEqual(book.lastDueMs(daily), at("2026-01-01T00:00:00Z"))
-    book.hear({ _tag: "TriggerFired", workspace, trigger: daily.trigger, event: dueText(at("2026-01-01T09:00:00Z")), jobId: job(1) }, at("2026-01-01T09:00:05Z"))
-    assert.strictEqual(book.lastDueMs(daily), at("2026-01-01T09:00:00Z"))
+    book.hear(daily, at(ms("2026-01-01T00:00:00Z")))
+    assert.strictEqual(book.lastDueMs(daily), ms("2026-01-01T00:00:00Z"))
+    book.hear({ _tag: "TriggerFired", workspace, trigger: daily.trigger, event: dueText(ms("2026-01-01T09:00:00Z")), jobId: job(1) }, at(ms("2026-01-01T09:00:05Z")))
+    assert.strictEqual(book.lastDueMs(daily), ms("2026-01-01T09:00:00Z"))
   })
 })

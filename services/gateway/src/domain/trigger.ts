@@ -1,5 +1,5 @@
-import type { Condition, FactId, JobId, MillFact, TriggerDefined, TriggerName, WorkspaceName } from "@millrace/schemas"
-import { DateTime, Result, Schema } from "effect"
+import { type Condition, type FactId, type JobId, type JobSubmitted, type Kind, kinds, type MillFact, nameOf, type TriggerDefined, type TriggerName, type WorkspaceName } from "@millrace/schemas"
+import { DateTime, Option, Result, Schema } from "effect"
 import * as Cron from "effect/Cron"
 
 /** More triggers than this in one chain of causes count as a loop, even if no trigger comes twice. */
@@ -33,12 +33,12 @@ export const matches = ({ on }: Pick<TriggerDefined, "on">, happening: Happening
 }
 
 /** The fields of a CloudEvent by the names that it has outside, so that conditions read as its sender writes them. */
-export const seenFromOutside = ({ body, eventId, eventType, source, subject }: Extract<MillFact, { _tag: "EventReceived" }>): unknown => ({
+export const seenFromOutside = ({ eventId, eventType, json, source, subject }: Extract<MillFact, { _tag: "EventReceived" }>): unknown => ({
   id: eventId,
   source,
   type: eventType,
   ...(subject === undefined ? {} : { subject }),
-  ...(body === undefined ? {} : { data: parsed(body) })
+  ...(json === undefined ? {} : { data: parsed(json) })
 })
 
 const parsed = (text: string): unknown => {
@@ -64,80 +64,95 @@ const holds = ({ is, path, value }: Condition, body: unknown): boolean => {
   }
 }
 
+/** The kinds of story in which a fact of that name is told. Triggers' own words are none that a trigger hears. */
+export const kindsTelling = (name: string): ReadonlyArray<Kind> =>
+  (kinds as ReadonlyArray<Kind>).filter((kind) => kind.kind !== "trigger" && kind.facts.some((schema) => nameOf(schema) === name))
+
 /** Why a trigger that matched starts nothing. */
 export interface Refusal {
   readonly reason: Extract<MillFact, { _tag: "TriggerRefused" }>["reason"]
   readonly detail: string
 }
 
-/**
- * Every trigger of the cell, and what it takes to bound them: which triggers stand behind a job, and how
- * often each has fired lately. A fold of `trigger` and of the jobs that triggers started.
- */
+/** One time that a trigger matched, and what came of it. */
+export interface Firing {
+  readonly event: string
+  readonly atMs: number
+  readonly jobId?: JobId
+  readonly refused?: Refusal
+}
+
+/** The triggers behind a job, oldest first, from its own submission and those of the jobs that submitted it. */
+export const pathBehind = (jobs: ReadonlyArray<Pick<JobSubmitted, "origin">>): ReadonlyArray<TriggerName> => {
+  for (const { origin } of jobs) if (origin !== undefined) return [...origin.path, origin.trigger]
+  return []
+}
+
+interface Standing {
+  readonly defined: TriggerDefined
+  /** Where its definition lies, which tells it from one before it under the same name. */
+  readonly sequence: number
+  readonly sinceMs: number
+}
+
+/** Every trigger of the cell, what each did lately, and what bounds it. A fold of the stories of kind `trigger`. */
 export class TriggerBook {
-  readonly #triggers = new Map<string, { readonly defined: TriggerDefined; readonly sinceMs: number }>()
-  readonly #paths = new Map<JobId, ReadonlyArray<TriggerName>>()
-  readonly #fired = new Map<string, Array<number>>()
+  readonly #triggers = new Map<string, Standing>()
+  readonly #firings = new Map<string, Array<Firing>>()
   readonly #lastDue = new Map<string, number>()
+  readonly #told = new Set<string>()
 
-  /** Jobs whose chain is remembered. The oldest are forgotten: a chain is short-lived, or it is a cron's. */
-  static readonly jobsMax = 200_000
+  /** Firings that are remembered of each trigger. */
+  static readonly firingsMax = 1_000
+  /** Words that are remembered, so that none is said twice. */
+  static readonly toldMax = 100_000
 
-  hear(event: MillFact, storedAtMs: number): void {
+  hear(event: MillFact, { sequence, storedAtMs }: { readonly sequence: number; readonly storedAtMs: number }): void {
     switch (event._tag) {
       case "TriggerDefined":
-        this.#triggers.set(keyOf(event), { defined: event, sinceMs: storedAtMs })
+        this.#triggers.set(keyOf(event), { defined: event, sequence, sinceMs: storedAtMs })
         return
       case "TriggerRemoved":
         this.#triggers.delete(keyOf(event))
-        this.#lastDue.delete(keyOf(event))
         return
       case "TriggerFired":
-        this.#noteFired(keyOf(event), storedAtMs)
-        this.#noteDue(keyOf(event), event.event)
-        return
+        return this.#note(event, { event: event.event, atMs: storedAtMs, jobId: event.jobId })
       case "TriggerRefused":
-        this.#noteDue(keyOf(event), event.event)
-        return
-      case "JobSubmitted": {
-        const path = event.origin !== undefined
-          ? [...event.origin.path, event.origin.trigger]
-          : event.parent === undefined ? undefined : this.#paths.get(event.parent.jobId)
-        if (path === undefined) return
-        this.#paths.set(event.jobId, path)
-        if (this.#paths.size > TriggerBook.jobsMax) this.#paths.delete(this.#paths.keys().next().value!)
-        return
-      }
+        return this.#note(event, { event: event.event, atMs: storedAtMs, refused: { reason: event.reason, detail: event.detail } })
       default:
         return
     }
   }
 
   /** Those of one workspace, by name. */
-  of(workspace: WorkspaceName): ReadonlyArray<TriggerDefined> {
-    return [...this.#triggers.values()].flatMap(({ defined }) => defined.workspace === workspace ? [defined] : [])
-      .sort((left, right) => (left.trigger < right.trigger ? -1 : 1))
+  of(workspace: WorkspaceName): ReadonlyArray<Standing> {
+    return [...this.#triggers.values()].filter(({ defined }) => defined.workspace === workspace)
+      .sort((left, right) => (left.defined.trigger < right.defined.trigger ? -1 : 1))
   }
 
-  all(): Iterable<{ readonly defined: TriggerDefined; readonly sinceMs: number }> {
-    return this.#triggers.values()
+  all(): ReadonlyArray<Standing> {
+    return [...this.#triggers.values()]
   }
 
-  get(workspace: WorkspaceName, trigger: TriggerName): { readonly defined: TriggerDefined; readonly sinceMs: number } | undefined {
+  get(workspace: WorkspaceName, trigger: TriggerName): Standing | undefined {
     return this.#triggers.get(keyOf({ workspace, trigger }))
   }
 
-  /** The triggers behind what happened, oldest first. */
-  pathOf({ body }: Happening): ReadonlyArray<TriggerName> {
-    const jobId = (body as { readonly jobId?: JobId }).jobId
-    return (jobId === undefined ? undefined : this.#paths.get(jobId)) ?? []
+  /** What a trigger did lately, the newest last. */
+  firings(of: { readonly workspace: WorkspaceName; readonly trigger: TriggerName }): ReadonlyArray<Firing> {
+    return this.#firings.get(keyOf(of)) ?? []
   }
 
-  /** Why a trigger may not fire for what happened, if it may not. */
+  /** Whether it is said already what came of an event. */
+  hasTold(of: { readonly workspace: WorkspaceName; readonly trigger: TriggerName }, event: string): boolean {
+    return this.#told.has(`${keyOf(of)} ${event}`)
+  }
+
+  /** Why a trigger may not fire for what happened, if it may not. What it fires and what is not allowed both count. */
   refuses({ perMinuteMax, trigger, workspace }: TriggerDefined, path: ReadonlyArray<TriggerName>, atMs: number): Refusal | undefined {
     if (path.includes(trigger)) return { reason: "loop", detail: `${trigger} already stands in this chain of causes: ${[...path, trigger].join(" > ")}` }
     if (path.length >= chainMax) return { reason: "loop", detail: `the chain of causes is ${path.length} triggers long, and ${chainMax} are the most: ${path.join(" > ")}` }
-    const lately = (this.#fired.get(keyOf({ workspace, trigger })) ?? []).filter((firedAtMs) => firedAtMs > atMs - minuteMs)
+    const lately = this.firings({ workspace, trigger }).filter((firing) => firing.atMs > atMs - minuteMs && firing.refused?.reason !== "rate" && firing.refused?.reason !== "loop")
     return lately.length >= perMinuteMax ? { reason: "rate", detail: `it fired ${lately.length} times within a minute, and ${perMinuteMax} are the most` } : undefined
   }
 
@@ -147,13 +162,15 @@ export class TriggerBook {
     return Math.max(this.#lastDue.get(key) ?? 0, this.#triggers.get(key)?.sinceMs ?? 0)
   }
 
-  #noteFired(key: string, atMs: number): void {
-    const times = (this.#fired.get(key) ?? []).filter((firedAtMs) => firedAtMs > atMs - minuteMs)
-    this.#fired.set(key, [...times, atMs])
-  }
-
-  #noteDue(key: string, event: string): void {
-    const dueMs = dueOf(event)
+  #note(of: { readonly workspace: WorkspaceName; readonly trigger: TriggerName }, firing: Firing): void {
+    const key = keyOf(of)
+    const firings = this.#firings.get(key) ?? []
+    firings.push(firing)
+    if (firings.length > TriggerBook.firingsMax) firings.shift()
+    this.#firings.set(key, firings)
+    this.#told.add(`${key} ${firing.event}`)
+    if (this.#told.size > TriggerBook.toldMax) this.#told.delete(this.#told.values().next().value!)
+    const dueMs = dueOf(firing.event)
     if (dueMs !== undefined) this.#lastDue.set(key, Math.max(dueMs, this.#lastDue.get(key) ?? 0))
   }
 }
@@ -161,8 +178,8 @@ export class TriggerBook {
 const keyOf = ({ trigger, workspace }: { readonly workspace: WorkspaceName; readonly trigger: TriggerName }): string => `${workspace} ${trigger}`
 
 /** The text that names a due time, as `TriggerFired.event` carries it, and back. */
-export const dueText = (dueAtMs: number): string => `due ${new Date(dueAtMs).toISOString()}`
-const dueOf = (event: string): number | undefined => event.startsWith("due ") ? Date.parse(event.slice(4)) : undefined
+export const dueText = (dueAtMs: number): string => `due ${DateTime.formatIso(DateTime.makeUnsafe(dueAtMs))}`
+const dueOf = (event: string): number | undefined => event.startsWith("due ") ? Option.getOrUndefined(Option.map(DateTime.make(event.slice(4)), DateTime.toEpochMillis)) : undefined
 
 /** A time table that cannot be read. */
 export class TimetableUnreadable extends Schema.TaggedError<TimetableUnreadable>()("TimetableUnreadable", {
@@ -218,4 +235,4 @@ export const dueBy = (cron: Cron.Cron, lastDueMs: number, nowMs: number): Due =>
     : { fires: undefined, missed: { newestMs: newest, count }, nextAtMs }
 }
 
-const after = (cron: Cron.Cron, ms: number): number => Cron.next(cron, new Date(ms)).getTime()
+const after = (cron: Cron.Cron, ms: number): number => Cron.next(cron, DateTime.makeUnsafe(ms)).getTime()
