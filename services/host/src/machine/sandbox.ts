@@ -53,14 +53,16 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     // Nobody changes the files while they are read.
     yield* end(ground, attemptId)
     const outOfMemory = ranOutOfMemory(groupOf(ground.controls, attemptId))
-    const fallen = yield* Effect.promise(() => readFile(fallenFile(places), "utf8").catch(() => ""))
-    if (fallen !== "") yield* Effect.logError(`The sandbox of ${attemptId} fell under its work: ${fallen.slice(0, 500)}`)
+    const lastWords = yield* Effect.promise(() => readFile(fallenFile(places), "utf8").catch(() => ""))
+    // One that was killed may leave a word there too, and did not fall by itself.
+    const fallen = /^(?:panic|fatal error): .*$/mu.exec(lastWords)?.[0]
+    if (fallen !== undefined) yield* Effect.logError(`The sandbox of ${attemptId} fell under its work: ${fallen.slice(0, 500)}`)
     const artefacts = yield* kept(`artefacts of ${attemptId}`, keepArtefacts(places))
     const snapshot = spec.snapshotAtEnd === undefined
       ? Option.none()
       : yield* kept(`the files of ${attemptId}`, keepSnapshot(places, 2 * diskMibOf(spec.resources.diskMib) * 2 ** 20))
     return {
-      ...(fallen === "" ? bySignal(ended) : bySignal(ended, "SIGABRT")),
+      ...(fallen === undefined ? bySignal(ended) : bySignal(ended, "SIGABRT")),
       ...(outOfMemory ? { cause: "out_of_memory" as const } : {}),
       ...(Option.isSome(artefacts) ? { artefacts: artefacts.value } : {}),
       ...(Option.isSome(snapshot) ? { snapshot: snapshot.value } : {})
