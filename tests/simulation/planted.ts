@@ -100,14 +100,14 @@ export const plantedBugs = {
       }
     }
   },
-  checkpoint_forgets_the_end: {
-    what: "a checkpoint does not keep which jobs are over",
+  checkpoint_forgets_what_runs: {
+    what: "a checkpoint does not keep which tasks were begun",
     plants: {
       decider: {
         ...scheduler,
         load: (saved: never) => {
           const { jobs, ...rest } = saved as { readonly jobs: ReadonlyArray<object> }
-          return scheduler.load({ ...rest, jobs: jobs.map((job) => ({ ...job, settled: false })) } as never)
+          return scheduler.load({ ...rest, jobs: jobs.map((job) => ({ ...job, tasks: [], next: 0 })) } as never)
         }
       }
     }
