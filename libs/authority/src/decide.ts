@@ -40,12 +40,18 @@ export interface Decision {
  */
 export const decide = (view: View, ask: Ask, atMs: number): Decision => {
   const { resource, workspace } = ask
-  const home = `workspace/${workspace}`
-  if (resource !== home && !resource.startsWith(`${home}/`)) return deny(ask, "other-workspace", "resource")
+  if (!isIn(workspace, resource)) return deny(ask, "other-workspace", "resource")
   const grant = ask.grant ?? ask.bound
   if (grant === undefined && ask.warrant !== undefined) return deny(ask, "warrant-without-grant", "no_grant")
   const decision = grant === undefined ? byRole(view, ask) : byGrant(view, ask, grant, atMs)
   return decision.verdict === "deny" && mayTakeBack(view, ask) ? { verdict: "allow", rule: "giver", reason: "allowed", grantPath: decision.grantPath } : decision
+}
+
+const root = "workspace/"
+
+const isIn = (workspace: WorkspaceName, resource: Resource): boolean => {
+  const end = root.length + workspace.length
+  return resource.startsWith(root) && resource.startsWith(workspace, root.length) && (resource.length === end || resource[end] === "/")
 }
 
 /**
@@ -97,7 +103,7 @@ const byGrant = (view: View, ask: Ask, grant: GrantId, atMs: number): Decision =
   if (depth !== undefined && depth > leaf.reach.depthMax) {
     return deny(ask, "link-depth", "depth", { limit: "depthMax", needs: String(depth), has: String(leaf.reach.depthMax), narrowedBy: leaf.grantId }, path)
   }
-  const narrowed = exceeded(ask.warrant?.constraints ?? {}, ask.needs ?? {})
+  const narrowed = ask.warrant?.constraints === undefined || ask.needs === undefined ? undefined : exceeded(ask.warrant.constraints, ask.needs)
   if (narrowed !== undefined) {
     const { reason, ...limit } = narrowed
     return deny(ask, "warrant-limit", reason, limit, path)
@@ -151,14 +157,13 @@ const notInForce = (ask: Ask, links: ReadonlyArray<Link>, path: ReadonlyArray<Gr
 }
 
 const tooNarrow = (ask: Ask, { grantId, reach }: Link, path: ReadonlyArray<GrantId>): Decision | undefined => {
-  const by = { narrowedBy: grantId }
-  if (!reach.actions.some((pattern) => actionMatches(pattern, ask.action))) return deny(ask, "link-action", "action", by, path)
-  if (!reach.resources.some((pattern) => resourceMatches(pattern, ask.resource))) return deny(ask, "link-resource", "resource", by, path)
+  if (!reach.actions.some((pattern) => actionMatches(pattern, ask.action))) return deny(ask, "link-action", "action", { narrowedBy: grantId }, path)
+  if (!reach.resources.some((pattern) => resourceMatches(pattern, ask.resource))) return deny(ask, "link-resource", "resource", { narrowedBy: grantId }, path)
   if (ask.needs === undefined) return undefined
   const short = exceeded(reach.constraints, ask.needs)
   if (short === undefined) return undefined
   const { reason, ...limit } = short
-  return deny(ask, "link-limit", reason, { ...limit, ...by }, path)
+  return deny(ask, "link-limit", reason, { ...limit, narrowedBy: grantId }, path)
 }
 
 const mayIssue = (view: View, root: Link, action = "grant.issue"): boolean =>

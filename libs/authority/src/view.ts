@@ -144,14 +144,14 @@ export const rolesOf = (view: View, workspace: WorkspaceName, principal: Princip
  * one of them must hold for the grant to hold.
  */
 export const linksOf = (view: View, grantId: GrantId): ReadonlyArray<Link> | undefined => {
-  const links: Array<Link> = []
   let at = view.grants.get(grantId)
-  while (at !== undefined) {
-    links.unshift(at)
-    if (at.parent === undefined) return links
-    const above = view.grants.get(at.parent)
-    if (above === undefined || above.workspace !== at.workspace || above.depth >= at.depth) return undefined
-    at = above
+  if (at === undefined) return undefined
+  const links = new Array<Link>(at.depth + 1)
+  for (let depth = at.depth; depth >= 0; depth -= 1) {
+    if (at === undefined || at.depth !== depth || (depth < links.length - 1 && at.workspace !== links[depth + 1]!.workspace)) return undefined
+    links[depth] = at
+    if (at.parent === undefined) return depth === 0 ? links : undefined
+    at = view.grants.get(at.parent)
   }
   return undefined
 }

@@ -8,6 +8,7 @@ requireNode24()
 const benches = {
   jobs: { about: "jobs end to end beside the bare chain of three processes", load: () => import("./jobs/jobs.ts") },
   journal: { about: "append, commit, read and replay beside bare JetStream", load: () => import("./journal/journal.ts") },
+  grants: { about: "one decision at a gate, over ten thousand to a million grants", load: () => import("./grants/grants.ts") },
   cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./cell/cell.ts") }
 } as const
 
