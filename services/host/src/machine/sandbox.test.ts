@@ -143,6 +143,12 @@ if (able) describe("work in a sandbox", () => {
     assert.isFalse("code" in ended)
   }))
 
+  it.live("a program that is not there is told as a shell would", () => Effect.gen(function*() {
+    const ended = yield* ran(made(), sh("", { argv: ["/nowhere/program"] }))
+    assert.strictEqual(ended.code, 127)
+    assert.match(said(ended, "stderr"), /nowhere\/program/u)
+  }))
+
   it.live("reaches no network, no file and no control of the host", () => Effect.gen(function*() {
     const ended = yield* ran(made(), sh(`
       exec 2>&1

@@ -62,7 +62,7 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
       ? Option.none()
       : yield* kept(`the files of ${attemptId}`, keepSnapshot(places, 2 * diskMibOf(spec.resources.diskMib) * 2 ** 20))
     return {
-      ...(fallen === undefined ? bySignal(ended) : bySignal(ended, "SIGABRT")),
+      ...(fallen === undefined ? bySignal(byBeginning(ended)) : bySignal(ended, "SIGABRT")),
       ...(outOfMemory ? { cause: "out_of_memory" as const } : {}),
       ...(Option.isSome(artefacts) ? { artefacts: artefacts.value } : {}),
       ...(Option.isSome(snapshot) ? { snapshot: snapshot.value } : {})
@@ -142,6 +142,12 @@ const begun = (file: string): Effect.Effect<void> =>
   Effect.suspend(() => existsSync(file) ? Effect.void : Effect.andThen(Effect.sleep("10 millis"), begun(file)))
 
 const nameOfSignal = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]))
+
+const notBegun = "running container: starting container: "
+
+/** What runsc could not begin, such as a program that is not there, it tells as 128 and in words; shells tell it as 127. */
+const byBeginning = (ended: Ended): Ended =>
+  ended.code === 128 && ended.output.some(({ bytes, name }) => name === "stderr" && Buffer.from(bytes).toString("utf8", 0, notBegun.length) === notBegun) ? { ...ended, code: 127 } : ended
 
 /** runsc tells an end by signal n as status 128 + n, as shells do: it is told here as that signal. */
 const bySignal = (ended: Ended, signal = ended.code === undefined ? undefined : nameOfSignal.get(ended.code - 128)): Ended => {
