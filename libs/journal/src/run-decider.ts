@@ -18,8 +18,11 @@ export interface RunOptions<State> {
   readonly takeOver: TakeOver<State>
   /** Adds to a commit what is no part of the decision, such as a signature whose key is not in the log. */
   readonly finish?: (commit: Commit) => Commit
-  /** Told after every round: for views of the live state, such as what answers heartbeats. */
-  readonly watch?: (state: State, saw: Cut) => void
+  /**
+   * Told after every round: for views of the live state, such as what answers heartbeats. `last` is the last
+   * sequence of the own stream that this decider has written or predicted: what lies behind it is another's.
+   */
+  readonly watch?: (state: State, saw: Cut, last: number) => void
   /** Who is silent at a time, in the order of the hosts' ids; and when, as far as is known now, somebody will be. */
   readonly listening?: {
     readonly silences: (atMs: number) => ReadonlyArray<Silence>
@@ -87,7 +90,7 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
       standing.state = foldCommit(decider, standing.state, foreseen(commit, decider.writes, sequence, journal.epoch))
     }
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} sent`)
-    options.watch?.(standing.state, standing.saw)
+    options.watch?.(standing.state, standing.saw, line.last())
     if (flight.count > (options.windowMax ?? 4096)) yield* drain(flight)
     if (since >= (options.checkpointEvery ?? 100_000)) {
       yield* drain(flight)

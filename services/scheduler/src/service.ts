@@ -26,10 +26,10 @@ export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pac
     const deciding = runDecider({
       decider: scheduler,
       ...pace,
-      watch: (world, saw) => {
+      watch: (world, saw, last) => {
         listener.watch(world)
-        ownSequence = saw["SCHEDULER"] ?? 0
-        watch?.(world, saw)
+        ownSequence = last
+        watch?.(world, saw, last)
       },
       listening: { silences: (atMs) => listener.silences(atMs), dueAtMs: () => listener.dueAtMs() },
       takeOver: { subject: { kind: "fleet", scope: "cell" }, fact: tookOver },
