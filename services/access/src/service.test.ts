@@ -1,9 +1,10 @@
+import { Pulse } from "@millrace/journal"
 import { newSeed, signingKey } from "@millrace/journal/admission"
 import { deriveId } from "@millrace/decider"
 import type { AskId, FactId, GrantId, HostId, MillFact, Principal } from "@millrace/schemas"
 import { Authority, digestOfToken, warrantBearer } from "@millrace/service"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Stream } from "effect"
 import { acme, ada, answerTo, ask, askIs, digestOf, factIn, factsIn, heard, newAskId, ownerToken, placementUnder, type Running, say, World } from "./testing/cell.ts"
 
 const agent = "agent:reviewer" as Principal
@@ -229,6 +230,16 @@ layer(World.layer, { timeout: "120 seconds", excludeTestServices: true })("acces
     assert.strictEqual((yield* get(access, "/v1/grants", shown({ expiresAtMs: 1 }).bearer)).body.code, "warrant_refused")
     const { bearer } = shown({})
     assert.strictEqual((yield* get(access, "/v1/grants", `${bearer.slice(0, -4)}AAAA`)).body.code, "warrant_refused")
+  })))
+
+  it.effect("access beats how far its stream is, and other services hear it", () => running(() => Effect.gen(function*() {
+    const world = yield* World
+    const beats = yield* Effect.scoped(Effect.gen(function*() {
+      const heard = yield* Pulse.use((pulse) => pulse.heard("access"))
+      return yield* Effect.timeout(Stream.runCollect(Stream.take(heard, 2)), "20 seconds")
+    })).pipe(Effect.provide(world.logOf("gateway")), Effect.orDie)
+    const head = yield* world.as("gateway").head("ACCESS")
+    assert.deepStrictEqual([...beats].map(({ headSeq }) => headSeq), [head, head])
   })))
 
   it.effect("a view is as old as the last beat of access that it had reached", () => Effect.gen(function*() {
