@@ -1,1 +1,2 @@
-export {}
+export * from "./places.ts"
+export * from "./settings.ts"
