@@ -1,3 +1,4 @@
+import { findTool } from "@millrace/bootstrap"
 import { type NatsServer, startCell } from "@millrace/infra-nats"
 import { startPostgres } from "@millrace/infra-postgres"
 import { cellKey } from "@millrace/service"
@@ -34,16 +35,17 @@ export interface StackOptions {
   readonly step?: <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
-const usualPorts = { api: 8080, access: 8081, nats: 4222, postgres: 5433 }
+const usualPorts = { api: 8080, access: 8081, metering: 8083, scheduler: 8084, broker: 8085, snapshots: 8086, nats: 4222, postgres: 5433 }
+const served = ["api", "access", "metering", "scheduler", "broker", "snapshots"] as const
 const enrolmentLifeMs = 365 * 24 * 3_600_000
 
 /** Starts nats-server and PostgreSQL as children, with accounts, streams, keys and tokens, for as long as the scope lives. */
 export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, freePorts, step = (_, effect) => effect }: StackOptions): Effect.fn.Return<Stack, unknown, Scope.Scope> {
   const at = (...names: ReadonlyArray<string>) => join(folder, ...names)
   yield* Effect.promise(() => mkdir(at("keys"), { recursive: true, mode: 0o700 }))
-  const ports = freePorts ? { api: yield* freePort, access: yield* freePort, nats: 0, postgres: 0 } : usualPorts
+  const ports = freePorts ? yield* somePorts : usualPorts
   // The servers' own ports may be held by what a killed run has left behind, which they deal with themselves.
-  if (!freePorts) yield* Effect.forEach(["api", "access"] as const, (name) => untaken(name, ports[name]), { discard: true })
+  if (!freePorts) yield* Effect.forEach(served, (name) => untaken(name, ports[name]), { discard: true })
   const [cell, postgres] = yield* Effect.all([
     step("nats-server", startCell({ storeDir: at("nats"), keysDir: at("keys", "nats"), port: ports.nats })),
     databaseUrl !== undefined ? Effect.succeed({ url: databaseUrl }) : step("PostgreSQL", startPostgres({ dataDir: at("postgres"), ...(ports.postgres === 0 ? {} : { port: ports.postgres }) }))
@@ -70,6 +72,15 @@ export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, fre
       MILLRACE_API_PORT: String(ports.api),
       MILLRACE_ACCESS_PORT: String(ports.access),
       MILLRACE_ACCESS_URL: accessUrl,
+      MILLRACE_METERING_PORT: String(ports.metering),
+      MILLRACE_METERING_URL: `http://127.0.0.1:${ports.metering}`,
+      MILLRACE_SCHEDULER_PORT: String(ports.scheduler),
+      MILLRACE_SCHEDULER_URL: `http://127.0.0.1:${ports.scheduler}`,
+      MILLRACE_BROKER_PORT: String(ports.broker),
+      MILLRACE_BROKER_URL: `http://127.0.0.1:${ports.broker}`,
+      MILLRACE_BROKER_KEY: at("keys", "broker.key"),
+      MILLRACE_SNAPSHOTS_PORT: String(ports.snapshots),
+      MILLRACE_SNAPSHOTS_URL: `http://127.0.0.1:${ports.snapshots}`,
       MILLRACE_ADMISSION_KEYS: cell.keys.admissionFile,
       MILLRACE_ENROLMENTS: at("keys", "enrolments.json"),
       MILLRACE_ONE_TIME_KEY: at("keys", "one-time-key"),
@@ -82,7 +93,8 @@ export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, fre
       MILLRACE_API_URL: apiUrl,
       MILLRACE_BLOBS: at("blobs"),
       MILLRACE_CHECKPOINTS: at("checkpoints"),
-      MILLRACE_HOST_DIR: at("host")
+      MILLRACE_HOST_DIR: at("host"),
+      ...runsc()
     }
   }
 })
@@ -111,6 +123,12 @@ const oneTimeKey = Effect.fnUntraced(function*(folder: string) {
   })
 })
 
+/** gVisor, where this machine has it. Without it only work that is one's own is taken. */
+const runsc = (): Readonly<Record<string, string>> => {
+  const found = findTool("runsc")
+  return "path" in found ? { MILLRACE_RUNSC: found.path } : {}
+}
+
 /** A port of loopback that nobody listens on at this moment. */
 export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
   const server = createServer()
@@ -119,6 +137,10 @@ export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
     server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
   })
 })
+
+/** A free port for each service; the servers take their own. */
+const somePorts = Effect.map(Effect.all(served.map(() => freePort)), ([api = 0, access = 0, metering = 0, scheduler = 0, broker = 0, snapshots = 0]) =>
+  ({ api, access, metering, scheduler, broker, snapshots, nats: 0, postgres: 0 }))
 
 const untaken = (name: string, port: number): Effect.Effect<void, Error> =>
   Effect.callback((resume) => {

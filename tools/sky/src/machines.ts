@@ -8,11 +8,13 @@ import type { Machine } from "./books.ts"
 export interface Power {
   readonly on: (machine: Machine) => void
   readonly off: (machine: Machine) => void
+  /** What runs there falls dead, as when a power supply burns; the machine costs money on. Whether anything ran. */
+  readonly crash: (id: string) => boolean
   readonly allOff: () => Promise<void>
 }
 
 /** Machines that cost money and run nothing: enough where nobody looks inside. */
-export const dark: Power = { on: () => undefined, off: () => undefined, allOff: () => Promise.resolve() }
+export const dark: Power = { on: () => undefined, off: () => undefined, crash: () => false, allOff: () => Promise.resolve() }
 
 interface CloudConfig {
   readonly write_files?: ReadonlyArray<{ readonly path?: string; readonly content?: string }>
@@ -116,6 +118,12 @@ export const agents = ({ folder, bootMs = 0, settings = {} }: {
       held.timer = setTimeout(() => start(machine), bootMs)
     },
     off,
+    crash: (id) => {
+      const held = running.get(id)
+      if (held === undefined) return false
+      kill(id, held)
+      return true
+    },
     allOff: async () => {
       const children = [...running.values()].flatMap(({ child }) => (child === undefined || child.exitCode !== null ? [] : [child]))
       const ended = Promise.all(children.map((child) => new Promise<void>((resolve) => child.once("exit", () => resolve()))))

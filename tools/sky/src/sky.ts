@@ -48,9 +48,18 @@ const send = (response: ServerResponse, { body, headers = {}, status }: Answer):
   response.end(JSON.stringify(body, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value)))
 }
 
+const machineIn = (body: string): string | undefined => {
+  try {
+    const { machine } = JSON.parse(body) as { readonly machine?: unknown }
+    return typeof machine === "string" ? machine.slice(0, 200) : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /**
- * Runs a pretend Lambda Cloud on 127.0.0.1 for as long as the scope lives. `/sky/weather` (GET, POST) and
- * `/sky/ledger` (GET) are its own; everything else is the vendor's API.
+ * Runs a pretend Lambda Cloud on 127.0.0.1 for as long as the scope lives. `/sky/weather` (GET, POST),
+ * `/sky/ledger` (GET) and `/sky/crash` (POST) are its own; everything else is the vendor's API.
  */
 export const startSky = Effect.fnUntraced(function*({
   apiKey, bootMs = 0, endMs = 0, everyMs = { any: 1_000, launch: 12_000 }, port = 0, power = dark, sshKeys = ["millrace"], weather
@@ -65,7 +74,13 @@ export const startSky = Effect.fnUntraced(function*({
       const atMs = clock.currentTimeMillisUnsafe()
       return { status: 200, body: { running: books.running.map(({ id, name, stands }) => ({ id, name, stands })), bills: books.bills(atMs), tooFast: api.tooFast } }
     }
-    if (path !== "/sky/weather") return { status: 404, body: { error: { code: "sky/unknown", message: "the sky has /sky/weather and /sky/ledger" } } }
+    if (path === "/sky/crash" && method === "POST") {
+      const machine = machineIn(body)
+      return machine !== undefined && power.crash(machine)
+        ? { status: 200, body: { machine } }
+        : { status: 404, body: { error: { code: "sky/unknown", message: `no machine ${machine ?? "of that name"} runs here` } } }
+    }
+    if (path !== "/sky/weather") return { status: 404, body: { error: { code: "sky/unknown", message: "the sky has /sky/weather, /sky/ledger and /sky/crash" } } }
     if (method === "GET") return { status: 200, body: sky.now }
     try {
       return { status: 200, body: sky.set(decodeChange(body) as Partial<Weather>) }
