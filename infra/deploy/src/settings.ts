@@ -36,7 +36,15 @@ export const cellSettings = (places: Places): Readonly<Record<ProcessName, Setti
       MILLRACE_BROKER_URL: urls.broker,
       MILLRACE_SNAPSHOTS_URL: urls.snapshots
     },
-    scheduler: { ...log, ...checkpoints, MILLRACE_CELL_KEY: keys.cell },
+    scheduler: {
+      ...log,
+      ...tables,
+      ...checking,
+      ...checkpoints,
+      MILLRACE_CELL_KEY: keys.cell,
+      MILLRACE_SCHEDULER_HOST: listen,
+      MILLRACE_SCHEDULER_PORT: String(ports.scheduler)
+    },
     access: {
       ...log,
       ...tables,

@@ -9,7 +9,11 @@ export interface OperatorMode {
 export interface ServerConfig {
   readonly name: string
   readonly port: number
+  /** The address that clients reach it on; loopback alone unless it is told. Everything else of it stays on loopback. */
+  readonly listen?: string | undefined
   readonly storeDir: string
+  /** Where its log goes; a file in its folder unless it is told. */
+  readonly logTo?: "file" | "stderr" | undefined
   readonly syncAlways: boolean
   readonly maxPayloadBytes: number
   readonly monitorPort?: number | undefined
@@ -24,18 +28,17 @@ const CONTROL_LINE_BYTES_MAX = 32_768
 const quoted = (text: string) => JSON.stringify(text)
 
 /**
- * The text of a server's configuration. Every listener is on loopback. The JetStream API stays strict,
- * as it is by default: a request whose body does not parse exactly is refused.
+ * The text of a server's configuration. Every listener is on loopback, unless `listen` opens the clients'
+ * one. The JetStream API stays strict, as it is by default: a request whose body does not parse exactly is
+ * refused.
  */
 export const configText = (config: ServerConfig): string =>
   [
     `server_name: ${quoted(config.name)}`,
-    `listen: "127.0.0.1:${config.port}"`,
+    `listen: "${config.listen ?? "127.0.0.1"}:${config.port}"`,
     ...(config.monitorPort === undefined ? [] : [`http: "127.0.0.1:${config.monitorPort}"`]),
     `ports_file_dir: ${quoted(config.storeDir)}`,
-    `log_file: ${quoted(`${config.storeDir}/nats-server.log`)}`,
-    `logfile_size_limit: ${LOG_BYTES_MAX}`,
-    "logfile_max_num: 3",
+    ...(config.logTo === "stderr" ? [] : [`log_file: ${quoted(`${config.storeDir}/nats-server.log`)}`, `logfile_size_limit: ${LOG_BYTES_MAX}`, "logfile_max_num: 3"]),
     `max_payload: ${config.maxPayloadBytes}`,
     // A client shows its JWT in one line, and a service's names every stream that it reads.
     `max_control_line: ${CONTROL_LINE_BYTES_MAX}`,

@@ -1,5 +1,5 @@
 export * from "./cluster.ts"
-export type { OperatorMode } from "./config.ts"
+export { configText, type OperatorMode, type ServerConfig } from "./config.ts"
 export * from "./nats-unavailable.ts"
 export * from "./server.ts"
 export * from "./cell-keys.ts"

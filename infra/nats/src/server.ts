@@ -8,7 +8,8 @@ import { freePorts } from "./ports.ts"
 import { findServer, launch, type Run } from "./program.ts"
 
 const PORT_TRIES_MAX = 5
-const PAYLOAD_BYTES_MAX = 1_048_576
+/** The largest message that a server of ours takes, unless it is told. */
+export const PAYLOAD_BYTES_MAX = 1_048_576
 
 export interface ServerOptions {
   /** Everything of this server: its log, its configuration and JetStream's files. Made when missing. */

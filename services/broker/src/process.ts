@@ -4,7 +4,7 @@ import { Database } from "@millrace/readmodel"
 import { Authority, logConfig, logLayer, service, setting, WarrantVerifier } from "@millrace/service"
 import { Config, Effect, Layer, Redacted, Schema } from "effect"
 import { randomBytes } from "node:crypto"
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { dirname } from "node:path"
 import { ProviderFile, type ProviderSettings, providersLayer } from "./providers/all.ts"
@@ -27,9 +27,13 @@ const providersIn = (path: string | undefined): Effect.Effect<ReadonlyArray<Prov
   path === undefined ? Effect.succeed([]) : Effect.flatMap(textIn(path), (text) =>
     decodeProviders(text).pipe(Effect.map(({ providers }) => providers), Effect.mapError((error) => new FileUnreadable({ path, detail: error.message }))))
 
-/** The secret that one-time keys follow from, made once (0600). Two processes that start together agree: one links its file. */
+/**
+ * The secret that one-time keys follow from, made once (0600). Two processes that start together agree: one links its file.
+ * One that is there is only read, so its folder may be closed to writing.
+ */
 const secretIn = (path: string): Effect.Effect<Redacted.Redacted> =>
   Effect.sync(() => {
+    if (existsSync(path)) return Redacted.make(readFileSync(path, "utf8").trim())
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     const draft = `${path}.${process.pid}`
     writeFileSync(draft, `${randomBytes(32).toString("base64url")}\n`, { mode: 0o600 })
