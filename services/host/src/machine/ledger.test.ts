@@ -40,6 +40,14 @@ describe("a host's ledger", () => {
       assert.deepStrictEqual(fences, [[a.jobId, a.fence], [b.jobId, b.fence]])
     })))
 
+  it.effect("a placement that money stands behind is read back to the pico-dollar", () =>
+    withFile((path) => Effect.gen(function*() {
+      const paid = placement("a", { share: { account: "acc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", slice: "slc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", amountPico: 12_345_678_901_234_567_890n } as never })
+      yield* agent(path, ({ remember }) => remember(paid.attemptId, begun(paid)))
+      const [read] = yield* agent(path, ({ attempts }) => Effect.sync(() => [...attempts.values()]))
+      assert.deepStrictEqual(read?.state === "begun" ? read.made.share : read, paid.share)
+    })))
+
   it.effect("a lower fence does not take the place of a higher one", () =>
     withFile((path) => agent(path, ({ fences, remember }) => Effect.gen(function*() {
       yield* remember(a.attemptId, begun(a))

@@ -1,6 +1,6 @@
 import { crashPoint } from "@millrace/journal"
-import type { AttemptId, Fence, Resources } from "@millrace/schemas"
-import { Context, Effect, Layer, Schema } from "effect"
+import { type AttemptId, decodeFact, encodeFact, type Fence, type Resources } from "@millrace/schemas"
+import { Context, Effect, Layer, Result, Schema } from "effect"
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
 import { dirname } from "node:path"
 import { exchange, fencedBy, holdingOf, isOlder, nothingHeld, type Remembered } from "../domain/attempt.ts"
@@ -100,7 +100,7 @@ class FileLedger {
   }
 
   remember(attempt: AttemptId, remembered: Remembered): void {
-    this.#write(Buffer.from(`${JSON.stringify({ attempt, remembered: slim(remembered) })}\n`))
+    this.#write(Buffer.from(lineOf(attempt, remembered)))
     note(this.kept, attempt, remembered)
     this.#lines += 1
     if (this.#lines > 4 * toldMax) {
@@ -128,7 +128,7 @@ class FileLedger {
   #rewritten(): number {
     const draft = openSync(`${this.#path}.next`, "w", 0o600)
     for (const [attempt, remembered] of this.kept.attempts) {
-      writeSync(draft, `${JSON.stringify({ attempt, remembered: slim(remembered) })}\n`)
+      writeSync(draft, lineOf(attempt, remembered))
     }
     closeSync(draft)
     renameSync(`${this.#path}.next`, this.#path)
@@ -137,6 +137,19 @@ class FileLedger {
     this.#bytes = fstatSync(file).size
     return file
   }
+}
+
+/** One line: a placement as the log has it, because money in it is no number that JSON knows. */
+const lineOf = (attempt: AttemptId, remembered: Remembered): string => {
+  const kept = slim(remembered)
+  const written = kept.state === "begun" || kept.state === "running" ? { ...kept, made: encodeFact(kept.made) } : kept
+  return `${JSON.stringify({ attempt, remembered: written })}\n`
+}
+
+const rememberedIn = (written: { readonly state: string; readonly made?: unknown }): Remembered => {
+  if (written.state !== "begun" && written.state !== "running") return written as Remembered
+  const { body, name, version } = written.made as ReturnType<typeof encodeFact>
+  return { ...written, made: Result.getOrThrow(decodeFact(name, version, body)) } as Remembered
 }
 
 /** The sealed program is in the log; here it would only be another copy. */
@@ -161,11 +174,12 @@ const read = (path: string): ReadonlyArray<{ readonly attempt: AttemptId; readon
   const lines = text.split("\n").filter((line) => line !== "")
   return lines.flatMap((line, index) => {
     try {
-      return [JSON.parse(line) as { attempt: AttemptId; remembered: Remembered }]
+      const { attempt, remembered } = JSON.parse(line) as { attempt: AttemptId; remembered: { readonly state: string } }
+      return [{ attempt, remembered: rememberedIn(remembered) }]
     } catch (cause) {
       // The last line of an agent that was killed while it wrote: what it speaks of had not begun.
       if (index === lines.length - 1) return []
-      throw new Error(`${path} line ${index + 1} is not JSON. Move the file away to begin with an empty ledger`, { cause })
+      throw new Error(`${path} line ${index + 1} cannot be read. Move the file away to begin with an empty ledger`, { cause })
     }
   })
 }
