@@ -42,7 +42,7 @@ describe("a host's ledger", () => {
 
   it.effect("a placement that money stands behind is read back to the pico-dollar", () =>
     withFile((path) => Effect.gen(function*() {
-      const paid = placement("a", { share: { account: "acc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", slice: "slc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", amountPico: 12_345_678_901_234_567_890n } as never })
+      const paid = { ...placement("a", {}), share: { account: "acc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", slice: "slc_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D", amountPico: 12_345_678_901_234_567_890n } as never }
       yield* agent(path, ({ remember }) => remember(paid.attemptId, begun(paid)))
       const [read] = yield* agent(path, ({ attempts }) => Effect.sync(() => [...attempts.values()]))
       assert.deepStrictEqual(read?.state === "begun" ? read.made.share : read, paid.share)
@@ -83,7 +83,7 @@ describe("a host's ledger", () => {
       const before = readFileSync(path, "utf8")
       const end = yield* Effect.exit(states(path))
       assert.isTrue(Exit.isFailure(end))
-      if (Exit.isFailure(end)) assert.include(Cause.pretty(end.cause), `${path} line 2 is not JSON. Move the file away to begin with an empty ledger`)
+      if (Exit.isFailure(end)) assert.include(Cause.pretty(end.cause), `${path} line 2 cannot be read. Move the file away to begin with an empty ledger`)
       assert.strictEqual(readFileSync(path, "utf8"), before)
     })))
 
