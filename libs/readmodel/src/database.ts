@@ -68,6 +68,13 @@ export interface DatabaseOptions extends Partial<ConnectionLimits> {
 export class Database extends Context.Service<Database, DatabaseShape>()("millrace/Database") {
   static readonly layer = (options: DatabaseOptions): Layer.Layer<Database, DatabaseUnavailable> =>
     Layer.effect(Database, open(options))
+
+  /**
+   * The same door for a service whose work does not wait for Postgres: it is there at once, whatever is asked
+   * fails as `DatabaseUnavailable` or `StatementFailed` until Postgres serves, and it goes on waiting for that.
+   */
+  static readonly layerLate = (options: Omit<DatabaseOptions, "waitMsMax">): Layer.Layer<Database> =>
+    Layer.effect(Database, openLate(options))
 }
 
 const limitsOf = (options: DatabaseOptions): ConnectionLimits => ({
@@ -78,6 +85,24 @@ const limitsOf = (options: DatabaseOptions): ConnectionLimits => ({
 })
 
 const open = Effect.fnUntraced(function*(options: DatabaseOptions): Effect.fn.Return<DatabaseShape, DatabaseUnavailable, Scope.Scope> {
+  const shape = yield* doorTo(options)
+  yield* untilItServes(shape, options.waitMsMax ?? 300_000)
+  return shape
+})
+
+/** How long to wait for Postgres before saying again that it does not serve, in ms. */
+const LATE_MS = 60_000
+
+const openLate = Effect.fnUntraced(function*(options: DatabaseOptions): Effect.fn.Return<DatabaseShape, never, Scope.Scope> {
+  const shape = yield* doorTo(options)
+  yield* Effect.forkScoped(untilItServes(shape, LATE_MS).pipe(
+    Effect.tapError((error) => Effect.andThen(Effect.logWarning(error.message), Effect.sleep(5_000))),
+    Effect.eventually
+  ))
+  return shape
+})
+
+const doorTo = Effect.fnUntraced(function*(options: DatabaseOptions): Effect.fn.Return<DatabaseShape, never, Scope.Scope> {
   const limits = limitsOf(options)
   const connect = (limits: ConnectionLimits) =>
     Effect.acquireRelease(
@@ -87,9 +112,7 @@ const open = Effect.fnUntraced(function*(options: DatabaseOptions): Effect.fn.Re
   const connections = yield* connect(limits)
   const keeper = yield* connect({ ...limits, connectionsMax: 1 })
   const db = new Kysely<any>({ dialect: postgresDialect(connections) })
-  const shape: DatabaseShape = { db, standing: new Standing(), transact: transactOver(db), hold: holdOver(keeper) }
-  yield* untilItServes(shape, options.waitMsMax ?? 300_000)
-  return shape
+  return { db, standing: new Standing(), transact: transactOver(db), hold: holdOver(keeper) }
 })
 
 /** Writes our own tables too: the first sign of life that is worth having. */

@@ -1,7 +1,9 @@
 import { Checkpoints } from "@millrace/journal"
-import { beatsLayer, logConfig, logLayer, service, setting, WarrantSigner } from "@millrace/service"
-import { Config, Layer, Schema } from "effect"
-import { leaseMsUsual, schedulerService } from "./service.ts"
+import { Database } from "@millrace/readmodel"
+import { beatsLayer, logConfig, logLayer, service, setting, WarrantSigner, WarrantVerifier } from "@millrace/service"
+import { Clock, Config, Effect, Layer, Schema } from "effect"
+import { Rounds } from "./api/rounds.ts"
+import { leaseMsUsual, SchedulerReads, schedulerService } from "./service.ts"
 
 const LeaseMs = Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 600_000 }))
 const FactsBetween = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
@@ -32,10 +34,24 @@ export const schedulerProcess = service({
       wants: "whole milliseconds from 200 to 600000",
       read: (name) => Config.schema(LeaseMs, name),
       default: leaseMsUsual
-    })
+    }),
+    host: setting("MILLRACE_SCHEDULER_HOST", { purpose: "where hosts and waiting jobs are read", wants: "an address of this machine", read: Config.NonEmptyString, default: "127.0.0.1" }),
+    port: setting("MILLRACE_SCHEDULER_PORT", { purpose: "the port where hosts and waiting jobs are read", wants: "a port number from 1 to 65535", read: Config.Port, default: 8084 }),
+    database: setting("MILLRACE_DATABASE_URL", { purpose: "where the scheduler's tables are; work is placed without them", wants: "postgres://user:password@host:port/name", read: Config.Redacted }),
+    cellKeyPublic: setting("MILLRACE_CELL_KEY_PUBLIC", { purpose: "the cell's public key, which the warrants of programs inside sandboxes are checked with", wants: "a path", read: Config.NonEmptyString })
   }),
-  layer: ({ cellKey, checkpointEvery, checkpoints, leaseMs, log }) =>
-    schedulerService({ checkpointEvery, leaseMs }).pipe(
-      Layer.provide([logLayer("scheduler", log), beatsLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), WarrantSigner.layer(cellKey)])
-    )
+  layer: ({ cellKey, cellKeyPublic, checkpointEvery, checkpoints, database, host, leaseMs, log, port }) => {
+    const journal = logLayer("scheduler", log)
+    const signer = WarrantSigner.layer(cellKey)
+    // The signer makes the cell's key where there is none, and with it the public half.
+    const verifier = Layer.provide(WarrantVerifier.layer(cellKeyPublic), signer)
+    return Layer.unwrap(Effect.map(Clock.Clock, (clock) => {
+      const rounds = new Rounds(() => clock.currentTimeMillisUnsafe())
+      const deciding = schedulerService({ checkpointEvery, leaseMs, watch: () => rounds.passed() }).pipe(
+        Layer.provide([beatsLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), signer])
+      )
+      const reads = SchedulerReads({ host, port, rounds }).pipe(Layer.provide([Database.layerLate({ url: database }), verifier]))
+      return Layer.merge(deciding, reads)
+    })).pipe(Layer.provide(journal))
+  }
 })

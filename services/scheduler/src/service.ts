@@ -1,9 +1,18 @@
-import { Beats, type Checkpoints, type Commit, Journal, runDecider, type RunOptions } from "@millrace/journal"
-import { WarrantSigner, worker } from "@millrace/service"
+import { Beats, type Checkpoints, type Commit, Journal, type JournalUnavailable, runDecider, type RunOptions } from "@millrace/journal"
+import { type Database, runProjections } from "@millrace/readmodel"
+import { Authentication, Authority, WarrantSigner, type WarrantVerifier, worker } from "@millrace/service"
 import type { MillFact, Principal } from "@millrace/schemas"
+import { NodeHttpServer } from "@effect/platform-node"
 import { Clock, Effect, Layer } from "effect"
+import { HttpRouter } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { createServer } from "node:http"
+import { Api } from "./api/api.ts"
+import { LooksLive, WellformedLive } from "./api/looks.ts"
+import type { Rounds } from "./api/rounds.ts"
 import { scheduler } from "./domain/scheduler.ts"
 import type { World } from "./domain/world.ts"
+import { cell } from "./projections/cell.ts"
 import { Listener, type ListenerNote } from "./reactors/beats.ts"
 
 /** How long a host may go on without hearing from the scheduler, in ms, unless the settings say. */
@@ -66,6 +75,31 @@ const saying = (notes: Array<ListenerNote>, leaseMs: number): Effect.Effect<neve
  * for a scheduler that is there and decides nothing.
  */
 export const SchedulerService: Layer.Layer<never, never, SchedulerNeeds> = schedulerService()
+
+export interface ReadsOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** How the scheduler of this process decides, where it has one. */
+  readonly rounds?: Rounds
+}
+
+/**
+ * Answers where work can run and why it waits, from tables of its own. Nothing that is decided looks there:
+ * without Postgres the answers fail and work is placed as ever.
+ */
+export const SchedulerReads = ({ host, port, rounds }: ReadsOptions): Layer.Layer<never, JournalUnavailable, Journal | Database | WarrantVerifier> => {
+  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+    Layer.provide(LooksLive(rounds)),
+    Layer.provide([Authentication.layer, WellformedLive]),
+    Layer.provide(Authority.layer)
+  )
+  const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
+    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
+    Layer.orDie
+  )
+  return Layer.merge(http, runProjections([cell]))
+}
 
 const tookOver = (world: World): MillFact => ({
   _tag: "SchedulerTookOver",

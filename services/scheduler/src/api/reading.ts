@@ -1,0 +1,123 @@
+import { Journal, type JournalUnavailable } from "@millrace/journal"
+import { cutAt, Database, type DatabaseUnavailable, type HistoryNotKept, type Reading, type ReadOptions, type ReadTooOld, type StatementFailed } from "@millrace/readmodel"
+import type { Cut, Resources } from "@millrace/schemas"
+import { Effect, Schema } from "effect"
+import { sql } from "kysely"
+import { type HostRoom, hostStateOf, type Said, takesWork } from "../domain/nearest.ts"
+import { minus, noResources } from "../domain/resources.ts"
+import { cell, type CellTables } from "../projections/cell.ts"
+import { type AdmissionRow, admissions, type JudgementRow, judgements, type RentalRow, rentals, type ReportRow, reports } from "../projections/hosts.ts"
+import { BadRequest, Unavailable } from "./errors.ts"
+
+/** A cut as it travels in a query: `SCHEDULER=12,HOSTS=40`. */
+export const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^[A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9}$/u)))
+
+export interface Asked {
+  readonly after?: string
+  readonly at?: string
+  readonly waitMs?: number
+}
+
+type Trouble = ReadTooOld | HistoryNotKept | DatabaseUnavailable | StatementFailed | JournalUnavailable
+
+/** The tables do not answer, or are not as far as they were asked to be. Nothing that is decided waits for them. */
+export const unreadable = (error: Trouble): Unavailable =>
+  new Unavailable({
+    code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
+    what: error.message,
+    where: "the scheduler's tables",
+    remedy: "ask again in a moment; work is placed meanwhile as ever"
+  })
+
+const cutFrom = (text: string): Cut | undefined =>
+  /^[A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9}$/u.test(text)
+    ? Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
+    : undefined
+
+const momentOf = (text: string): number | undefined => {
+  if (/^[0-9]{1,15}$/u.test(text)) return Number(text)
+  const atMs = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)/u.test(text) ? Date.parse(text) : Number.NaN
+  return Number.isNaN(atMs) ? undefined : atMs
+}
+
+/** Which rows are read: the newest, those behind a write, or those of a cut or a moment in the past. */
+export const optionsOf = Effect.fnUntraced(function*({ after, at, waitMs }: Asked): Effect.fn.Return<ReadOptions, BadRequest | Unavailable, Database | Journal> {
+  const wanted = { ...(after ? { after: cutFrom(after) ?? {} } : {}), ...(waitMs === undefined ? {} : { waitMsMax: waitMs }) }
+  if (at === undefined) return wanted
+  const cut = cutFrom(at)
+  if (cut !== undefined) return { ...wanted, at: cut }
+  const atMs = momentOf(at)
+  if (atMs === undefined) {
+    return yield* new BadRequest({
+      code: "moment_malformed",
+      what: `${JSON.stringify(at.slice(0, 60))} is neither a cut nor a moment`,
+      where: "at in the query",
+      remedy: "write a cut as answers carry it, such as SCHEDULER=12,HOSTS=40, or a moment such as 2026-03-01T12:00:00Z"
+    })
+  }
+  return { ...wanted, at: yield* Effect.mapError(cutAt(cell.hears, atMs), unreadable) }
+})
+
+/** A host with everything that was said of it, and what it holds. */
+export interface HostKept extends HostRoom {
+  readonly admission: AdmissionRow | undefined
+  readonly report: ReportRow | undefined
+  readonly judgement: JudgementRow | undefined
+  readonly rental: RentalRow | undefined
+  readonly held: Resources
+  readonly attempts: number
+}
+
+/** Holds for the placements whose room is taken at the cut that is read. */
+export const heldAt = (cut: Cut, past: boolean, alias = "placements") => {
+  const column = (name: string) => sql.ref(`${alias}.${name}`)
+  return past
+    ? sql<boolean>`(${column("placed_seq")} <= ${cut["SCHEDULER"] ?? 0} and (${column("over_seq")} is null or ${column("over_seq")} > ${cut["HOSTS"] ?? 0}))`
+    : sql<boolean>`(${column("placed_seq")} is not null and ${column("over_seq")} is null)`
+}
+
+/** The cell's hosts, in the order of their ids; or one of them. */
+export const hostsAt = async ({ cut, db, valid }: Reading<CellTables>, past: boolean, only?: string): Promise<ReadonlyArray<HostKept>> => {
+  let admitted = db.selectFrom("admissions").selectAll().where(valid(admissions))
+  let reported = db.selectFrom("reports").selectAll().where(valid(reports))
+  let judged = db.selectFrom("judgements").selectAll().where(valid(judgements))
+  let rented = db.selectFrom("rentals").selectAll().where(valid(rentals)).where("host_id", "is not", null)
+  let holding = db.selectFrom("placements").select("host_id").select([
+    sql<string>`count(*)`.as("attempts"), sql<string>`sum(cpu_milli)`.as("cpu_milli"), sql<string>`sum(memory_mib)`.as("memory_mib"),
+    sql<string>`sum(disk_mib)`.as("disk_mib"), sql<string>`sum(gpus)`.as("gpus")
+  ]).where(heldAt(cut, past)).groupBy("host_id")
+  if (only !== undefined) {
+    admitted = admitted.where("host_id", "=", only)
+    reported = reported.where("host_id", "=", only)
+    judged = judged.where("host_id", "=", only)
+    rented = rented.where("host_id", "=", only)
+    holding = holding.where("host_id", "=", only)
+  }
+  const byHost = <R extends { readonly host_id: string | null }>(rows: ReadonlyArray<R>) => new Map(rows.map((row) => [row.host_id!, row]))
+  const admissionOf = byHost<AdmissionRow>(await admitted.execute())
+  const reportOf = byHost<ReportRow>(await reported.execute())
+  const judgementOf = byHost<JudgementRow>(await judged.execute())
+  const rentalOf = byHost<RentalRow>(await rented.orderBy("changed_at_ms").execute())
+  const heldOf = byHost(await holding.execute())
+  return [...new Set([...admissionOf.keys(), ...reportOf.keys()])].sort().map((hostId) => {
+    const holds = heldOf.get(hostId)
+    const held = holds === undefined
+      ? noResources
+      : { cpuMilli: Number(holds.cpu_milli), memoryMib: Number(holds.memory_mib), diskMib: Number(holds.disk_mib), gpus: Number(holds.gpus) }
+    const said = { admission: admissionOf.get(hostId), report: reportOf.get(hostId), judgement: judgementOf.get(hostId), rental: rentalOf.get(hostId) }
+    const known = knownOf(said)
+    const capabilities = said.report?.capabilities ?? undefined
+    return {
+      hostId, ...said, capabilities, held, attempts: Number(holds?.attempts ?? 0),
+      state: hostStateOf(known), takesWork: takesWork(known), free: minus(capabilities?.resources ?? noResources, held)
+    }
+  })
+}
+
+const knownOf = ({ admission, judgement, rental, report }: Pick<HostKept, "admission" | "report" | "judgement" | "rental">): Said => ({
+  admitted: admission !== undefined && admission.admitted_by !== null,
+  dismissed: admission !== undefined && admission.dismissed_by !== null,
+  said: report?.said,
+  judged: judgement?.judged,
+  takenBack: rental !== undefined && (rental.released !== null || rental.ended !== null || rental.reclaim_at_ms !== null)
+})

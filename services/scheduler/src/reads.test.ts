@@ -1,0 +1,115 @@
+import { contentHash, rebuildHash } from "@millrace/readmodel"
+import { caughtUp } from "@millrace/readmodel/testing"
+import type { JobDeferred, JobSettled, MillFact, PlacementMade } from "@millrace/schemas"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { cell } from "./projections/cell.ts"
+import { admitted, exited, host, job, joined, needs, submitted } from "./testing/cell.ts"
+import { agentToken, ownerToken, ReadsWorld, strangerToken } from "./testing/reads-world.ts"
+
+const get = Effect.fnUntraced(function*(path: string, token = ownerToken) {
+  const { url } = yield* ReadsWorld
+  return yield* Effect.promise(async () => {
+    const answer = await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${token}` } })
+    return { status: answer.status, body: await answer.json() as any }
+  })
+})
+
+const placementOf = (name: string) => (fact: MillFact): fact is PlacementMade => fact._tag === "PlacementMade" && fact.jobId === job(name)
+const waitOf = (name: string) => (fact: MillFact): fact is JobDeferred => fact._tag === "JobDeferred" && fact.jobId === job(name)
+const endOf = (name: string) => (fact: MillFact): fact is JobSettled => fact._tag === "JobSettled" && fact.jobId === job(name)
+
+layer(ReadsWorld.layer, { timeout: "120 seconds", excludeTestServices: true })("the scheduler's reads", (it) => {
+  it.effect("tell why a job waits, where it runs then, and how it ended; and the same again of each moment", () => Effect.gen(function*() {
+    const { cut, decided, say } = yield* ReadsWorld
+    yield* say(admitted("a"), joined("a", needs(2000, 2000)), admitted("b"), joined("b", needs(500, 4000)), submitted("1", { resources: needs(1500) }))
+    const first = yield* decided(placementOf("1"))
+    yield* say(submitted("2", { resources: needs(1000) }))
+    yield* decided(waitOf("2"))
+    const waiting = yield* cut
+    const why = yield* get(`/v1/jobs/${job("2")}/why?after=${waiting}`)
+    assert.strictEqual(why.status, 200, JSON.stringify(why.body))
+    assert.deepStrictEqual([why.body.stage, why.body.waits.reason, why.body.waits.unblockedBy, why.body.needs.cpuMilli], ["waiting", "no_room", "capacity", 1000])
+    assert.strictEqual(why.body.sentence, `It waits: it needs 1 cores, 100 MiB, and the nearest host, ${host("a")}, is short of 0.5 cores.`)
+    assert.deepStrictEqual(why.body.nearest.map(({ fits, fitsWhenEmpty, hostId, short }: any) => [hostId, fits, fitsWhenEmpty, short.cpuMilli]), [[host("a"), false, true, 500], [host("b"), false, false, 500]])
+    assert.include(why.body.changes[0], host("a"))
+    const running = yield* get(`/v1/jobs/${job("1")}/why?after=${waiting}`)
+    assert.deepStrictEqual([running.body.stage, running.body.waits, running.body.placed[0].hostId, running.body.placed[0].over], ["running", null, host("a"), false])
+    assert.include(running.body.sentence, first.reason)
+
+    yield* say(exited(first))
+    yield* decided(endOf("1"))
+    yield* decided(placementOf("2"))
+    const later = yield* cut
+    const ended = yield* get(`/v1/jobs/${job("1")}/why?after=${later}`)
+    assert.deepStrictEqual([ended.body.stage, ended.body.ended.outcome, ended.body.ended.exitCode, ended.body.placed[0].over], ["over", "succeeded", 0, true])
+    const went = yield* get(`/v1/jobs/${job("2")}/why?after=${later}`)
+    assert.deepStrictEqual([went.body.stage, went.body.waits, went.body.placed[0].hostId], ["running", null, host("a")])
+    const before = yield* get(`/v1/jobs/${job("2")}/why?at=${waiting}`)
+    assert.deepStrictEqual(before.body, why.body)
+  }))
+
+  it.effect("show hosts with what they hold, of the caller's workspace by name", () => Effect.gen(function*() {
+    const { cut, decided, say } = yield* ReadsWorld
+    yield* say(submitted("3", { in: "other", resources: needs(500) }))
+    yield* decided(placementOf("3"))
+    const { body, status } = yield* get(`/v1/hosts?after=${yield* cut}`)
+    assert.strictEqual(status, 200, JSON.stringify(body))
+    const [a, b] = body.hosts
+    assert.deepStrictEqual([a.hostId, a.state, a.takesWork, a.bootId, a.agentVersion, b.state], [host("a"), "joined", true, "boot-a", "1", "joined"])
+    assert.deepStrictEqual([a.held, a.free.cpuMilli], [{ cpuMilli: 1500, memoryMib: 200, diskMib: 0, gpus: 0, attempts: 2 }, 500])
+    assert.deepStrictEqual(a.capabilities.runtimes, ["noop", "process"])
+    const one = yield* get(`/v1/hosts/${host("a")}`)
+    assert.deepStrictEqual([one.body.attempts.map(({ jobId }: any) => jobId), one.body.attemptsElsewhere], [[job("2")], 1])
+    const page = yield* get("/v1/hosts?limit=1")
+    assert.deepStrictEqual([page.body.hosts.length, page.body.next], [1, host("a")])
+    const next = yield* get(`/v1/hosts?limit=1&cursor=${page.body.next}`)
+    assert.deepStrictEqual([next.body.hosts[0].hostId, next.body.next], [host("b"), null])
+  }))
+
+  it.effect("count an array's tasks", () => Effect.gen(function*() {
+    const { cut, decided, say } = yield* ReadsWorld
+    yield* say(admitted("c"), joined("c", needs(4000)), submitted("4", { resources: needs(1000, 50), array: { tasks: 4, parallelismMax: 2 } }))
+    const made = yield* decided(placementOf("4"))
+    const { body } = yield* get(`/v1/jobs/${job("4")}/why?after=${yield* cut}`)
+    assert.deepStrictEqual([body.stage, body.tasks.total, body.tasks.running + body.tasks.notBegun], ["running", 4, 4], JSON.stringify(body))
+    yield* say(exited(made))
+    yield* decided((fact): fact is Extract<MillFact, { _tag: "TaskSettled" }> => fact._tag === "TaskSettled" && fact.jobId === job("4"))
+    yield* decided((fact): fact is PlacementMade => placementOf("4")(fact) && fact.task === 2)
+    const after = yield* get(`/v1/jobs/${job("4")}/why?after=${yield* cut}`)
+    assert.deepStrictEqual(after.body.tasks, { total: 4, notBegun: 1, running: 2, between: 0, succeeded: 1, failed: 0, cancelled: 0, lost: 0, refused: 0 })
+    assert.include(after.body.sentence, "no more than 2 at once")
+  }))
+
+  it.effect("say who decides, and how the cell stands", () => Effect.gen(function*() {
+    const { body, status } = yield* get("/v1/scheduler")
+    assert.strictEqual(status, 200, JSON.stringify(body))
+    assert.strictEqual(body.scheduler.term, 1)
+    assert.isAbove(body.deciding.rounds, 0)
+    assert.deepStrictEqual([body.jobs.placed, body.jobs.over, body.hosts.joined], [2, 1, 3])
+  }))
+
+  it.effect("tell nobody what is not theirs to know", () => Effect.gen(function*() {
+    const unknown = yield* get("/v1/hosts", "mill_nobody")
+    const agent = yield* get("/v1/hosts", agentToken)
+    const foreign = yield* get(`/v1/jobs/${job("1")}/why`, strangerToken)
+    const none = yield* get(`/v1/jobs/${job("0")}/why`)
+    const noHost = yield* get(`/v1/hosts/${host("z")}`)
+    const malformed = yield* get("/v1/hosts?at=yesterday")
+    const unfit = yield* get("/v1/hosts?limit=0")
+    assert.deepStrictEqual([unknown, agent, foreign, none, noHost, malformed, unfit].map(({ status }) => status), [401, 403, 404, 404, 404, 400, 400])
+    assert.deepStrictEqual([foreign.body.code, noHost.body.code, malformed.body.code, unfit.body.code], ["job_unknown", "host_unknown", "moment_malformed", "request_malformed"])
+    assert.strictEqual(agent.body.missing.action, "host.read")
+    for (const { body } of [unknown, agent, foreign, none, noHost, malformed, unfit]) for (const field of ["code", "what", "where", "remedy"]) assert.isAbove(String(body[field]).length, 0)
+  }))
+
+  it.effect("come out the same when the tables are built again", () => Effect.gen(function*() {
+    const { database, log } = yield* ReadsWorld
+    const hashes = yield* Effect.gen(function*() {
+      yield* caughtUp(cell)
+      const live = yield* contentHash(cell)
+      return [live.hash, (yield* rebuildHash(cell, live.cut)).hash]
+    }).pipe(Effect.provide([log, database]))
+    assert.strictEqual(hashes[0], hashes[1])
+  }))
+})
