@@ -2,9 +2,9 @@ import type { DoctorRow } from "@millrace/bootstrap"
 import { Journal } from "@millrace/journal"
 import type { Cut, StreamName } from "@millrace/schemas"
 import { Effect, Result } from "effect"
+import { cutText } from "./cut.ts"
 import { type ApiGiven, apiUrl, type LogGiven, openDoor } from "./door.ts"
 import { heads, readingLog } from "./log.ts"
-import { cutText } from "./story.ts"
 import { Trouble, troubleOf } from "./trouble.ts"
 
 /** Each question to a cell must be answered within this time. */
@@ -13,7 +13,7 @@ const patience = "20 seconds"
 /** Whether the cell is up: its API, its log, and how many commits its tables are behind. */
 export const cellRows = Effect.fnUntraced(function*(given: ApiGiven & LogGiven): Effect.fn.Return<ReadonlyArray<DoctorRow>> {
   const url = apiUrl(given)
-  const tables = yield* asked(Effect.flatMap(openDoor(given), ({ client }) => Effect.map(client.jobs.list({ query: { limit: 1 } }), ({ cut }) => cut)), url)
+  const tables = yield* asked(Effect.flatMap(openDoor(given, { waitMsMax: 0 }), ({ client }) => Effect.map(client.jobs.list({ query: { limit: 1 } }), ({ cut }) => cut)), url)
   const log = yield* asked(readingLog(given, Effect.all({ heads: heads(), epoch: Journal.useSync(({ epoch }) => epoch) })), url)
   return [
     row("api", "answers", tables, () => url ?? ""),

@@ -3,6 +3,9 @@ import { type Cut, streamNames } from "@millrace/schemas"
 /** A place in the log that somebody names: a cut, or the moment up to which it was stored. */
 export type Moment = { readonly cut: Cut } | { readonly atMs: number }
 
+/** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
+export const cutText = (cut: Cut): string => Object.entries(cut).map(([stream, sequence]) => `${stream}=${sequence}`).join(",")
+
 const entry = /^([A-Z]+)=([0-9]{1,15})$/u
 
 /** Reads `GATEWAY=12,SCHEDULER=40`. Undefined: it is no cut, or names a stream that there is not. */

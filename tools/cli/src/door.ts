@@ -3,7 +3,8 @@ import { Effect, Option, Schema } from "effect"
 import { Flag } from "effect/cli"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { type ApiClient, apiClient } from "./client.ts"
+import { type Origin, originOf } from "./origin.ts"
+import { patienceMs } from "./patience.ts"
 import { Trouble } from "./trouble.ts"
 
 /** What a running cell writes into its folder, so that commands on this machine find it. Holds paths, no secrets. */
@@ -14,7 +15,9 @@ export const DoorFile = Schema.Struct({
   credentials: Schema.String,
   tokenFile: Schema.String,
   /** Where folds keep their checkpoints. */
-  checkpoints: Schema.String
+  checkpoints: Schema.String,
+  /** The pretend cloud's own address, where one runs beside the cell. */
+  skyUrl: Schema.optionalKey(Schema.String)
 })
 export type DoorFile = typeof DoorFile.Type
 
@@ -62,17 +65,18 @@ export const readDoor = (folder: string): DoorFile | undefined => {
 const nobodyHome = (folder: string, flags: string): Trouble =>
   new Trouble({ code: "cell_not_running", what: "no cell runs on this machine", where: folder, remedy: `start one with: npm start   (or say where one is with ${flags})`, ending: "unavailable" })
 
-export interface OpenDoor {
-  readonly url: string
-  readonly client: ApiClient
-}
-
 /** Where the API is, by flag, environment or running cell. */
 export const apiUrl = (flags: ApiGiven): string | undefined =>
   given(flags.url, "MILLRACE_URL")?.replace(/\/+$/u, "") ?? readDoor(cellFolder(flags.folder))?.apiUrl
 
-/** A client of the API. The running cell's own token is handed to that cell alone. */
-export const openDoor = Effect.fnUntraced(function*(flags: ApiGiven): Effect.fn.Return<OpenDoor, Trouble> {
+export interface Opening {
+  readonly note?: (text: string) => void
+  /** How long an API that is away is asked again, in ms; as the environment says, unless told. */
+  readonly waitMsMax?: number
+}
+
+/** The cell's API. The running cell's own token is handed to that cell alone. */
+export const openDoor = Effect.fnUntraced(function*(flags: ApiGiven, { note, waitMsMax = patienceMs() }: Opening = {}): Effect.fn.Return<Origin, Trouble> {
   const folder = cellFolder(flags.folder)
   const url = apiUrl(flags)
   if (url === undefined) return yield* nobodyHome(folder, "--url and --token")
@@ -80,7 +84,7 @@ export const openDoor = Effect.fnUntraced(function*(flags: ApiGiven): Effect.fn.
   const door = readDoor(folder)
   const token = given(flags.token, "MILLRACE_TOKEN") ?? (door?.apiUrl === url ? door.tokenFile : undefined)
   if (token === undefined) return yield* wrong("token_missing", `there is no token for ${url}`, "--token or MILLRACE_TOKEN", "give a token, or the path of a file that holds one")
-  return { url, client: yield* apiClient({ url, token: yield* tokenIn(token) }) }
+  return yield* originOf({ url, token: yield* tokenIn(token) }, { waitMsMax, ...(note === undefined ? {} : { note }) })
 })
 
 const tokenIn = (token: string): Effect.Effect<string, Trouble> =>

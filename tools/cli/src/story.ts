@@ -1,19 +1,20 @@
 import type { StoryLine } from "@millrace/gateway/api"
-import type { Cut } from "@millrace/schemas"
-import { Effect, Schedule } from "effect"
+import type { Cut, StreamName } from "@millrace/schemas"
+import { Effect } from "effect"
 import type { ApiClient } from "./client.ts"
+import { cutText } from "./cut.ts"
+import { follow } from "./sse.ts"
+
+export { cutText }
 
 /** Tells the lines of one story for people: how long after the first, what, in words. */
 export const storyText = (): (line: StoryLine) => string => {
   let firstAtMs: number | undefined
-  return ({ atMs, name, text }) => {
+  return ({ atMs, name, task, text }) => {
     firstAtMs ??= atMs
-    return `${`+${atMs - firstAtMs} ms`.padEnd(12)}${name.padEnd(18)}${text}`
+    return `${`+${atMs - firstAtMs} ms`.padEnd(12)}${name.padEnd(18)}${task === undefined ? "" : `[${task}] `}${text}`
   }
 }
-
-/** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
-export const cutText = (cut: Cut): string => Object.entries(cut).map(([stream, sequence]) => `${stream}=${sequence}`).join(",")
 
 export interface FollowOptions {
   /** What to wait for before the first look: the cut of the write that is followed. */
@@ -21,36 +22,32 @@ export interface FollowOptions {
   readonly line: (line: StoryLine) => void
   /** Told when the API does not answer for a while. */
   readonly note?: (text: string) => void
+  /** Asked after each line: whether enough has been told. Without it the story is told to its end. */
+  readonly enough?: (line: StoryLine) => boolean
 }
 
-const waitMs = 5_000
-const silenceMsMax = 30_000
+const freshMsMax = 5_000
 
 /**
- * Hands over each line of a job's story once, as it comes, until the story is over; then its last cut. Looks
- * every 50 ms at first, and every half second once the job has been quiet. Holds out for 30 s where the
- * API is away.
+ * Hands over each line of a job's story once, as it comes, until the story is over; then a cut that holds all
+ * of them. Goes on where it was, whatever becomes of the line or of the gateway behind it.
  */
-export const followStory = Effect.fnUntraced(function*(client: ApiClient, jobId: string, { after, line, note }: FollowOptions) {
-  const told = new Set<string>()
-  let quiet = 0
-  const look = client.jobs.story({ params: { jobId }, query: after === undefined ? {} : { after: cutText(after), waitMs } }).pipe(
-    Effect.tapError((error) => Effect.sync(() => isPassing(error) && note?.("The API does not answer; asking again."))),
-    Effect.retry({ schedule: Schedule.spaced("1 second").pipe(Schedule.upTo({ duration: silenceMsMax })), while: isPassing })
-  )
-  while (true) {
-    const { cut, lines, over } = yield* look
-    const fresh = lines.filter(({ id }) => !told.has(id))
-    for (const one of fresh) {
-      told.add(one.id)
-      line(one)
-    }
-    if (over) return cut
-    quiet = fresh.length > 0 ? 0 : quiet + 1
-    yield* Effect.sleep(quiet < 100 ? "50 millis" : "500 millis")
-  }
+export const followStory = Effect.fnUntraced(function*(client: ApiClient, jobId: string, { after, enough, line, note }: FollowOptions) {
+  const cut: Partial<Record<StreamName, number>> = { ...after }
+  // Whoever has just submitted may be ahead of the tables, for which the job does not exist yet.
+  yield* client.jobs.show({ params: { jobId }, query: after === undefined ? {} : { after: cutText(after), waitMs: freshMsMax } })
+  yield* follow({
+    open: (lastId) => client.jobs.events({ params: { jobId }, query: {}, headers: lastId === undefined ? {} : { "last-event-id": lastId } }),
+    hand: ({ data, name }) => {
+      if (name === "over") return true
+      if (name !== "line") return false
+      const told = data as StoryLine
+      const stream = told.stream as StreamName
+      cut[stream] = Math.max(cut[stream] ?? 0, told.sequence)
+      line(told)
+      return enough?.(told) ?? false
+    },
+    ...(note === undefined ? {} : { note })
+  })
+  return cut as Cut
 })
-
-/** What may be well in a moment: a gateway that restarts, tables that catch up. */
-const isPassing = (error: { readonly _tag: string }): boolean =>
-  error._tag === "Unavailable" || (error._tag === "HttpClientError" && (error as unknown as { reason: { _tag: string } }).reason._tag === "TransportError")

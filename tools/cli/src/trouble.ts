@@ -7,7 +7,9 @@ export class Trouble extends Schema.TaggedError<Trouble>()("Trouble", {
   what: Schema.NonEmptyString,
   where: Schema.String,
   remedy: Schema.NonEmptyString,
-  ending: Schema.Literals(Object.keys(exitCodes) as [Ending, ...Array<Ending>])
+  ending: Schema.Literals(Object.keys(exitCodes) as [Ending, ...Array<Ending>]),
+  /** The capability that would have been needed, as the gate named it. */
+  missing: Schema.optionalKey(Schema.Unknown)
 }) {
   override get message() {
     return this.what
@@ -26,8 +28,13 @@ const endings: Readonly<Record<string, Ending>> = {
   NotFound: "unknown",
   Unauthorized: "forbidden",
   Forbidden: "forbidden",
+  TooMany: "unavailable",
   Unavailable: "unavailable"
 }
+
+/** How the command ends on an error of the API with this status. */
+export const endingOf = (status: number): Ending =>
+  status === 401 || status === 403 ? "forbidden" : status === 404 ? "unknown" : status === 429 || status >= 500 ? "unavailable" : "rejected"
 
 /** The trouble behind a typed failure of the API's client or of the log. Undefined: it is a bug of ours. */
 export const troubleOf = (error: unknown, at: { readonly url?: string } = {}): Trouble | undefined => {
@@ -35,8 +42,8 @@ export const troubleOf = (error: unknown, at: { readonly url?: string } = {}): T
   if (typeof error !== "object" || error === null || !("_tag" in error)) return undefined
   const tag = String(error._tag)
   if (tag in endings && "code" in error) {
-    const { code, remedy, what, where } = error as unknown as { code: string; what: string; where: string; remedy: string }
-    return new Trouble({ code, what, where, remedy, ending: endings[tag]! })
+    const { code, missing, remedy, what, where } = error as unknown as { code: string; what: string; where: string; remedy: string; missing?: unknown }
+    return new Trouble({ code, what, where, remedy, ending: endings[tag]!, ...(missing === undefined ? {} : { missing }) })
   }
   const message = error instanceof Error ? error.message : tag
   switch (tag) {
@@ -58,8 +65,22 @@ export const troubleOf = (error: unknown, at: { readonly url?: string } = {}): T
 }
 
 /** A trouble as lines for people. */
-export const troubleText = ({ code, remedy, what, where }: Trouble): string =>
-  [`millrace: ${what}`, `  where:   ${where}`, `  remedy:  ${remedy}`, `  code:    ${code}`].join("\n")
+export const troubleText = ({ code, missing, remedy, what, where }: Trouble): string =>
+  [
+    `millrace: ${what}`,
+    `  where:   ${where}`,
+    ...(missing === undefined ? [] : [`  missing: ${missingText(missing)}`]),
+    `  remedy:  ${remedy}`,
+    `  code:    ${code}`
+  ].join("\n")
+
+/** A missing capability in one line: `job.submit on workspace/main (gpusMax: needs 8, has 1)`. */
+export const missingText = (missing: unknown): string => {
+  const { action, has, limit, narrowedBy, needs, resource } = missing as Readonly<Record<string, string | undefined>>
+  const bound = limit === undefined ? "" : ` (${limit}: needs ${needs ?? "more"}, has ${has ?? "none"})`
+  return `${action ?? "a capability"} on ${resource ?? "this"}${bound}${narrowedBy === undefined ? "" : `, narrowed by ${narrowedBy}`}`
+}
 
 /** A trouble for programs, in one line. */
-export const troubleJson = ({ code, remedy, what, where }: Trouble): string => JSON.stringify({ error: { code, what, where, remedy } })
+export const troubleJson = ({ code, missing, remedy, what, where }: Trouble): string =>
+  JSON.stringify({ error: { code, what, where, remedy, ...(missing === undefined ? {} : { missing }) } })

@@ -1,84 +1,126 @@
-import type { JobView } from "@millrace/gateway/api"
-import type { Cut } from "@millrace/schemas"
-import { Effect, Option, Stream } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
-import { parseCut } from "../cut.ts"
-import { type ApiGiven, apiFlags, apiUrl, type OpenDoor, openDoor } from "../door.ts"
-import { note, type Output, output, say, sayJson, table, telling } from "../print.ts"
-import { cutText, storyText } from "../story.ts"
-import { follow } from "./follow.ts"
+import type { JobView, TaskView } from "@millrace/gateway/api"
+import { Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import { asking } from "../asking.ts"
+import type { ApiClient } from "../client.ts"
+import { apiFlags } from "../door.ts"
+import { after, at, cursor, freshness, jobId, limit, optionally, switched, text } from "../flags.ts"
+import { dollarsExact, dollarsShort } from "../money.ts"
+import { note, output, say, sayJson, table } from "../print.ts"
+import { fieldsText, orDash, timeText } from "../render.ts"
 
-const after = Flag.String("after").pipe(
-  Flag.filterMap((text) => Option.fromUndefinedOr(parseCut(text)), (text) => `${JSON.stringify(text)} is not a cut such as GATEWAY=12`),
-  Flag.withMetavar("cut"),
-  Flag.withDescription("wait until the answer holds this cut, such as GATEWAY=12"),
-  Flag.optional
-)
-const jobId = Argument.String("job").pipe(Argument.withDescription("the job's id"))
+const states = ["queued", "waiting", "placed", "running", "succeeded", "failed", "cancelled", "lost", "refused"] as const
+/** Pages that `--all` reads at most. */
+const pagesMax = 1_000
 
-const query = (cut: Option.Option<Cut>) => Option.match(cut, { onNone: () => ({}), onSome: (after) => ({ after: cutText(after), waitMs: 5_000 }) })
-
-/** Runs a command's question with an open door, and says what goes wrong. */
-const asking = <A, E, R>(given: ApiGiven & { readonly output: Output }, ask: (door: OpenDoor) => Effect.Effect<A, E, R>) =>
-  telling(Effect.flatMap(openDoor(given), ask), { format: given.output, url: apiUrl(given) })
-
-export const story = Command.make("story", {
-  job: jobId,
-  follow: Flag.Boolean("follow").pipe(Flag.withAlias("f"), Flag.withoutNegation, Flag.withDescription("go on until the story is over"), Flag.withDefault(false)),
+const lsFlags = {
+  state: Flag.Literals("state", states).pipe(Flag.withDescription("only jobs in this state"), Flag.optional),
+  name: text("name", "only jobs of this name"),
+  by: text("by", "only what this principal submitted, such as user:ada"),
+  parent: text("parent", "only what this job's program submitted"),
+  limit: limit(100),
+  cursor,
+  all: switched("all", "every page"),
+  at,
   after,
   output,
   ...apiFlags
-}, (given) =>
-  asking(given, Effect.fnUntraced(function*({ client }) {
-    if (given.follow) return yield* Effect.asVoid(follow(client, given.job, { format: given.output }))
-    const told = yield* client.jobs.story({ params: { jobId: given.job }, query: query(given.after) })
-    if (given.output === "json") return sayJson(told)
-    for (const line of told.lines.map(storyText())) say(line)
-    if (!told.over) note(`The story goes on: millrace story ${given.job} --follow`)
-  }))).pipe(
-  Command.withDescription("Tell a job's story: every fact of it, causes before what they caused."),
-  Command.withShortDescription("what happened to a job, and why"),
-  Command.withExamples([
-    { command: "millrace story JOB", description: "What has happened so far" },
-    { command: "millrace story JOB --follow", description: "Come back to a job, until it is over" }
-  ])
-)
+}
 
-export const ls = Command.make("ls", {
-  limit: Flag.Int("limit").pipe(
-    Flag.filter((limit) => limit >= 1 && limit <= 1000, (limit) => `${limit} is not a number from 1 to 1000`),
-    Flag.withDescription("how many at most, 1 to 1000 (100)"),
-    Flag.withDefault(100)
-  ),
-  after,
-  output,
-  ...apiFlags
-}, (given) =>
+export const ls = Command.make("ls", lsFlags, (given) =>
   asking(given, Effect.fnUntraced(function*({ client }) {
-    const answer = yield* client.jobs.list({ query: { ...query(given.after), limit: given.limit } })
-    if (given.output === "json") return sayJson(answer)
-    say(table(["JOB", "STATE", "ATTEMPT", "SUBMITTED", "HOST", "BECAUSE"], answer.jobs.map((job) => [
-      job.jobId, job.state, String(job.attempt), timeText(job.submittedAtMs), job.hostId ?? "-", job.because ?? "-"
+    const query = {
+      ...freshness(given.after), ...optionally("at", given.at), ...optionally("state", given.state), ...optionally("name", given.name),
+      ...optionally("submittedBy", given.by), ...optionally("parent", given.parent), limit: given.limit
+    }
+    let answer = yield* client.jobs.list({ query: { ...query, ...optionally("cursor", given.cursor) } })
+    const jobs: Array<JobView> = [...answer.jobs]
+    for (let page = 1; given.all && answer.next !== undefined && page < pagesMax; page++) {
+      answer = yield* client.jobs.list({ query: { ...query, cursor: answer.next } })
+      jobs.push(...answer.jobs)
+    }
+    if (given.output === "json") return sayJson({ ...answer, jobs })
+    say(table(["JOB", "NAME", "STATE", "ATTEMPT", "TASKS", "SUBMITTED", "HOST", "COST", "BECAUSE"], jobs.map((job) => [
+      job.jobId, orDash(job.name), job.state, String(job.attempt), orDash(job.tasks), timeText(job.submittedAtMs), orDash(job.hostId),
+      job.spentPico === undefined ? "-" : dollarsShort(job.spentPico), orDash(job.because)
     ])))
+    if (answer.next !== undefined) note(`There are more: add --cursor ${answer.next}, or --all`)
   }))).pipe(
-  Command.withDescription("List the workspace's jobs, the newest first."),
+  Command.withDescription("List the workspace's jobs, the newest first: now, or as they were."),
   Command.withShortDescription("list jobs"),
   Command.withExamples([
     { command: "millrace ls --limit 10", description: "The ten newest" },
-    { command: "millrace ls -o json | jq -r '.jobs[] | select(.state == \"failed\") | .jobId'", description: "Every failed one" }
+    { command: "millrace ls --state failed --all -o json | jq -r '.jobs[].jobId'", description: "Every failed one" },
+    { command: "millrace ls --state running --at 2026-07-01T12:00:00Z", description: "What ran at noon" }
   ])
 )
 
-export const show = Command.make("show", { job: jobId, after, output, ...apiFlags }, (given) =>
+const showFlags = {
+  job: jobId,
+  tasks: switched("tasks", "of an array: each task that was begun"),
+  at,
+  after,
+  output,
+  ...apiFlags
+}
+
+export const show = Command.make("show", showFlags, (given) =>
   asking(given, Effect.fnUntraced(function*({ client }) {
-    const answer = yield* client.jobs.show({ params: { jobId: given.job }, query: query(given.after) })
-    if (given.output === "json") return sayJson(answer)
-    for (const [name, value] of fieldsOf(answer.job)) say(`${name.padEnd(14)}${value}`)
+    const query = { ...freshness(given.after), ...optionally("at", given.at) }
+    const answer = yield* client.jobs.show({ params: { jobId: given.job }, query })
+    const array = answer.job.tasks !== undefined && Option.isNone(given.at)
+    const tasks = array ? yield* tasksOf(client, given.job, given.tasks) : undefined
+    if (given.output === "json") return sayJson({ ...answer, ...tasks })
+    say(fieldsText([...fieldsOf(answer.job), ...(tasks === undefined ? [] : [["tasks", countsText(tasks.counts)] as const])]))
+    if (tasks?.tasks !== undefined) say(`\n${tasksText(tasks.tasks)}`)
+    if (given.tasks && !array) note(answer.job.tasks === undefined ? "It is no array." : "Tasks are listed as they are now, not as they were.")
   }))).pipe(
-  Command.withDescription("Show where one job stands, and why."),
+  Command.withDescription("Show where one job stands, and why: now, or as it was."),
   Command.withShortDescription("where a job stands"),
-  Command.withExamples([{ command: "millrace show JOB", description: "State, host, exit code and cause" }])
+  Command.withExamples([
+    { command: "millrace show JOB", description: "State, host, exit code, cause and cost" },
+    { command: "millrace show JOB --tasks", description: "The tasks of an array" },
+    { command: "millrace show JOB --at 2026-07-01T12:00:00Z", description: "Where it stood at noon" }
+  ])
 )
+
+/** How many tasks stand where; each of them, where they are asked for. */
+const tasksOf = Effect.fnUntraced(function*(client: ApiClient, jobId: string, each: boolean) {
+  const limit = each ? 1000 : 1
+  let page = yield* client.jobs.tasks({ params: { jobId }, query: { limit } })
+  const { counts } = page
+  if (!each) return { counts }
+  const tasks: Array<TaskView> = [...page.tasks]
+  for (let pages = 1; page.next !== undefined && pages < pagesMax; pages++) {
+    page = yield* client.jobs.tasks({ params: { jobId }, query: { limit, cursor: page.next } })
+    tasks.push(...page.tasks)
+  }
+  return { counts, tasks }
+})
+
+const countsText = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts).filter(([, count]) => count > 0).map(([state, count]) => `${count} ${state}`).join(", ") || "-"
+
+const tasksText = (tasks: ReadonlyArray<TaskView>): string =>
+  table(["TASK", "STATE", "ATTEMPT", "HOST", "EXIT", "BECAUSE"], tasks.map((task) => [
+    String(task.task), task.state, String(task.attempt), orDash(task.hostId), orDash(task.exitCode), orDash(task.because)
+  ]))
+
+const fieldsOf = (job: JobView): ReadonlyArray<readonly [string, string]> => [
+  ["job", job.jobId],
+  ...(job.name === undefined ? [] : [["name", job.name] as const]),
+  ["state", job.state],
+  ["because", orDash(job.because)],
+  ["submitted", `${timeText(job.submittedAtMs)} by ${job.submittedBy}`],
+  ...(job.grant === undefined ? [] : [["grant", job.grant] as const]),
+  ...(job.parent === undefined ? [] : [["parent", job.parent] as const]),
+  ...(job.trigger === undefined ? [] : [["trigger", job.trigger] as const]),
+  ["attempt", String(job.attempt)],
+  ["host", orDash(job.hostId)],
+  ["exit code", orDash(job.exitCode)],
+  ["settled", timeText(job.settledAtMs)],
+  ["cost", job.spentPico === undefined ? "-" : `${dollarsShort(job.spentPico)} (exactly ${dollarsExact(job.spentPico)})`]
+]
 
 export const cancel = Command.make("cancel", { job: jobId, output, ...apiFlags }, (given) =>
   asking(given, Effect.fnUntraced(function*({ client }) {
@@ -90,47 +132,3 @@ export const cancel = Command.make("cancel", { job: jobId, output, ...apiFlags }
   Command.withShortDescription("ask for a job's end"),
   Command.withExamples([{ command: "millrace cancel JOB", description: "Whatever state it is in" }])
 )
-
-export const outputOf = Command.make("output", {
-  job: jobId,
-  name: Argument.String("name").pipe(Argument.withDescription("stdout, stderr, or an artefact's name (stdout)"), Argument.withDefault("stdout")),
-  output,
-  ...apiFlags
-}, (given) =>
-  asking(given, Effect.fnUntraced(function*({ client }) {
-    const [bytes, answer] = yield* given.name === "stdout" || given.name === "stderr"
-      ? client.bytes.output({ params: { jobId: given.job, name: given.name }, query: {}, responseMode: "decoded-and-response" })
-      : client.bytes.artefact({ params: { jobId: given.job, name: given.name }, query: {}, responseMode: "decoded-and-response" })
-    const droppedBytes = Number(answer.headers["millrace-dropped-bytes"] ?? 0)
-    if (given.output === "json") {
-      const whole = yield* Stream.mkUint8Array(bytes)
-      return sayJson({ name: given.name, base64: Buffer.from(whole).toString("base64"), droppedBytes })
-    }
-    yield* Stream.runForEach(bytes, written)
-    if (droppedBytes > 0) note(`${droppedBytes} more bytes were dropped: the output is larger than what is kept.`)
-  }))).pipe(
-  Command.withDescription("Write what a job printed or kept to stdout, byte by byte."),
-  Command.withShortDescription("what a job printed or kept"),
-  Command.withExamples([
-    { command: "millrace output JOB", description: "What it printed" },
-    { command: "millrace output JOB stderr", description: "What it complained of" }
-  ])
-)
-
-/** Writes a piece, and waits while whoever reads it is slower. */
-const written = (piece: Uint8Array) => Effect.callback<void>((resume) => {
-  process.stdout.write(piece, () => resume(Effect.void))
-})
-
-const timeText = (atMs: number): string => new Date(atMs).toISOString()
-
-const fieldsOf = (job: JobView): ReadonlyArray<readonly [string, string]> => [
-  ["job", job.jobId],
-  ["state", job.state],
-  ["because", job.because ?? "-"],
-  ["submitted", `${timeText(job.submittedAtMs)} by ${job.submittedBy}`],
-  ["attempt", String(job.attempt)],
-  ["host", job.hostId ?? "-"],
-  ["exit code", job.exitCode === null ? "-" : String(job.exitCode)],
-  ["settled", job.settledAtMs === null ? "-" : timeText(job.settledAtMs)]
-]

@@ -1,0 +1,84 @@
+import { Option } from "effect"
+import { Argument, Flag } from "effect/cli"
+import { cutText, parseCut, parseMoment } from "./cut.ts"
+import { picoOf } from "./money.ts"
+import { memoryMib, millis } from "./quantities.ts"
+
+/** A flag whose text is read by `parse`; what it cannot read is refused by name. */
+export const read = <A>(name: string, parse: (text: string) => A | undefined, wants: string): Flag.Flag<A> =>
+  Flag.String(name).pipe(Flag.filterMap((text) => Option.fromUndefinedOr(parse(text)), (text) => `${JSON.stringify(text)} is not ${wants}`))
+
+export const span = (name: string): Flag.Flag<number> => read(name, millis, "a length of time such as 90s or 10m").pipe(Flag.withMetavar("time"))
+
+export const size = (name: string): Flag.Flag<number> => read(name, memoryMib, "a size such as 256MiB or 2GiB").pipe(Flag.withMetavar("size"))
+
+/** An amount of money in dollars, as exact pico-dollars. */
+export const dollars = (name: string): Flag.Flag<string> => read(name, picoOf, "an amount in dollars such as 25 or 0.50").pipe(Flag.withMetavar("dollars"))
+
+export const text = (name: string, description: string) => Flag.String(name).pipe(Flag.withDescription(description), Flag.optional)
+
+/** A flag that may be given several times. */
+export const several = (name: string, description: string, metavar = "text") =>
+  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(`${description}; may be repeated`), Flag.atLeast(0))
+
+export const switched = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withoutNegation, Flag.withDescription(description), Flag.withDefault(false))
+
+/** Rows at least as new as a cut. */
+export const after = read("after", parseCut, "a cut such as GATEWAY=12").pipe(
+  Flag.withMetavar("cut"),
+  Flag.withDescription("wait until the answer holds this cut, such as GATEWAY=12"),
+  Flag.optional
+)
+
+/** The past: as it was at a cut or at a moment. */
+export const at = read("at", momentText, "a cut, or a time such as 2026-07-01T12:00:00Z").pipe(
+  Flag.withMetavar("cut|time"),
+  Flag.withDescription("as it was at a cut, or at a time such as 2026-07-01T12:00:00Z"),
+  Flag.optional
+)
+
+export const limit = (usual: number, most = 1000) =>
+  Flag.Int("limit").pipe(
+    Flag.filter((limit) => limit >= 1 && limit <= most, (limit) => `${limit} is not a number from 1 to ${most}`),
+    Flag.withDescription(`how many at most, 1 to ${most} (${usual})`),
+    Flag.withDefault(usual)
+  )
+
+export const cursor = text("cursor", "where the next page begins, as the page before said")
+
+export const key = text("key", "an idempotency key: the same request under it is done once")
+
+export const jobId = Argument.String("job").pipe(Argument.withDescription("the job's id"))
+
+export const task = Flag.Int("task").pipe(
+  Flag.filter((task) => task >= 0, (task) => `${task} is no task: they are numbered from 0`),
+  Flag.withDescription("of an array: which task, from 0"),
+  Flag.optional
+)
+
+/** What flags mean in a query; what was not given is left out. */
+export const queryOf = (given: Readonly<Record<string, Option.Option<unknown> | string | number | undefined>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(given).flatMap(([name, value]) => {
+    const found = Option.isOption(value) ? Option.getOrUndefined(value) : value
+    if (found === undefined) return []
+    return [[name, typeof found === "object" && found !== null ? cutText(found as Readonly<Record<string, number>>) : String(found)]]
+  }))
+
+/** How long an answer may wait for the cut that was asked for, in ms. */
+const freshMsMax = 5_000
+
+/** `after` with the time that it may take. */
+export const freshness = (cut: Option.Option<Readonly<Record<string, number>>>): { after?: string; waitMs?: number } =>
+  Option.match(cut, { onNone: () => ({}), onSome: (cut) => ({ after: cutText(cut), waitMs: freshMsMax }) })
+
+/** A field of a request that is there only when its flag was given. */
+export const optionally = <Name extends string, A>(name: Name, value: Option.Option<A>): { readonly [K in Name]?: A } =>
+  Option.match(value, { onNone: () => ({}), onSome: (found) => ({ [name]: found }) as { readonly [K in Name]?: A } })
+
+/** A moment as every service reads it: a cut, or a time in UTC to the millisecond. */
+function momentText(text: string): string | undefined {
+  const moment = parseMoment(text)
+  if (moment === undefined) return undefined
+  return "cut" in moment ? cutText(moment.cut) : new Date(moment.atMs).toISOString()
+}

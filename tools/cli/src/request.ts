@@ -1,0 +1,95 @@
+import { JobRequest } from "@millrace/gateway/api"
+import { Effect, Option, Schema } from "effect"
+import { Argument, type Command, Flag } from "effect/cli"
+import { optionally, several, size, span, switched, text } from "./flags.ts"
+import { Trouble } from "./trouble.ts"
+
+/** What describes a job, wherever one is asked for. */
+export const jobFlags = {
+  name: text("name", "what you call it: small letters, digits and dashes, in the open"),
+  grant: text("grant", "the grant that it is submitted under (the token's own, or else your roles)"),
+  runtime: Flag.Literals("runtime", ["process", "sandbox", "noop"]).pipe(
+    Flag.withDescription("how it runs: a plain process, an isolated one, or not at all (process; sandbox for the work of others)"),
+    Flag.optional
+  ),
+  trust: Flag.Literals("trust", ["own", "others"]).pipe(
+    Flag.withDescription("who vouches for it; the work of others runs only where isolation is enforced (own; others for agents)"),
+    Flag.optional
+  ),
+  cpu: Flag.Finite("cpu").pipe(Flag.withMetavar("cores"), Flag.withDescription("cores, such as 0.5 (1)"), Flag.withDefault(1)),
+  memory: size("memory").pipe(Flag.withDescription("memory, such as 256MiB or 2GiB (256MiB)"), Flag.withDefault(256)),
+  disk: size("disk").pipe(Flag.withDescription("disk, such as 10GiB (0)"), Flag.withDefault(0)),
+  gpus: Flag.Int("gpus").pipe(Flag.withDescription("whole GPUs (0)"), Flag.withDefault(0)),
+  attempts: Flag.Int("attempts").pipe(Flag.withDescription("how often it may be tried (1)"), Flag.withDefault(1)),
+  timeLimit: span("time-limit").pipe(Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
+  queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
+  onSilence: span("on-silence").pipe(Flag.withDescription("how long it may go on when its host no longer hears from us, at most 10m (5m)"), Flag.optional),
+  tasks: Flag.Int("tasks").pipe(Flag.withDescription("an array: so many tasks, each with its number in MILLRACE_TASK"), Flag.optional),
+  parallel: Flag.Int("parallel").pipe(Flag.withDescription("of an array: how many tasks may run at once"), Flag.optional),
+  failures: Flag.Int("failures").pipe(Flag.withDescription("of an array: with more failed tasks than this the rest is not begun"), Flag.optional),
+  after: several("after", "a job that must have succeeded first; JOB:over for one that must only be over", "job"),
+  from: text("from", "the snapshot that it starts from, instead of an empty state"),
+  snapshot: switched("snapshot", "keep its files as a snapshot when it ends"),
+  egress: several("egress", "where it may connect to; without one it has no network where isolation is enforced", "host:port"),
+  cwd: text("cwd", "where it starts (/work)"),
+  env: Flag.KeyValuePair("env").pipe(Flag.withDescription("a variable of its environment; sealed in the log; may be repeated"), Flag.withDefault({})),
+  label: Flag.KeyValuePair("label").pipe(Flag.withDescription("a label; sealed in the log; may be repeated"), Flag.withDefault({}))
+}
+export type JobGiven = Command.Command.Config.Infer<typeof jobFlags>
+
+export const argv = Argument.String("command").pipe(Argument.withDescription("the program and its arguments, behind --"), Argument.variadic({ min: 1 }))
+
+/** A file that lies beside the program. */
+export interface Upload {
+  readonly path: string
+  readonly blob: { readonly digest: string; readonly sizeBytes: number }
+  readonly executable: boolean
+}
+
+/** What the flags ask for, as it is sent. */
+export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: ReadonlyArray<Upload> = []): Record<string, unknown> => ({
+  ...optionally("name", given.name),
+  ...optionally("grant", given.grant),
+  ...optionally("runtime", given.runtime),
+  ...optionally("trust", given.trust),
+  resources: { cpuMilli: Math.round(given.cpu * 1000), memoryMib: given.memory, diskMib: given.disk, gpus: given.gpus },
+  argv,
+  env: given.env,
+  labels: given.label,
+  attemptsMax: given.attempts,
+  runMsMax: given.timeLimit,
+  ...optionally("queueMsMax", given.queueLimit),
+  ...Option.match(given.onSilence, { onNone: () => ({}), onSome: (keepMs) => ({ onSilence: { keepMs } }) }),
+  ...Option.match(given.tasks, {
+    onNone: () => ({}),
+    onSome: (tasks) => ({ array: { tasks, ...optionally("parallelismMax", given.parallel), ...optionally("failuresMax", given.failures) } })
+  }),
+  ...(given.after.length === 0 ? {} : { after: given.after.map(dependencyOf) }),
+  ...optionally("startFrom", given.from),
+  ...(given.snapshot ? { snapshotAtEnd: "files" } : {}),
+  ...(given.egress.length === 0 ? {} : { egress: given.egress }),
+  ...optionally("cwd", given.cwd),
+  ...(files.length === 0 ? {} : { files })
+})
+
+const dependencyOf = (text: string) => {
+  const [jobId = "", on = "succeeded"] = text.split(":")
+  return { jobId, on }
+}
+
+const decode = Schema.decodeUnknownEffect(JobRequest)
+
+/** The same request, judged here by the schema that the API judges by. */
+export const requestOf = (given: JobGiven, argv: ReadonlyArray<string>, files: ReadonlyArray<Upload> = []): Effect.Effect<JobRequest, Trouble> =>
+  sensible(given).pipe(
+    Effect.andThen(decode(bodyOf(given, argv, files))),
+    Effect.catchTag("SchemaError", (error) => Effect.fail(malformed(error.message.replaceAll("\n", " "))))
+  )
+
+const sensible = (given: JobGiven): Effect.Effect<void, Trouble> =>
+  Option.isNone(given.tasks) && (Option.isSome(given.parallel) || Option.isSome(given.failures))
+    ? Effect.fail(malformed("--parallel and --failures are about arrays, and this is none: --tasks is missing"))
+    : Effect.void
+
+const malformed = (what: string): Trouble =>
+  new Trouble({ code: "request_malformed", what, where: "the command line", remedy: "see: millrace submit --help", ending: "usage" })
