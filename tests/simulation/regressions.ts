@@ -7,5 +7,7 @@ export const regressions: ReadonlyArray<{ readonly seed: number; readonly was: s
   { seed: 35, was: "an agent that fell twice told the start of an attempt again, from a commit of several attempts" },
   { seed: 130, was: "an attempt that had been refused was told to have ended, too" },
   { seed: 124, was: "a scheduler that took over had seen less of the hosts than the one before, and no replay could follow" },
-  { seed: 8, was: "equal checkpoints hashed differently, because their keys came in another order" }
+  { seed: 8, was: "equal checkpoints hashed differently, because their keys came in another order" },
+  { seed: 318, was: "an agent that took up running work noted it as begun, and the next one told its start again" },
+  { seed: 403, was: "an agent that took up two attempts and fell told the start of the first again" }
 ]

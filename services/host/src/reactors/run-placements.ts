@@ -78,7 +78,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
 
   const start = Effect.fnUntraced(function*(story: Story): Effect.fn.Return<Told> {
     const { made } = story
-    yield* Effect.orDie(ledger.remember(made.attemptId, { state: "begun", ...story }))
+    yield* Effect.orDie(ledger.remember(made.attemptId, { ...story, state: "begun" }))
     const program = yield* Effect.result(opened(made))
     if (program._tag === "Failure") return refuse(story, "program_unreadable", program.failure.message)
     const runtime = runtimes.get(made.spec.runtime)
@@ -120,7 +120,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     if (held !== undefined) yield* running.extend(deadlineOf(held, story.made.spec.onSilence.keepMs))
     const told = yield* Deferred.make<void>()
     yield* Effect.forkIn(Effect.andThen(Deferred.await(told), watch(here)), scope)
-    const say = news.length === 0 ? Effect.void : voice.say(news, Effect.orDie(ledger.remember(attemptId, { state: "running", ...story })))
+    const say = news.length === 0 ? Effect.void : voice.say(news, Effect.orDie(ledger.remember(attemptId, { ...story, state: "running" })))
     return Effect.andThen(say, Deferred.succeed(told, undefined))
   })
 
