@@ -1,6 +1,7 @@
 import type { PlacementMade, Program } from "@millrace/schemas"
 import { createHash } from "node:crypto"
 import { join } from "node:path"
+import { programsInside } from "./sandbox-programs.ts"
 
 /** Where an attempt's things lie on the host, all below one folder that the agent alone may enter. */
 export interface Places {
@@ -74,7 +75,7 @@ const shm = 64 * 2 ** 20
 
 const environment = (made: PlacementMade, program: Program, socket: boolean): ReadonlyArray<string> =>
   Object.entries({
-    PATH: "/usr/local/bin:/usr/bin:/bin",
+    PATH: `/usr/local/bin:/usr/bin:/bin:${programsInside}`,
     HOME: "/work",
     LANG: "C.UTF-8",
     ...program.env,

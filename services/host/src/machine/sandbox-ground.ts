@@ -8,6 +8,7 @@ import { bundleOf, containerName, hostIdsOf, placesIn, type Places, type Rung, r
 import { command } from "./sandbox-command.ts"
 import { type DiskLimit, diskMibOf, makeDisk, ownerOf, removePlaces } from "./sandbox-disk.ts"
 import { layDownSnapshot, layInputs } from "./sandbox-files.ts"
+import { programsInside } from "./sandbox-programs.ts"
 import { type Controls, groupOf, killGroup, makeGroup, membersOf, removeGroup } from "./sandbox-limits.ts"
 
 /** What sandboxes of this machine stand on. */
@@ -15,6 +16,8 @@ export interface Ground {
   readonly runsc: string
   /** The folder of all attempts. */
   readonly folder: string
+  /** The folder with programs that every sandbox is given. */
+  readonly programs: string
   readonly rung: Rung
   readonly disk: DiskLimit
   readonly controls: Controls
@@ -49,7 +52,7 @@ export const prepare = Effect.fnUntraced(function*(ground: Ground, wanted: Wante
   const speaks = socket !== undefined && (yield* bindSocket(ground, name, socket))
   yield* attempt(() => {
     makeGroup(groupOf(ground.controls, name), resources, wanted.pidsMax)
-    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places), socket: speaks }
+    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places, ground.programs), socket: speaks }
     writeFileSync(join(places.bundle, "config.json"), JSON.stringify(bundleOf(frame, made, program)), { mode: 0o600 })
   }, "its limits or its configuration could not be written")
 })
@@ -134,9 +137,11 @@ const ofTheSystem = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx
 /** Parts of the host's /etc that hold no setting of the host's own, and without which programs do not find each other. */
 const ofEtc = ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/mime.types"]
 
-const seenHere = ({ root }: Places): ReadonlyArray<Seen> =>
-  [...ofTheSystem, ...ofEtc].filter((path) => existsSync(path) && existsSync(join(root, path)) && !lstatSync(join(root, path)).isSymbolicLink())
-    .map((path) => ({ source: realpathSync(path), destination: path }))
+const seenHere = ({ root }: Places, programs: string): ReadonlyArray<Seen> => [
+  ...[...ofTheSystem, ...ofEtc].filter((path) => existsSync(path) && existsSync(join(root, path)) && !lstatSync(join(root, path)).isSymbolicLink())
+    .map((path) => ({ source: realpathSync(path), destination: path })),
+  { source: programs, destination: programsInside }
+]
 
 /** The root of the work's file system: empty folders to mount on, and the few files of `etc`. */
 const makeFrame = (places: Places, group: number | undefined): void => {
@@ -146,7 +151,7 @@ const makeFrame = (places: Places, group: number | undefined): void => {
     chownSync(places.folder, process.geteuid?.() ?? 0, group)
     chmodSync(places.folder, 0o710)
   }
-  for (const folder of ["", "etc", "work", "artefacts", "tmp", "proc", "dev", "run/millrace"]) mkdirSync(join(places.root, folder), { recursive: true, mode: 0o755 })
+  for (const folder of ["", "etc", "work", "artefacts", "tmp", "proc", "dev", "run/millrace", programsInside.slice(1)]) mkdirSync(join(places.root, folder), { recursive: true, mode: 0o755 })
   for (const folder of [places.run, places.state]) mkdirSync(folder, { recursive: true, mode: 0o755 })
   chmodSync(places.state, 0o700)
   for (const [name, text] of Object.entries(etc)) writeFileSync(join(places.root, "etc", name), text, { mode: 0o644 })

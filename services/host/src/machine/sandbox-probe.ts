@@ -7,6 +7,7 @@ import type { Rung } from "./sandbox-bundle.ts"
 import { command } from "./sandbox-command.ts"
 import type { DiskLimit } from "./sandbox-disk.ts"
 import { controlsAt, groupOf, ranOutOfMemory } from "./sandbox-limits.ts"
+import { layPrograms } from "./sandbox-programs.ts"
 import { commandLine, type Ground, prepare, release } from "./sandbox-ground.ts"
 import { soundRunsc } from "./sandbox-runsc.ts"
 
@@ -48,6 +49,7 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
   const ground: Ground = {
     runsc: sound.value.path,
     folder,
+    programs: layPrograms(`${folder}-programs`),
     rung: (asRoot ? "mapped" : "caller") satisfies Rung,
     disk: (asRoot ? "image" : "none") satisfies DiskLimit,
     controls: controlsAt()

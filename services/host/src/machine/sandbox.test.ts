@@ -137,6 +137,11 @@ if (able) describe("work in a sandbox", () => {
     assert.strictEqual(ended.code, 7)
   }))
 
+  it.live("finds the agent's own Node, whatever the machine has", () => Effect.gen(function*() {
+    const ended = yield* ran(made(), sh("/opt/millrace/bin/node -p process.version; command -v node > /dev/null && echo 'on the path'; echo x > /opt/millrace/bin/node || echo 'not to be written'"))
+    assert.strictEqual(said(ended), `${process.version}\non the path\nnot to be written\n`)
+  }))
+
   it.live("a death by signal is told as that signal", () => Effect.gen(function*() {
     const ended = yield* ran(made(), sh("kill -TERM $$"))
     assert.deepInclude(ended, { signal: "SIGTERM" })
