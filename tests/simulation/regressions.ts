@@ -9,5 +9,6 @@ export const regressions: ReadonlyArray<{ readonly seed: number; readonly was: s
   { seed: 124, was: "a scheduler that took over had seen less of the hosts than the one before, and no replay could follow" },
   { seed: 8, was: "equal checkpoints hashed differently, because their keys came in another order" },
   { seed: 318, was: "an agent that took up running work noted it as begun, and the next one told its start again" },
-  { seed: 403, was: "an agent that took up two attempts and fell told the start of the first again" }
+  { seed: 403, was: "an agent that took up two attempts and fell told the start of the first again" },
+  { seed: 695, was: "two schedulers took over from one place in one millisecond, each took the other's word for its own, and both went on" }
 ]

@@ -47,6 +47,22 @@ describe("a decider that owns an order", () => {
       assert.strictEqual((yield* Effect.flip(Fiber.join(running)))._tag, "Overtaken")
     }).pipe(Effect.provide(Checkpoints.layerMemory)))
 
+  it.effect("is not taken for another that takes over from the same place in the same millisecond", () =>
+    Effect.gen(function*() {
+      const firstWordOfOne = Effect.gen(function*() {
+        const log = new MemoryLog()
+        const journal = memoryJournal(log)
+        yield* ask(journal, "first")
+        const running = yield* Effect.forkChild(run(journal))
+        yield* settled(journal, "first")
+        yield* Fiber.interrupt(running)
+        return log.at("SCHEDULER", 1)!.facts[0]!
+      })
+      const [one, other] = [yield* firstWordOfOne, yield* firstWordOfOne]
+      assert.strictEqual(one.name, other.name)
+      assert.notStrictEqual(one.id, other.id)
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
   it.effect("never sees less than a decision before it saw, though the one before heard and fell while this one caught up", () =>
     Effect.gen(function*() {
       const log = new MemoryLog()

@@ -1,6 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import type { Cut, FactId, MillFact, StreamName, Subject } from "@millrace/schemas"
-import { Clock, Deferred, Duration, Effect, Metric, Queue, type Scope } from "effect"
+import { Clock, Deferred, Duration, Effect, Metric, Queue, Random, type Scope } from "effect"
 import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
 import type { Commit, StoredCommit } from "./commit.ts"
 import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
@@ -208,7 +208,10 @@ const catchUp = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>
 const takeOver = Effect.fnUntraced(function*<State>({ decider, takeOver }: RunOptions<State>, standing: Standing<State>, line: Line) {
   const journal = yield* Journal
   const atMs = yield* Clock.currentTimeMillis
-  const id = deriveId<FactId>("fct", atMs, decider.name, "took over", journal.epoch, line.last())
+  // Two that take over from one place in one millisecond must not take each other's word for their own: both would
+  // go on, and what one had under way would fit behind what the other has said.
+  const nonce = yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER)
+  const id = deriveId<FactId>("fct", atMs, decider.name, "took over", journal.epoch, line.last(), nonce)
   const commit: Commit = {
     subject: takeOver.subject,
     actor: decider.actor,

@@ -4,7 +4,7 @@ import {
   type MustStepDown, type NewFact, Overtaken, type Round, type StoredCommit
 } from "@millrace/journal"
 import type { BrokerTookOver, Cut, FactId, MillFact, Subject } from "@millrace/schemas"
-import { Clock, Effect, Queue, type Scope, Semaphore } from "effect"
+import { Clock, Effect, Queue, Random, type Scope, Semaphore } from "effect"
 import { broker } from "../domain/broker.ts"
 import type { State } from "../domain/state.ts"
 
@@ -94,7 +94,9 @@ export const openOrder = Effect.fnUntraced(function*({ bounds, checkpointEvery =
 
   const takeOver = Effect.gen(function*() {
     const atMs = yield* now
-    const id = deriveId<FactId>("fct", atMs, broker.name, "took over", journal.epoch, saw["BROKER"] ?? 0)
+    // Two that take over from one place in one millisecond must not take each other's word for their own.
+    const nonce = yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER)
+    const id = deriveId<FactId>("fct", atMs, broker.name, "took over", journal.epoch, saw["BROKER"] ?? 0, nonce)
     const event: BrokerTookOver = { _tag: "BrokerTookOver", term: state.term + 1, broker: broker.actor, codeVersion: broker.codeVersion, ...bounds }
     yield* append({
       subject: { kind: "brokerage", scope: "cell" },
