@@ -1,11 +1,11 @@
 import { evolve as evolveAuthority, linksOf } from "@millrace/authority"
-import type { FactId, GrantId, HostId, JobId, JobRetried, JobSubmitted, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
+import type { FactId, GrantId, HostId, JobId, JobRetried, JobSubmitted, LeaseId, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
 import { evolveMoney, promise } from "./money.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
 import { minus, noResources, plus } from "./resources.ts"
 import { evolveSnapshots } from "./snapshots.ts"
 import { wordOn } from "./tasks.ts"
-import { attemptOn, endedAs, type GivenUp, type Heard, type HostState, type JobState, newJob, newTask, type Placed, type TaskState, type Word, type World } from "./world.ts"
+import { attemptOn, endedAs, type GivenUp, type Heard, type HostState, type JobState, type Machine, newJob, newTask, type Placed, type TaskState, type Word, type World } from "./world.ts"
 
 /** What was given up and never heard of again is remembered this many times over, the newest. */
 const givenUpMax = 10_000
@@ -79,6 +79,13 @@ const take = (world: World, heard: Heard): void => {
     case "HostDeclaredLost":
     case "HostReturned":
       return ofHost(world, event, heard)
+    case "MachineEnrolled":
+      return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: false })
+    case "ReclaimNoticed":
+      return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true })
+    case "LeaseReleased":
+    case "LeaseEnded":
+      return ofMachine(world, event.leaseId, { hostId: undefined, goesBack: true })
     default: {
       if (evolveMoney(world.money, event)) return
       const snapshot = evolveSnapshots(world.snapshots, event)
@@ -276,6 +283,17 @@ const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId
   hostChanged(world, host)
 }
 
+/** What a lease says may come before it is known which host it is: one that goes back stays so. */
+const ofMachine = (world: World, leaseId: LeaseId, said: Machine): void => {
+  const before = world.machines.get(leaseId)
+  const machine = { hostId: before?.hostId ?? said.hostId, goesBack: said.goesBack || (before?.goesBack ?? false) }
+  world.machines.set(leaseId, machine)
+  if (machine.hostId === undefined || !machine.goesBack) return
+  const host = hostOf(world, machine.hostId)
+  host.takenBack = true
+  hostChanged(world, host)
+}
+
 export const hostChanged = (world: World, host: HostState): void => {
   const { joined, lost } = host
   if (lost !== undefined && !lost.returned && joined !== undefined && joined.sequence > lost.sawHosts) world.index.returning.add(host)
@@ -310,7 +328,7 @@ const touches = (world: World, event: MillFact, named: GrantId): boolean => {
 export const hostOf = (world: World, id: HostId): HostState => {
   const known = world.hosts.get(id)
   if (known !== undefined) return known
-  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, lost: undefined, holds: new Map(), used: noResources, at: 0 }
+  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, takenBack: false, lost: undefined, holds: new Map(), used: noResources, at: 0 }
   world.hosts.set(id, host)
   world.index.fleet.add(host)
   return host

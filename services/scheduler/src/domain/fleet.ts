@@ -149,4 +149,4 @@ export class Fleet {
 
 /** Whether a host takes new work at all. */
 export const mayTake = (host: HostState): boolean =>
-  host.admitted && !host.dismissed && !host.leaving && host.joined !== undefined && (host.lost === undefined || host.lost.returned)
+  host.admitted && !host.dismissed && !host.leaving && !host.takenBack && host.joined !== undefined && (host.lost === undefined || host.lost.returned)

@@ -135,6 +135,22 @@ describe("whatever happened", () => {
       }
     }
   }, runs)
+  it.prop("nothing is placed on a rented machine that goes back", [Life], ([steps]) => {
+    const cell = live(steps)
+    const hostOf = new Map<string, HostId>()
+    const goBack = new Set<string>()
+    for (const { facts } of cell.log) {
+      for (const { event } of facts) {
+        if (event._tag === "Failure") continue
+        const fact = event.success
+        if (fact._tag === "MachineEnrolled") hostOf.set(fact.leaseId, fact.hostId)
+        if (fact._tag === "LeaseReleased" || fact._tag === "ReclaimNoticed") goBack.add(fact.leaseId)
+        if (fact._tag !== "PlacementMade") continue
+        for (const lease of goBack) assert.notStrictEqual(fact.hostId, hostOf.get(lease), `${lease} goes back`)
+      }
+    }
+  }, runs)
+
   it.prop("nothing is promised or used beyond what was lent, nor under a grant beyond its limit", [Life], ([steps]) => {
     live(steps, ({ world: { money } }) => {
       for (const { amountPico, committedPico, id, promisedPico } of money.slices.values()) {

@@ -1,16 +1,16 @@
 import { loadView, type SavedView, saveView } from "@millrace/authority"
-import { PriceBook } from "@millrace/schemas"
+import { type LeaseId, PriceBook } from "@millrace/schemas"
 import { Schema } from "effect"
 import { hold, hostChanged, running } from "./evolve.ts"
 import type { Money, Slice } from "./money.ts"
 import { everythingChanged, introduce } from "./reindex.ts"
 import { noResources } from "./resources.ts"
 import { wordOn } from "./tasks.ts"
-import { emptyWorld, endedAs, type GivenUp, type HostState, type JobState, newJob, newTask, type TaskState, type World } from "./world.ts"
+import { emptyWorld, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, type TaskState, type World } from "./world.ts"
 
 type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
 type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks: ReadonlyArray<SavedTask> }
-type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "lost">
+type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "takenBack" | "lost">
 
 interface SavedMoney {
   readonly books: ReadonlyArray<unknown>
@@ -35,6 +35,7 @@ export interface SavedWorld {
   readonly authority: SavedView
   readonly money: SavedMoney
   readonly snapshots: ReadonlyArray<readonly [string, unknown]>
+  readonly machines: ReadonlyArray<readonly [LeaseId, Machine]>
   readonly uses: ReadonlyArray<readonly [string, number]>
   readonly demand: { readonly counts: ReadonlyArray<readonly [string, number]>; readonly atMs: number } | undefined
 }
@@ -51,11 +52,12 @@ export const save = (world: World): SavedWorld => ({
   frozen: [...world.frozen].sort(),
   jobs: byKey(world.jobs).map(([, job]) => saveJob(job)),
   outcomes: saveOutcomes(world),
-  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost }]) => ({ id, admitted, dismissed, joined, leaving, lost: lost === undefined ? undefined : { ...lost } })),
+  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost, takenBack }]) => ({ id, admitted, dismissed, joined, leaving, takenBack, lost: lost === undefined ? undefined : { ...lost } })),
   givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
   authority: saveView(world.authority),
   money: saveMoney(world.money),
   snapshots: byKey(world.snapshots),
+  machines: byKey(world.machines),
   uses: byKey(world.uses),
   demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
 })
@@ -94,6 +96,7 @@ export const load = (saved: SavedWorld): World => {
   for (const scope of saved.frozen) world.frozen.add(scope)
   for (const [workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.set(id as never, endedAs(workspace as never, outcome as never))
   for (const [id, kept] of saved.snapshots) world.snapshots.set(id, kept as never)
+  for (const [lease, machine] of saved.machines) world.machines.set(lease, machine)
   for (const [grant, uses] of saved.uses) world.uses.set(grant as never, uses)
   loadMoney(world.money, saved.money)
   for (const { lost, ...host } of saved.hosts) {

@@ -18,10 +18,10 @@ const watched = (world: World): World => {
 /** The scheduler as the journal runs and replays it: everything it decides follows from these functions. */
 export const scheduler: StreamDecider<World> = {
   name: "scheduler",
-  codeVersion: "4",
+  codeVersion: "5",
   actor: "service:scheduler" as Principal,
   writes: "SCHEDULER",
-  hears: ["GATEWAY", "HOSTS", "ACCESS", "METERING", "SNAPSHOTS"],
+  hears: ["GATEWAY", "HOSTS", "ACCESS", "METERING", "SNAPSHOTS", "BROKER"],
   initial: () => watched(emptyWorld()),
   evolve: (world, { commit, event, id, ordinal, partOf }: Fact) =>
     speaksForItself(commit, event)

@@ -12,6 +12,7 @@ import type {
   JobDeferred,
   JobId,
   JobSubmitted,
+  LeaseId,
   MillFact,
   Outcome,
   PlacementWithdrawn,
@@ -127,6 +128,8 @@ export interface HostState {
   dismissed: boolean
   joined: { readonly bootId: string; readonly capabilities: Capabilities; readonly factId: FactId; readonly sequence: number } | undefined
   leaving: boolean
+  /** The machine that it is goes back to whom it was rented from: what runs there may end, and nothing follows. */
+  takenBack: boolean
   /** The newest judgement that it is lost: where it lies in our order and what we had heard of hosts by then. */
   lost: { readonly sequence: number; readonly sawHosts: number; readonly lastHeardAtMs: number; readonly leaseEndedAtMs: number; returned: boolean } | undefined
   /** What was placed here and has had no last word. Derived, as `used`, its sum. */
@@ -149,6 +152,12 @@ export interface GivenUp {
   word: { readonly factId: FactId; readonly name: string } | undefined
 }
 
+/** A rented machine, as far as it concerns who runs work. */
+export interface Machine {
+  readonly hostId: HostId | undefined
+  readonly goesBack: boolean
+}
+
 /** How a job ended, and where. One value for all that ended so: a million of them are remembered. */
 export interface Ended {
   readonly workspace: WorkspaceName
@@ -169,6 +178,8 @@ export interface World {
   readonly authority: View
   readonly money: Money
   readonly snapshots: Map<string, Kept>
+  /** Rented machines: which host each is, and whether it goes back. */
+  readonly machines: Map<LeaseId, Machine>
   /** How many tasks were begun under each grant, of all the jobs that name it or one below it. */
   readonly uses: Map<GrantId, number>
   /** What was last said of the demand. */
@@ -214,6 +225,7 @@ export const emptyWorld = (): World => ({
   authority: emptyView(),
   money: emptyMoney(),
   snapshots: new Map(),
+  machines: new Map(),
   uses: new Map(),
   demand: undefined,
   frozen: new Set(),

@@ -9,10 +9,14 @@ import {
   JobId,
   type JobSpec,
   kinds,
+  LeaseId,
+  type LeaseReleased,
+  type MachineEnrolled,
   type MillFact,
   nameOf,
   type PlacementMade,
   Principal,
+  type ReclaimNoticed,
   type Resources,
   type StreamName,
   type Subject,
@@ -47,6 +51,12 @@ export const joined = (name: string, resources: Resources = needs(4000, 4000)): 
 })
 
 export const left = (name: string): MillFact => ({ _tag: "HostLeft", hostId: host(name), cause: "asked" })
+const lease = (name: string): Pick<MachineEnrolled, "leaseId" | "provider"> => ({ leaseId: LeaseId.make(tail("lse", name)), provider: "sky" as MachineEnrolled["provider"] })
+
+/** The lease named after a host is that host. */
+export const enrolled = (name: string): MachineEnrolled => ({ _tag: "MachineEnrolled", ...lease(name), hostId: host(name) })
+export const released = (name: string): LeaseReleased => ({ _tag: "LeaseReleased", ...lease(name), cause: "idle" })
+export const reclaimed = (name: string): ReclaimNoticed => ({ _tag: "ReclaimNoticed", ...lease(name), deadlineAtMs: 120_000 })
 export const dismissed = (name: string): MillFact => ({ _tag: "HostDismissed", hostId: host(name), publicKey: "", dismissedBy: Principal.make("user:ada"), cause: "asked" })
 
 export const submitted = (
@@ -94,6 +104,7 @@ const kindOf = (event: MillFact) => kinds.find(({ facts }) => facts.some((fact) 
 export const subjectOf = (event: MillFact): Subject => {
   const { kind, ...rest } = kindOf(event)
   if ("only" in rest) return { kind, scope: rest.only }
+  if (rest.scope === "provider") return { kind, scope: (event as { provider: string }).provider, story: (event as { leaseId: string }).leaseId }
   if ("story" in rest && (rest.story as string) !== "job") {
     return { kind, scope: (event as { workspace: string }).workspace, story: (event as unknown as Record<string, string>)[rest.story]! }
   }

@@ -1,6 +1,6 @@
 import type { MillFact, PlacementMade } from "@millrace/schemas"
 import { Schema } from "effect"
-import { admitted, cancelled, Cell, dismissed, exited, host, job as jobId, joined, left, needs, refused, silent, submitted } from "./cell.ts"
+import { admitted, cancelled, Cell, dismissed, enrolled, exited, host, job as jobId, joined, left, needs, reclaimed, refused, released, silent, submitted } from "./cell.ts"
 import { agent, budget, cost, delegated, grant, issued, lent, opened, priced, recalled, resumed, revoked, suspended } from "./means.ts"
 
 const few = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 7 })))
@@ -11,7 +11,7 @@ export const Step = Schema.Struct({
     "submits", "submits", "submits", "cancels", "cancels", "cancels", "joins", "joins", "leaves", "dismisses",
     "ends", "ends", "ends", "fails", "refuses", "restarts", "repeats", "forges", "decides", "decides", "decides",
     "submits_many", "submits_after", "submits_under", "submits_under", "falls_silent", "falls_silent", "funds", "lends", "charges", "charges", "charges",
-    "recalls", "authority_moves", "authority_moves", "submits_under", "submits_many"
+    "recalls", "authority_moves", "authority_moves", "submits_under", "submits_many", "rents", "gives_back"
   ]),
   which: few,
   much: few
@@ -109,6 +109,12 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
       }
       case "leaves":
         if (much < 3) cell.hear(left(oneOf(hostNames, which)!))
+        break
+      case "rents":
+        cell.hear(enrolled(oneOf(hostNames, which)!))
+        break
+      case "gives_back":
+        if (much < 4) cell.hear(much < 2 ? released(oneOf(hostNames, which)!) : reclaimed(oneOf(hostNames, which)!))
         break
       case "dismisses":
         if (much === 0) cell.hear(dismissed(oneOf(hostNames, which)!))
