@@ -11,7 +11,7 @@ export const exitCodes = {
   mismatch: { code: 20, means: "replay found a decision that does not follow from the log" },
   usage: { code: 64, means: "the command line is wrong" },
   rejected: { code: 65, means: "the API rejects the request: malformed, too large, or one key for two requests" },
-  unknown: { code: 66, means: "there is no such job or output" },
+  unknown: { code: 66, means: "there is no such job, output, grant or other thing" },
   unavailable: { code: 69, means: "the cell, or a part of it, cannot be reached or is not well" },
   bug: { code: 70, means: "a bug in this command" },
   forbidden: { code: 77, means: "the token is unknown, or lacks the right" },

@@ -21,11 +21,14 @@ export const fieldsText = (fields: ReadonlyArray<readonly [name: string, value: 
   return fields.map(([name, value]) => `${name.padEnd(width)}${value}`).join("\n")
 }
 
+/** A number of ms above this is a moment, not a length of time: 2001. */
+const momentsFromMs = 1_000_000_000_000
+
 /** Every field of a value, by its own name: `resources.cpuMilli`; moments as times. */
 export const allFields = (value: Readonly<Record<string, unknown>>, before = ""): ReadonlyArray<readonly [name: string, value: string]> =>
   Object.entries(value).flatMap(([name, one]): ReadonlyArray<readonly [string, string]> => {
     const path = `${before}${name}`
     if (typeof one === "object" && one !== null && !Array.isArray(one)) return allFields(one as Readonly<Record<string, unknown>>, `${path}.`)
-    if (Array.isArray(one)) return [[path, one.length === 0 ? "-" : one.map((each) => (typeof each === "object" ? JSON.stringify(each) : String(each))).join(", ")]]
-    return [[path, typeof one === "number" && name.endsWith("AtMs") ? timeText(one) : orDash(one)]]
+    if (Array.isArray(one)) return [[path, one.length === 0 ? "none" : one.map((each) => (typeof each === "object" ? JSON.stringify(each) : String(each))).join(", ")]]
+    return [[path, typeof one === "number" && name.endsWith("Ms") && one > momentsFromMs ? timeText(one) : orDash(one)]]
   })

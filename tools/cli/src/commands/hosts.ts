@@ -1,27 +1,29 @@
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import type { AttemptView, HostView, WhyView } from "../../../../services/scheduler/src/api/api.ts"
 import { ask, sayAnswer, secretOf } from "../asks.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, jobId, key, queryOf, span, text } from "../flags.ts"
+import { after, at, cursor, jobId, key, limit, queryOf, span, text } from "../flags.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { allFields, fieldsText, orDash, timeText } from "../render.ts"
 
-type Host = Readonly<Record<string, unknown>>
-
 const hostId = Argument.String("host").pipe(Argument.withDescription("the host's id"))
 const read = { at, after, output, ...apiFlags }
+const states = ["admitted", "joined", "draining", "left", "lost", "returned", "dismissed", "taken_back"] as const
+const listFlags = { state: Flag.Literals("state", states).pipe(Flag.withDescription("only hosts in this state"), Flag.optional), limit: limit(100), cursor, ...read }
 
-const listing = (given: Command.Command.Config.Infer<typeof read>) =>
+const listing = (given: Command.Command.Config.Infer<typeof listFlags>) =>
   asking(given, Effect.fnUntraced(function*(origin) {
-    const { after, at } = given
-    const answer = yield* origin.get<{ hosts: ReadonlyArray<Host> }>("/v1/hosts", queryOf({ after, at }))
+    const { after, at, cursor, limit, state } = given
+    const answer = yield* origin.get<{ hosts: ReadonlyArray<HostView>; next: string | null }>("/v1/hosts", queryOf({ after, at, cursor, limit, state }))
     if (given.output === "json") return sayJson(answer)
-    say(table(["HOST", "STATE", "CORES FREE", "MEMORY FREE", "GPUS FREE", "RUNNING", "HEARD"], answer.hosts.map(rowOf)))
+    say(table(["HOST", "STATE", "TAKES WORK", "CORES FREE", "MEMORY FREE", "GPUS FREE", "HOLDS", "RUNTIMES", "RENTED FROM", "SINCE"], answer.hosts.map(rowOf)))
+    if (answer.next !== null && answer.next !== undefined) note(`There are more: add --cursor ${answer.next}`)
   }))
 
-const ls = Command.make("ls", read, listing).pipe(
-  Command.withDescription("List the cell's hosts, what is free on them and what runs there: now, or as it was."),
+const ls = Command.make("ls", listFlags, listing).pipe(
+  Command.withDescription("List the cell's hosts, what is free on them and what they hold: now, or as it was."),
   Command.withShortDescription("list hosts"),
   Command.withExamples([
     { command: "millrace hosts ls", description: "What is there, and what is free" },
@@ -29,25 +31,34 @@ const ls = Command.make("ls", read, listing).pipe(
   ])
 )
 
-const rowOf = (host: Host): ReadonlyArray<string> => {
-  const free = (host["free"] ?? {}) as Host
-  const capacity = (host["capacity"] ?? host["resources"] ?? {}) as Host
-  const running = host["running"]
-  const share = (name: string, unit: number) => capacity[name] === undefined ? orDash(free[name]) : `${Number(free[name] ?? capacity[name]) / unit}/${Number(capacity[name]) / unit}`
+const rowOf = ({ capabilities, free, held, hostId, rented, sinceMs, state, takesWork }: HostView): ReadonlyArray<string> => {
+  const whole = capabilities?.resources
+  const share = (left: number, of: number | undefined, unit: string) => (of === undefined ? "-" : `${left} of ${of}${unit}`)
   return [
-    orDash(host["hostId"]), orDash(host["state"] ?? host["stands"]), share("cpuMilli", 1000), share("memoryMib", 1), share("gpus", 1),
-    Array.isArray(running) ? String(running.length) : orDash(running), timeText(host["heardAtMs"] as number | undefined)
+    hostId, state, takesWork ? "yes" : "no", share(free.cpuMilli / 1000, whole === undefined ? undefined : whole.cpuMilli / 1000, ""), share(free.memoryMib, whole?.memoryMib, " MiB"),
+    share(free.gpus, whole?.gpus, ""), String(held.attempts), orDash(capabilities?.runtimes.join(",")), orDash(rented?.provider), timeText(sinceMs)
   ]
+}
+
+interface OneHost {
+  readonly host: HostView
+  readonly attempts: ReadonlyArray<typeof AttemptView.Type>
+  readonly attemptsElsewhere: number
 }
 
 const show = Command.make("show", { host: hostId, ...read }, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {
     const { after, at } = given
-    const answer = yield* origin.get<{ host: Host }>(`/v1/hosts/${encodeURIComponent(given.host)}`, queryOf({ after, at }))
+    const answer = yield* origin.get<OneHost>(`/v1/hosts/${encodeURIComponent(given.host)}`, queryOf({ after, at }))
     if (given.output === "json") return sayJson(answer)
-    say(fieldsText(allFields(answer.host)))
+    say(fieldsText(allFields(answer.host as never)))
+    if (answer.attempts.length > 0) {
+      say(`\n${table(["JOB", "TASK", "ATTEMPT", "CORES", "MEMORY", "PLACED", "WHY HERE"], answer.attempts.map((one) =>
+        [one.jobId, orDash(one.task), String(one.attempt), String(one.cpuMilli / 1000), `${one.memoryMib} MiB`, timeText(one.placedAtMs), one.reason]))}`)
+    }
+    if (answer.attemptsElsewhere > 0) note(`It holds ${answer.attemptsElsewhere} more of other workspaces.`)
   }))).pipe(
-  Command.withDescription("Show one host: what it offers, what runs there, when it was last heard of: now, or as it was."),
+  Command.withDescription("Show one host: what it offers, what it holds and what is free: now, or as it was."),
   Command.withShortDescription("one host"),
   Command.withExamples([{ command: "millrace hosts show HOST", description: "Everything that is known of it" }])
 )
@@ -83,45 +94,43 @@ const dismiss = Command.make("dismiss", { host: hostId, cause: text("cause", "wh
   Command.withExamples([{ command: "millrace hosts dismiss HOST --cause 'its disk fails'", description: "For good" }])
 )
 
-export const hosts = Command.make("hosts", read, listing).pipe(
+export const hosts = Command.make("hosts", listFlags, listing).pipe(
   Command.withDescription("The machines that run the work."),
   Command.withShortDescription("the machines that run the work"),
   Command.withSubcommands([ls, show, enrol, dismiss])
 )
 
-interface Why {
-  readonly sentence?: string
-  readonly arithmetic?: unknown
-  readonly nearest?: ReadonlyArray<unknown>
-  readonly changes?: ReadonlyArray<unknown>
-}
-
 export const why = Command.make("why", { job: jobId, ...read }, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {
     const { after, at } = given
-    const answer = yield* origin.get<{ why: Why }>(`/v1/jobs/${encodeURIComponent(given.job)}/why`, queryOf({ after, at }))
-    if (given.output === "json") return sayJson(answer)
-    const { arithmetic, changes = [], nearest = [], sentence } = answer.why
-    say(sentence ?? "Nothing is known of why.")
-    for (const line of linesOf(arithmetic)) say(`  ${line}`)
-    if (nearest.length > 0) say(`\nNearest to it:\n${nearest.flatMap(linesOf).map((line) => `  ${line}`).join("\n")}`)
-    if (changes.length > 0) say(`\nWhat would change it:\n${changes.flatMap(linesOf).map((line) => `  ${line}`).join("\n")}`)
+    const answer = yield* origin.get<WhyView>(`/v1/jobs/${encodeURIComponent(given.job)}/why`, queryOf({ after, at }))
+    return given.output === "json" ? sayJson(answer) : say(whyText(answer))
   }))).pipe(
-  Command.withDescription("Say why a job is where it is: what it waits for, the arithmetic, the hosts that come nearest, and what would change it."),
+  Command.withDescription("Say why a job is where it is: what it waits for, the arithmetic, the hosts that come nearest, and what would change it; or why it went where it runs, or how it ended. Now, or as it was."),
   Command.withShortDescription("why a job waits, or where it went"),
   Command.withExamples([
     { command: "millrace why JOB", description: "In a sentence, with the arithmetic" },
-    { command: "millrace why JOB -o json | jq '.why.changes'", description: "What would change it, for a program" }
+    { command: "millrace why JOB -o json | jq -r '.changes[]'", description: "What would change it, for a program" }
   ])
 )
 
-/** Something said, as lines: a sentence, several, or an object with a sentence in it. */
-const linesOf = (said: unknown): ReadonlyArray<string> => {
-  if (said === null || said === undefined || said === "") return []
-  if (typeof said === "string") return said.split("\n")
-  if (Array.isArray(said)) return said.flatMap(linesOf)
-  if (typeof said !== "object") return [String(said)]
-  const { sentence, text, ...rest } = said as Host
-  const fields = allFields(rest).map(([name, value]) => `${name} ${value}`).join(", ")
-  return [[sentence ?? text, fields].filter((part) => part !== undefined && part !== "").join("; ")]
-}
+const whyText = ({ changes = [], nearest = [], placed = [], sentence, waits }: WhyView): string =>
+  [
+    sentence,
+    ...(waits === null || waits === undefined ? [] : [`  ${waits.arithmetic}`, `  waiting for ${waits.unblockedBy} since ${timeText(waits.sinceMs)}`]),
+    ...(placed.length === 0 ? [] : ["", table(["HOST", "TASK", "ATTEMPT", "PLACED", "WHY THERE"], placed.map((one) => [one.hostId, orDash(one.task), String(one.attempt), timeText(one.placedAtMs), one.reason]))]),
+    ...(nearest.length === 0 ? [] : ["", "Nearest to it:", table(["HOST", "STATE", "FITS", "SHORT OF", "LACKS"], nearest.map((one) => [one.hostId, one.state, fitText(one), shortText(one.short), orDash(one.lacks.join(", "))]))]),
+    ...(changes.length === 0 ? [] : ["", "What would change it:", ...changes.map((change) => `  ${change}`)])
+  ].join("\n")
+
+type Near = WhyView["nearest"][number]
+
+const fitText = ({ fits, fitsWhenEmpty }: Near): string => (fits ? "now" : fitsWhenEmpty ? "when empty" : "never")
+
+const shortText = ({ cpuMilli, diskMib, gpus, memoryMib }: Near["short"]): string =>
+  [
+    ...(cpuMilli > 0 ? [`${cpuMilli / 1000} cores`] : []),
+    ...(memoryMib > 0 ? [`${memoryMib} MiB of memory`] : []),
+    ...(diskMib > 0 ? [`${diskMib} MiB of disk`] : []),
+    ...(gpus > 0 ? [`${gpus} GPUs`] : [])
+  ].join(", ") || "-"

@@ -101,5 +101,8 @@ const telling = (stream: "stdout" | "stderr", format: Output) => (said: Said): v
   }
 }
 
-const receipt = ({ because, spentPico, state }: { readonly state: string; readonly because: string | null; readonly spentPico?: string }): string =>
-  [`It ${state === "succeeded" || state === "failed" ? "has" : "was"} ${state}`, ...(state === "succeeded" || because === null ? [] : [`: ${because}`]), spentPico === undefined ? "." : `; it cost ${dollarsShort(spentPico)}.`].join("")
+const receipt = ({ because, spentPico, state }: { readonly state: string; readonly because: string | null; readonly spentPico?: string }): string => {
+  const end = state === "succeeded" || state === "failed" ? `The job ${state}` : `The job was ${state}`
+  const cause = state === "succeeded" || because === null ? "" : `: ${because}`
+  return `${end}${cause}${spentPico === undefined ? "" : `; it cost ${dollarsShort(spentPico)}`}.`
+}
