@@ -7,8 +7,10 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { apiClient } from "@millrace/cli"
 import { startServices } from "./all-in-one.ts"
+import { startCloud } from "./cloud.ts"
 import { firstJob } from "./first-job.ts"
 import { openDoor } from "./open-door.ts"
+import { firstStory, isolation, storyLeaseMs } from "./story/first-story.ts"
 import { startStack } from "./stack.ts"
 
 requireNode24()
@@ -46,15 +48,23 @@ const run = Effect.scoped(Effect.gen(function*() {
   const folder = values.folder ?? (fresh ? mkdtempSync(join(tmpdir(), "millrace-")) : join(millraceHome(), "cell"))
   if (fresh) yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
   const stack = yield* startStack({ folder, freePorts: values.once || values["free-ports"], step })
-  yield* step("services", startServices(stack))
-  yield* openDoor(stack)
+  const { env, sky } = yield* step("pretend cloud", startCloud(stack))
+  yield* step("services", startServices(stack, { ...env, MILLRACE_LEASE_MS: String(storyLeaseMs) }))
+  yield* openDoor(stack, sky.url)
   say("")
-  for (const [name, where] of [["API", stack.apiUrl], ["hosts enrol", stack.accessUrl], ["NATS", stack.natsUrl], ["PostgreSQL", new URL(stack.databaseUrl).host], ["token", stack.tokenFile]]) {
+  for (const [name, where] of [["API", stack.apiUrl], ["hosts enrol", stack.accessUrl], ["NATS", stack.natsUrl], ["PostgreSQL", new URL(stack.databaseUrl).host], ["pretend cloud", sky.url], ["token", stack.tokenFile]]) {
     say(`  ${name!.padEnd(14)}${where}`)
   }
   say("")
-  const client = yield* apiClient({ url: stack.apiUrl, token: readFileSync(stack.tokenFile, "utf8").trim() })
-  yield* firstJob(client, say)
+  const stage = { apiUrl: stack.apiUrl, ownerToken: readFileSync(stack.tokenFile, "utf8").trim(), skyUrl: sky.url }
+  const { holds, why } = yield* isolation(stage)
+  if (holds) yield* firstStory(stage, say)
+  else {
+    say(`Nothing isolates work on this machine (${why}), so only work that is your own runs here: trust: own on every line.`)
+    say("What would change it says: npx millrace doctor")
+    say("")
+    yield* firstJob(yield* apiClient({ url: stage.apiUrl, token: stage.ownerToken }), say)
+  }
   if (values.once) return
   say("")
   say("Worth typing next:")
