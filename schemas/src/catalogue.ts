@@ -107,6 +107,8 @@ const codecOf = (schema: FactSchema, version: number): Codec => {
 const named = new Map<string, FactSchema>()
 const newest = new Map<string, Codec>()
 const older = new Map<string, Codec>()
+/** Older shapes that are still written, oldest first. */
+const stillWritten = new Map<string, ReadonlyArray<{ readonly codec: Codec; readonly suffices: (fact: never) => boolean }>>()
 for (const { facts } of kinds) {
   for (const schema of facts) {
     const name = nameOf(schema)
@@ -117,26 +119,30 @@ for (const { facts } of kinds) {
     }
     named.set(name, schema)
     const past = upcasts[name] ?? []
-    past.forEach(({ schema, upcast }, index) => {
+    past.forEach(({ schema, suffices, upcast }, index) => {
       const codec = codecOf(schema, index + 1)
       older.set(`${name}/${index + 1}`, { ...codec, decode: (body) => upcast(codec.decode(body) as never) })
+      if (suffices !== undefined) stillWritten.set(name, [...stillWritten.get(name) ?? [], { codec, suffices }])
     })
     newest.set(name, codecOf(schema, past.length + 1))
   }
 }
 
-/** Every fact's name, with the version that is written today. */
+/** Every fact's name, with the newest version that is written today. */
 export const versions: ReadonlyMap<string, number> = new Map(
   [...newest].map(([name, { version }]) => [name, version])
 )
 
-/** A fact's body as it is stored: without its tag, which is the header's. */
+/**
+ * A fact's body as it is stored: without its tag, which is the header's. In the oldest shape whose readers do
+ * right by it, so that programs of two releases live beside each other.
+ */
 export const encodeFact = (fact: MillFact): {
   readonly name: string
   readonly version: number
   readonly body: Record<string, unknown>
 } => {
-  const codec = newest.get(fact._tag)
+  const codec = stillWritten.get(fact._tag)?.find(({ suffices }) => suffices(fact as never))?.codec ?? newest.get(fact._tag)
   if (codec === undefined) throw new Error(`${fact._tag} is not in the catalogue: add its kind to schemas/src/catalogue.ts`)
   const { _tag: name, ...body } = codec.encode(fact) as { _tag: string } & Record<string, unknown>
   return { name, version: codec.version, body }

@@ -1,5 +1,5 @@
 import { Effect, Schema } from "effect"
-import { Runtime, Trust } from "./job.ts"
+import { Dialect, Runtime, Trust } from "./job.ts"
 import { Digest, Resources } from "./quantities.ts"
 import { HostId, ImageId, SnapshotId } from "./ids.ts"
 import { kind } from "./story.ts"
@@ -28,7 +28,9 @@ export const HostJoined = Schema.TaggedStruct("HostJoined", {
   /** Host-monotonic times are comparable only within one boot id. */
   bootId: Schema.NonEmptyString,
   capabilities: Capabilities,
-  agentVersion: Schema.NonEmptyString
+  agentVersion: Schema.NonEmptyString,
+  /** What the agent understands of placements; one that does not say understands the first. */
+  dialect: Schema.optionalKey(Dialect)
 })
 export type HostJoined = typeof HostJoined.Type
 

@@ -48,6 +48,17 @@ export const Dependency = Schema.Struct({
 })
 export type Dependency = typeof Dependency.Type
 
+/**
+ * What a host's agent must understand beyond a plain program. Raised by one whenever a placement or a program
+ * gains something that an older agent would pass over. 1, which nobody says: argv and env. 2: tasks of an
+ * array, input files, a working folder, snapshots to start from and to end with, egress; and its agent holds
+ * a lease by its beats.
+ */
+export const Dialect = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 255 })))
+export type Dialect = typeof Dialect.Type
+/** What today's agents understand. */
+export const dialectNow: Dialect = 2
+
 /** What is asked for. Everything that may hold a secret lies sealed under the workspace's key. */
 export const JobSpec = Schema.Struct({
   runtime: Runtime,
@@ -68,7 +79,9 @@ export const JobSpec = Schema.Struct({
   /** Where it may connect to, as `host:port`. Without it the work has no network at all. */
   egress: Schema.optionalKey(Schema.Array(Schema.NonEmptyString).pipe(Schema.check(Schema.isMaxLength(64)))),
   /** Its files are kept as a snapshot when it ends. */
-  snapshotAtEnd: Schema.optionalKey(Schema.Literals(["files"]))
+  snapshotAtEnd: Schema.optionalKey(Schema.Literals(["files"])),
+  /** The least that its host's agent must understand; without it any does. */
+  dialect: Schema.optionalKey(Dialect)
 })
 export type JobSpec = typeof JobSpec.Type
 

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 import {
-  decodeFact, encodeFact, filterOf, type Kind, kinds, type MillFact, nameOf, parseSubject, streamNames, subjectsOf, subjectText, versions
+  decodeFact, encodeFact, filterOf, type Kind, kinds, type MillFact, nameOf, parseSubject, streamNames, subjectsOf, subjectText, versions,
+  GrantId, JobName, JobSpec, type JobSubmitted, SnapshotId
 } from "../src/index.ts"
 
 const all: ReadonlyArray<Kind> = kinds
@@ -83,6 +84,37 @@ describe("the catalogue", () => {
     assert.isTrue(Result.isFailure(broken) && broken.failure.reason.includes("workspace"))
     const newer = decodeFact("JobDeferred", 2, body)
     assert.isTrue(Result.isFailure(newer) && newer.failure.message.includes("versions up to 1"))
+  })
+
+  it("writes a job in the shape that the first release reads when that release would do right by it, and else in one that it cannot read", () => {
+    const plain = Result.getOrThrow(decodeFact("JobSubmitted", 1, {
+      jobId: "job_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D",
+      workspace: "acme",
+      submittedBy: "user:ada",
+      spec: { runtime: "process", trust: "own", resources: { cpuMilli: 1, memoryMib: 1, diskMib: 0, gpus: 0 } },
+      requestDigest: `sha256:${"0".repeat(64)}`,
+      decision: { rule: "role", view: {} }
+    })) as JobSubmitted
+    assert.strictEqual(encodeFact(plain).version, 1)
+    assert.strictEqual(encodeFact({ ...plain, name: JobName.make("nightly") }).version, 1)
+    assert.strictEqual(encodeFact({ ...plain, grant: GrantId.make("grt_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D") }).version, 2)
+    const asked: ReadonlyArray<Partial<JobSpec>> = [
+      { array: { tasks: 2 } },
+      { after: [{ jobId: plain.jobId, on: "over" }] },
+      { queueMsMax: 1 },
+      { egress: [] },
+      { snapshotAtEnd: "files" },
+      { startFrom: SnapshotId.make("snp_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D") },
+      { dialect: 2 }
+    ]
+    for (const one of asked) {
+      const written = encodeFact({ ...plain, spec: { ...plain.spec, ...one } })
+      assert.strictEqual(written.version, 2, JSON.stringify(one))
+      assert.deepStrictEqual(Result.getOrThrow(decodeFact(written.name, written.version, written.body)), { ...plain, spec: { ...plain.spec, ...one } })
+    }
+    const known = ["runtime", "trust", "resources", "program", "attemptsMax", "runMsMax", "onSilence"]
+    assert.deepStrictEqual(Object.keys(JobSpec.fields).filter((field) => !known.includes(field)).sort(), asked.flatMap((one) => Object.keys(one)).sort(),
+      "a field that the first release does not know is said here, and in the upcast")
   })
 
   it("keeps money exact: a bigint here, a decimal string in the log", () => {
