@@ -1,4 +1,4 @@
-import type { Cut } from "@millrace/schemas"
+import { type Cut, dictionary, versions } from "@millrace/schemas"
 import { Context, Effect, Layer } from "effect"
 import { createHash } from "node:crypto"
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises"
@@ -20,7 +20,15 @@ export interface Checkpoint {
   readonly state: unknown
 }
 
-/** Keeps the newest checkpoint of each fold. */
+/**
+ * The facts that this program can read. A fold by one that could read others has passed over, or frozen, what
+ * this one folds: its checkpoints count as none, whatever version it called its code.
+ */
+const vocabularyNow: string = createHash("sha256")
+  .update(JSON.stringify([[...versions].sort(([left], [right]) => (left < right ? -1 : 1)), dictionary.length]))
+  .digest("hex")
+
+/** Keeps the newest checkpoint of each fold. One that a program of another vocabulary wrote counts as none. */
 export class Checkpoints extends Context.Service<Checkpoints, {
   readonly load: (fold: string) => Effect.Effect<Checkpoint | undefined>
   readonly save: (checkpoint: Checkpoint) => Effect.Effect<void>
@@ -30,7 +38,7 @@ export class Checkpoints extends Context.Service<Checkpoints, {
     const kept = new Map<string, Uint8Array>()
     return {
       load: (fold) => Effect.sync(() => read(kept.get(fold))),
-      save: (checkpoint) => Effect.sync(() => void kept.set(checkpoint.fold, packr.pack(checkpoint)))
+      save: (checkpoint) => Effect.sync(() => void kept.set(checkpoint.fold, written(checkpoint)))
     }
   })
 
@@ -43,7 +51,7 @@ export class Checkpoints extends Context.Service<Checkpoints, {
     save: (checkpoint) => Effect.gen(function*() {
       const path = join(folder, `${checkpoint.fold}.checkpoint`)
       yield* Effect.promise(() => mkdir(folder, { recursive: true }))
-      yield* Effect.promise(() => writeFile(`${path}.next`, packr.pack(checkpoint)))
+      yield* Effect.promise(() => writeFile(`${path}.next`, written(checkpoint)))
       yield* crashPoint(`checkpoint ${checkpoint.fold} drafted`)
       yield* Effect.promise(() => rename(`${path}.next`, path))
     }).pipe(Effect.catchDefect((defect) => Effect.logWarning("A checkpoint could not be written; the next start reads more", defect).pipe(
@@ -54,10 +62,13 @@ export class Checkpoints extends Context.Service<Checkpoints, {
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
 
+const written = (checkpoint: Checkpoint): Uint8Array => packr.pack({ vocabulary: vocabularyNow, ...checkpoint })
+
 const read = (bytes: Uint8Array | undefined): Checkpoint | undefined => {
   if (bytes === undefined) return undefined
   try {
-    return packr.unpack(bytes) as Checkpoint
+    const { vocabulary, ...checkpoint } = packr.unpack(bytes) as Checkpoint & { readonly vocabulary?: string }
+    return vocabulary === vocabularyNow ? checkpoint : undefined
   } catch {
     return undefined
   }
