@@ -8,12 +8,12 @@ import { type Account, prepareCell, unprivileged } from "./cell-folder.ts"
 
 requireNode24()
 
-const help = `node infra/deploy/src/prepare.ts -- [options]
+const help = `npm run deploy:prepare -- [options]
 
 Makes everything that a cell's containers are given: keys, the owner's token, the log's
 configuration, the database's roles, folders, and the manifests beside them. What is there stays.
 
-  --folder PATH     where all of it goes (./cell)
+  --folder PATH     where all of it goes (.millrace/deploy)
   --user UID:GID    the account that containers run as (this user's; for root ${unprivileged.uid}:${unprivileged.gid})
   --provision       also makes the streams of a log that runs, waiting up to a minute for it
   --nats URL        where --provision finds that log (nats://127.0.0.1:4222)
@@ -29,7 +29,7 @@ const options = () => {
   try {
     return parseArgs({
       options: {
-        folder: { type: "string", default: "cell" },
+        folder: { type: "string", default: ".millrace/deploy" },
         user: { type: "string" },
         provision: { type: "boolean", default: false },
         nats: { type: "string", default: "nats://127.0.0.1:4222" },
