@@ -2,7 +2,7 @@ import type { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
 import { type Beats, Journal, type NewFact } from "@millrace/journal"
 import { HOST_ACK_WAIT_MS, hostConsumer } from "@millrace/journal/admission"
-import type { FactId, MillFact, Principal, StreamName } from "@millrace/schemas"
+import { dialectNow, type FactId, type MillFact, type Principal, type StreamName } from "@millrace/schemas"
 import { type Keyring, traced, type WarrantVerifier, worker } from "@millrace/service"
 import { Clock, Effect, Exit, Layer, Scope } from "effect"
 import type { Lease } from "./domain/lease.ts"
@@ -53,7 +53,7 @@ const serve = Effect.fnUntraced(function*(atStop: AtStop) {
     const fact: NewFact = { id, partOf: id, event }
     yield* voice.say([fact], Effect.void)
   })
-  const join = (what: string) => say({ _tag: "HostJoined", hostId, bootId, capabilities, agentVersion }, what)
+  const join = (what: string) => say({ _tag: "HostJoined", hostId, bootId, capabilities, agentVersion, dialect: dialectNow }, what)
   const draining = say({ _tag: "HostDraining", hostId, cause: "the agent is told to stop" }, "draining")
   const left = Effect.suspend(() => placements.running() > 0 ? Effect.void : say({ _tag: "HostLeft", hostId, cause: "the agent is told to stop" }, "left"))
 

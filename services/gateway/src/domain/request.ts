@@ -1,5 +1,5 @@
 import { namedId } from "@millrace/decider"
-import { Bytes, Digest, GrantId, JobId, JobName, JobSpec, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
+import { Bytes, dialectNow, Digest, GrantId, JobId, JobName, JobSpec, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { hash } from "node:crypto"
 
@@ -79,9 +79,14 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     attemptsMax,
     runMsMax,
     onSilence,
-    ...given(request, "queueMsMax", "array", "after", "startFrom", "egress", "snapshotAtEnd")
+    ...given(request, "queueMsMax", "array", "after", "startFrom", "egress", "snapshotAtEnd"),
+    ...(isPlain(request) ? {} : { dialect: dialectNow })
   }
 }
+
+/** Whether every agent there has been runs it as it is meant. Who reads the log does not see files and folder. */
+const isPlain = ({ array, cwd, egress, files, snapshotAtEnd, startFrom }: JobRequest): boolean =>
+  [array, cwd, egress, files, snapshotAtEnd, startFrom].every((said) => said === undefined)
 
 const given = <Name extends keyof JobRequest>(request: JobRequest, ...names: ReadonlyArray<Name>): Pick<JobRequest, Name> =>
   Object.fromEntries(names.flatMap((name) => (request[name] === undefined ? [] : [[name, request[name]]]))) as Pick<JobRequest, Name>

@@ -263,7 +263,7 @@ const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId
       host.dismissed = true
       break
     case "HostJoined":
-      host.joined = { bootId: event.bootId, capabilities: event.capabilities, factId: id, sequence }
+      host.joined = { bootId: event.bootId, capabilities: event.capabilities, dialect: event.dialect ?? 1, factId: id, sequence }
       host.leaving = false
       break
     case "HostDraining":

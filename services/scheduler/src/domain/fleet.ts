@@ -6,10 +6,16 @@ import type { HostState } from "./world.ts"
 export interface Kind {
   readonly runtime: string
   readonly trust: string
+  /** The least that its agent must understand; any does, unless said. */
+  readonly dialect?: number | undefined
 }
 
 const words = ["noop", "process", "sandbox", "own", "others"]
 const bitsOf = (said: ReadonlyArray<string>): number => said.reduce((sum, word) => sum | (1 << words.indexOf(word)), 0)
+/** Agents of the second dialect have a bit of their own; one that is not known here is asked of nobody. */
+const secondDialect = 1 << 6
+const unknownDialect = 1 << 7
+const asked = (dialect = 1): number => (dialect <= 1 ? 0 : dialect === 2 ? secondDialect : unknownDialect)
 
 /**
  * The hosts in the order of their ids, under a tree that knows the most room below each of its nodes: the
@@ -70,9 +76,9 @@ export class Fleet {
     return taken === undefined ? free : minus(free, taken)
   }
 
-  firstFit(need: Resources, { runtime, trust }: Kind): HostState | undefined {
+  firstFit(need: Resources, { dialect, runtime, trust }: Kind): HostState | undefined {
     this.#fresh()
-    const kind = bitsOf([runtime, trust])
+    const kind = bitsOf([runtime, trust]) | asked(dialect)
     const may = (node: number): boolean =>
       (this.#kinds[node]! & kind) === kind && this.#cpu[node]! >= need.cpuMilli && this.#memory[node]! >= need.memoryMib &&
       this.#disk[node]! >= need.diskMib && this.#gpus[node]! >= need.gpus
@@ -85,8 +91,8 @@ export class Fleet {
   }
 
   /** Every host that would take such work if it had the room. */
-  able({ runtime, trust }: Kind): ReadonlyArray<HostState> {
-    return this.#hosts.filter((host) => this.#mayTake(host) && host.joined!.capabilities.runtimes.includes(runtime as never) && host.joined!.capabilities.trusts.includes(trust as never))
+  able({ dialect = 1, runtime, trust }: Kind): ReadonlyArray<HostState> {
+    return this.#hosts.filter((host) => this.#mayTake(host) && host.joined!.dialect >= dialect && host.joined!.capabilities.runtimes.includes(runtime as never) && host.joined!.capabilities.trusts.includes(trust as never))
   }
 
   take(host: HostState, resources: Resources): void {
@@ -133,7 +139,7 @@ export class Fleet {
     this.#memory[node] = free.memoryMib
     this.#disk[node] = free.diskMib
     this.#gpus[node] = free.gpus
-    this.#kinds[node] = open ? bitsOf(host.joined!.capabilities.runtimes) | bitsOf(host.joined!.capabilities.trusts) : 0
+    this.#kinds[node] = open ? bitsOf(host.joined!.capabilities.runtimes) | bitsOf(host.joined!.capabilities.trusts) | (host.joined!.dialect > 1 ? secondDialect : 0) : 0
   }
 
   #join(node: number): void {

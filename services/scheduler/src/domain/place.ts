@@ -136,8 +136,8 @@ class Placing {
       return undefined
     }
     if (over?._tag === "Waits") return this.#remember(job, { reason: over.reason, unblockedBy: over.reason === "budget" ? "budget" : "quota", arithmetic: over.arithmetic })
-    const { resources, runtime, trust } = job.submitted!.fact.spec
-    const host = this.#world.index.fleet.firstFit(resources, { runtime, trust })
+    const { dialect, resources, runtime, trust } = job.submitted!.fact.spec
+    const host = this.#world.index.fleet.firstFit(resources, { dialect, runtime, trust })
     if (host === undefined) return this.#remember(job, this.#noRoom(job))
     const reason = `the first host with room: ${inWords(resources)} of ${inWords(this.#world.index.fleet.free(host))} free`
     this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, links, share, reason }))
@@ -156,14 +156,14 @@ class Placing {
   }
 
   #noRoom(job: JobState): Short {
-    const { resources, runtime, trust } = job.submitted!.fact.spec
-    const key = `${runtime}/${trust}/${inWords(resources)}`
+    const { dialect = 1, resources, runtime, trust } = job.submitted!.fact.spec
+    const key = `${runtime}/${trust}/${dialect}/${inWords(resources)}`
     const known = this.#whyNoRoom.get(key)
     if (known !== undefined) return known
     const { fleet } = this.#world.index
-    const able = fleet.able({ runtime, trust })
+    const able = fleet.able({ dialect, runtime, trust })
     const why: Short = able.length === 0
-      ? { reason: "no_host", unblockedBy: "capacity", arithmetic: `no host runs ${runtime} work with trust ${trust}, of ${fleet.hosts.length} known` }
+      ? { reason: "no_host", unblockedBy: "capacity", arithmetic: `no host runs ${runtime} work with trust ${trust}${dialect > 1 ? ` and understands dialect ${dialect}` : ""}, of ${fleet.hosts.length} known` }
       : { reason: "no_room", unblockedBy: "capacity", arithmetic: `needs ${inWords(resources)}; the roomiest of ${able.length} hosts has ${inWords(roomiest(able.map((host) => fleet.free(host))))} free` }
     this.#whyNoRoom.set(key, why)
     return why

@@ -7,8 +7,8 @@ import { isStopped, mayBegin, overdueMs, stageOf, tasksOf, waitsForPlace } from 
 import type { JobState, TaskState, World } from "./world.ts"
 
 /** Two jobs that are alike here can be placed in each other's stead: same room, same money, same limits. */
-export const likenessOf = ({ grant, spec: { resources: { cpuMilli, diskMib, gpus, memoryMib }, runMsMax, runtime, trust }, workspace }: JobSubmitted): string =>
-  `${runtime}/${trust}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${runMsMax}/${workspace}/${grant ?? ""}`
+export const likenessOf = ({ grant, spec: { dialect = 1, resources: { cpuMilli, diskMib, gpus, memoryMib }, runMsMax, runtime, trust }, workspace }: JobSubmitted): string =>
+  `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${runMsMax}/${workspace}/${grant ?? ""}`
 
 const demandKey = ({ spec: { resources: { cpuMilli, gpus, memoryMib } } }: JobSubmitted): string => `${cpuMilli}/${memoryMib}/${gpus}`
 

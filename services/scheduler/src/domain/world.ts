@@ -126,7 +126,7 @@ export interface HostState {
   readonly id: HostId
   admitted: boolean
   dismissed: boolean
-  joined: { readonly bootId: string; readonly capabilities: Capabilities; readonly factId: FactId; readonly sequence: number } | undefined
+  joined: { readonly bootId: string; readonly capabilities: Capabilities; readonly dialect: number; readonly factId: FactId; readonly sequence: number } | undefined
   leaving: boolean
   /** The machine that it is goes back to whom it was rented from: what runs there may end, and nothing follows. */
   takenBack: boolean

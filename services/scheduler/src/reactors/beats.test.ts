@@ -4,7 +4,7 @@ import { type ExpectedHost, Listener, type ListenerNote } from "./beats.ts"
 
 const leaseMs = 15_000
 const hostNamed = (number: number): HostId => HostId.make(`hst_${String(number).padStart(26, "0")}`)
-const host = (number: number, more: Partial<ExpectedHost> = {}): ExpectedHost => ({ id: hostNamed(number), joined: {}, dismissed: false, leaving: false, holds: new Map(), ...more })
+const host = (number: number, more: Partial<ExpectedHost> = {}): ExpectedHost => ({ id: hostNamed(number), joined: { dialect: 2 }, dismissed: false, leaving: false, holds: new Map(), ...more })
 
 /** A listener with a clock of the test's own, and a cell of so many hosts. */
 class Listening {
@@ -100,6 +100,13 @@ describe("a scheduler listens to its hosts", () => {
   it("hears nobody at all and calls nobody, however long that lasts", () => {
     const cell = new Listening().sees(1, host(1), host(2), host(3))
     for (let nowMs = 1_000; nowMs < 600_000; nowMs += 10_000) assert.deepStrictEqual(cell.at(nowMs), [])
+  })
+
+  it("does not expect beats of an agent that is too old to send any", () => {
+    const cell = new Listening().sees(1, host(1, { joined: { dialect: 1 } }), host(2))
+    cell.at(10_000, 2)
+    assert.deepStrictEqual(cell.at(20_000, 2), [])
+    assert.deepStrictEqual(cell.at(40_000), [hostNamed(2)])
   })
 
   it("does not expect beats of those who left with nothing, were dismissed, are lost, or have not joined", () => {

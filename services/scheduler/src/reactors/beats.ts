@@ -4,7 +4,7 @@ import type { HostId } from "@millrace/schemas"
 /** What of a host matters to whether it is expected to beat. */
 export interface ExpectedHost {
   readonly id: HostId
-  readonly joined: unknown
+  readonly joined: { readonly dialect: number } | undefined
   readonly dismissed: boolean
   readonly leaving: boolean
   readonly holds: { readonly size: number }
@@ -150,5 +150,6 @@ export class Listener {
   }
 }
 
+/** Agents of the first dialect send no beats: nothing follows from their silence. */
 const isExpected = ({ dismissed, holds, joined, leaving, lost }: ExpectedHost): boolean =>
-  joined !== undefined && !dismissed && (!leaving || holds.size > 0) && (lost === undefined || lost.returned)
+  joined !== undefined && joined.dialect > 1 && !dismissed && (!leaving || holds.size > 0) && (lost === undefined || lost.returned)
