@@ -19,13 +19,13 @@ const madeUp = "made up for this machine, 2026-11: no vendor sells it"
 const ware = (name: string, gpu: string, gpus: number, vcpus: number, memoryGib: number, centsPerHour: number, source = listed): Ware =>
   ({ name, gpu, gpus, vcpus, memoryGib, centsPerHour, source })
 
-/** More cores than this machine has, so that there is work for which nothing but a rented one will do. */
-const manyCores = availableParallelism() + 2
+/** All cores of this machine: an agent offers no more than there are, whatever its machine is called. */
+const manyCores = availableParallelism()
 
 export const wares: ReadonlyArray<Ware> = [
   ware("cpu_1x_small", "N/A", 0, 1, 1, 6, madeUp),
   ware("cpu_4x_small", "N/A", 0, 4, 4, 24, madeUp),
-  ware("cpu_many_cores", "N/A", 0, manyCores, 4, 6 * manyCores, madeUp),
+  ware("cpu_whole", "N/A", 0, manyCores, 4, 6 * manyCores, madeUp),
   ware("gpu_1x_rtx6000", "RTX6000 (24 GB)", 1, 14, 46, 69),
   ware("gpu_1x_a10", "A10 (24 GB PCIe)", 1, 30, 200, 129),
   ware("gpu_1x_a6000", "A6000 (48 GB)", 1, 14, 100, 109),

@@ -166,7 +166,7 @@ const onALostMachine = Effect.fnUntraced(function*({ skyUrl }: Stage, owner: Spe
       trust: "others",
       argv: ["node", "/work/twin-primes.js", String(primesS)],
       files,
-      resources: { cpuMilli: (availableParallelism() + 1) * 1_000, memoryMib: 256, diskMib: 0, gpus: 0 },
+      resources: { cpuMilli: availableParallelism() * 1_000, memoryMib: 256, diskMib: 0, gpus: 0 },
       onSilence: { keepMs: storyLeaseMs },
       runMsMax: 120_000
     }
