@@ -4,7 +4,7 @@ import type { JobDeferred, JobSettled, MillFact, PlacementMade } from "@millrace
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { cell } from "./projections/cell.ts"
-import { admitted, exited, host, job, joined, needs, submitted } from "./testing/cell.ts"
+import { admitted, enrolled, exited, host, job, joined, needs, released, submitted } from "./testing/cell.ts"
 import { agentToken, ownerToken, ReadsWorld, strangerToken } from "./testing/reads-world.ts"
 
 const get = Effect.fnUntraced(function*(path: string, token = ownerToken) {
@@ -89,6 +89,16 @@ layer(ReadsWorld.layer, { timeout: "120 seconds", excludeTestServices: true })("
     assert.deepStrictEqual([body.jobs.placed, body.jobs.over, body.hosts.joined], [2, 1, 3])
   }))
 
+  it.effect("show that a rented machine goes back", () => Effect.gen(function*() {
+    const { cut, say } = yield* ReadsWorld
+    const before = yield* cut
+    yield* say(enrolled("c"), released("c"))
+    const { body } = yield* get(`/v1/hosts/${host("c")}?after=${yield* cut}`)
+    assert.deepStrictEqual([body.host.state, body.host.takesWork, body.host.cause, body.host.rented.released], ["taken_back", false, "idle", "idle"])
+    const past = yield* get(`/v1/hosts/${host("c")}?at=${before}`)
+    assert.deepStrictEqual([past.body.host.state, past.body.host.rented], ["joined", null])
+  }))
+
   it.effect("tell nobody what is not theirs to know", () => Effect.gen(function*() {
     const unknown = yield* get("/v1/hosts", "mill_nobody")
     const agent = yield* get("/v1/hosts", agentToken)
@@ -111,5 +121,18 @@ layer(ReadsWorld.layer, { timeout: "120 seconds", excludeTestServices: true })("
       return [live.hash, (yield* rebuildHash(cell, live.cut)).hash]
     }).pipe(Effect.provide([log, database]))
     assert.strictEqual(hashes[0], hashes[1])
+  }))
+
+  it.effect("fail while Postgres is away, and work is placed as ever", () => Effect.gen(function*() {
+    const { decided, say, startWithoutPostgres } = yield* ReadsWorld
+    const url = yield* startWithoutPostgres
+    yield* decided((fact): fact is Extract<MillFact, { _tag: "SchedulerTookOver" }> => fact._tag === "SchedulerTookOver" && fact.term === 2)
+    yield* say(submitted("5", { resources: needs(10, 10) }))
+    yield* decided(placementOf("5"))
+    const answer = yield* Effect.promise(async () => {
+      const answer = await fetch(`${url}/v1/jobs/${job("5")}/why`, { headers: { authorization: `Bearer ${ownerToken}` } })
+      return { status: answer.status, body: await answer.json() as any }
+    })
+    assert.deepStrictEqual([answer.status, answer.body.code], [503, "read_model_unavailable"])
   }))
 })

@@ -39,6 +39,8 @@ export class ReadsWorld extends Context.Service<ReadsWorld, {
   readonly cut: Effect.Effect<string>
   readonly log: ReturnType<typeof logLayer>
   readonly database: Layer.Layer<Database>
+  /** A scheduler on the same log whose Postgres is not there. It takes over from the one before. */
+  readonly startWithoutPostgres: Effect.Effect<string>
 }>()("millrace/scheduler/test/ReadsWorld") {
   static readonly layer: Layer.Layer<ReadsWorld> = Layer.effect(this, Effect.suspend(() => makeWorld.pipe(Effect.orDie)))
 }
@@ -120,7 +122,10 @@ const makeWorld = Effect.gen(function*() {
   ))
   yield* openWorkspaces(say)
   const url = yield* startScheduler({ servers: urls[0]!, keys: keys.folder, folder, database })
-  return { url, say, decided, cut, log: logLayer("scheduler", { servers: urls[0]!, credentials: keys.folder }), database }
+  const startWithoutPostgres = Effect.orDie(Effect.flatMap(freePort, (nobody) =>
+    startScheduler({ servers: urls[0]!, keys: keys.folder, folder, database: Database.layerLate({ url: Redacted.make(`postgres://nobody@127.0.0.1:${nobody}/none`), connectMsMax: 500, acquireMsMax: 1_000 }) }))
+    .pipe(Effect.provideService(Scope.Scope, scope)))
+  return { url, say, decided, cut, startWithoutPostgres, log: logLayer("scheduler", { servers: urls[0]!, credentials: keys.folder }), database }
 })
 
 const streamOf = (kind: string): StreamName =>
