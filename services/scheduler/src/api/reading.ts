@@ -108,7 +108,7 @@ export const hostsAt = async ({ cut, db, valid }: Reading<CellTables>, past: boo
     const known = knownOf(said)
     const capabilities = said.report?.capabilities ?? undefined
     return {
-      hostId, ...said, capabilities, held, attempts: Number(holds?.attempts ?? 0),
+      hostId, ...said, capabilities, dialect: said.report?.dialect ?? 1, held, attempts: Number(holds?.attempts ?? 0),
       state: hostStateOf(known), takesWork: takesWork(known), free: minus(capabilities?.resources ?? noResources, held)
     }
   })

@@ -35,6 +35,8 @@ export interface HostRoom {
   readonly state: HostStateName
   readonly takesWork: boolean
   readonly capabilities: Pick<Capabilities, "resources" | "runtimes" | "trusts"> | undefined
+  /** How much its agent understands; 1 unless it said so. */
+  readonly dialect?: number
   readonly free: Resources
 }
 
@@ -42,6 +44,8 @@ export interface Need {
   readonly resources: Resources
   readonly runtime: string
   readonly trust: string
+  /** The least that an agent must understand. */
+  readonly dialect?: number
 }
 
 /** How near a host comes to taking some work. */
@@ -69,10 +73,11 @@ export const nearest = (need: Need, hosts: ReadonlyArray<HostRoom>, most = 5): R
     .slice(0, most)
     .map(({ near }) => near)
 
-const nearOf = ({ resources, runtime, trust }: Need, { capabilities, free, hostId, state, takesWork }: HostRoom): Near => {
+const nearOf = ({ dialect: least = 1, resources, runtime, trust }: Need, { capabilities, dialect = 1, free, hostId, state, takesWork }: HostRoom): Near => {
   const lacks = [
     ...(capabilities!.runtimes.includes(runtime as never) ? [] : [`runtime ${runtime}`]),
-    ...(capabilities!.trusts.includes(trust as never) ? [] : [`trust ${trust}`])
+    ...(capabilities!.trusts.includes(trust as never) ? [] : [`trust ${trust}`]),
+    ...(dialect >= least ? [] : [`an agent of dialect ${least}`])
   ]
   const able = takesWork && lacks.length === 0
   return {

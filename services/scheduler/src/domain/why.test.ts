@@ -31,6 +31,11 @@ describe("the nearest hosts", () => {
     assert.deepStrictEqual(names([other, small, draining, room("full", needs(0, 0))]), ["full", "draining", "small", "other"])
   })
 
+  it("offer nothing to what their agent does not understand", () => {
+    const [old, new_] = nearest({ ...need, dialect: 2 }, [room("a", needs(4000, 4000)), room("b", needs(0), { dialect: 2 })]).toReversed()
+    assert.deepStrictEqual([old!.hostId, old!.fits, old!.lacks, new_!.lacks], ["a", false, ["an agent of dialect 2"], []])
+  })
+
   it("are never those that are gone or never joined", () => {
     assert.deepStrictEqual(names([room("left", needs(4000), { state: "left", takesWork: false }), room("gone", needs(4000), { state: "dismissed", takesWork: false }), room("new", needs(0), { capabilities: undefined })]), [])
   })

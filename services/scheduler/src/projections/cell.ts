@@ -10,7 +10,7 @@ export interface CellTables extends HostTables, JobTables {}
  */
 export const cell = projection<CellTables>()<OfHosts | OfJobs>({
   name: "scheduler.cell",
-  version: 1,
+  version: 2,
   hears: ["GATEWAY", "SCHEDULER", "HOSTS", "ACCESS", "BROKER"],
   only: [...hostFacts, ...jobFacts],
   history: [...hostHistories, standings],

@@ -37,6 +37,7 @@ export interface ReportRow {
   readonly cause: string | null
   readonly boot_id: string | null
   readonly agent_version: string | null
+  readonly dialect: number | null
   readonly capabilities: Capabilities | null
   readonly joined_at_ms: number | null
   readonly changed_at_ms: number
@@ -109,7 +110,7 @@ export const createHosts = (schema: SchemaModule) => [
   ...admissions.create(schema, (table) => table.addColumn("host_id", "text").addColumn("admitted_by", "text").addColumn("dismissed_by", "text").addColumn("cause", "text")
     .addColumn("changed_at_ms", "bigint")),
   ...reports.create(schema, (table) => table.addColumn("host_id", "text").addColumn("said", "text").addColumn("cause", "text").addColumn("boot_id", "text")
-    .addColumn("agent_version", "text").addColumn("capabilities", "jsonb").addColumn("joined_at_ms", "bigint").addColumn("changed_at_ms", "bigint")),
+    .addColumn("agent_version", "text").addColumn("dialect", "integer").addColumn("capabilities", "jsonb").addColumn("joined_at_ms", "bigint").addColumn("changed_at_ms", "bigint")),
   ...judgements.create(schema, (table) => table.addColumn("host_id", "text").addColumn("judged", "text").addColumn("last_heard_at_ms", "bigint")
     .addColumn("lease_ended_at_ms", "bigint").addColumn("changed_at_ms", "bigint")),
   ...rentals.create(schema, (table) => table.addColumn("lease_id", "text").addColumn("provider", "text").addColumn("host_id", "text").addColumn("region", "text")
@@ -158,10 +159,10 @@ const reporting = (event: MillFact): event is Reporting => event._tag === "HostJ
 const reportAfter = (row: ReportRow | undefined, event: Reporting, atMs: number): ReportRow => {
   const { hostId: host_id } = event
   if (event._tag === "HostJoined") {
-    const { agentVersion, bootId, capabilities } = event
-    return { host_id, said: "joined", cause: null, boot_id: bootId, agent_version: agentVersion, capabilities, joined_at_ms: atMs, changed_at_ms: atMs }
+    const { agentVersion, bootId, capabilities, dialect = 1 } = event
+    return { host_id, said: "joined", cause: null, boot_id: bootId, agent_version: agentVersion, dialect, capabilities, joined_at_ms: atMs, changed_at_ms: atMs }
   }
-  const before = row ?? { boot_id: null, agent_version: null, capabilities: null, joined_at_ms: null }
+  const before = row ?? { boot_id: null, agent_version: null, dialect: null, capabilities: null, joined_at_ms: null }
   return { ...before, host_id, said: event._tag === "HostDraining" ? "draining" : "left", cause: event.cause, changed_at_ms: atMs }
 }
 

@@ -25,6 +25,7 @@ export interface JobRow {
   readonly resources: Resources | null
   readonly runtime: string | null
   readonly trust: string | null
+  readonly dialect: number | null
   readonly tasks: number | null
   readonly parallelism_max: number | null
   readonly after: NonNullable<JobSpec["after"]> | null
@@ -102,7 +103,7 @@ export const jobFacts = [
 
 export const createJobs = (schema: SchemaModule) => [
   schema.createTable("jobs").addColumn("job_id", "text", (column) => column.primaryKey()).addColumn("workspace", "text").addColumn("name", "text")
-    .addColumn("resources", "jsonb").addColumn("runtime", "text").addColumn("trust", "text").addColumn("tasks", "integer").addColumn("parallelism_max", "integer").addColumn("after", "jsonb")
+    .addColumn("resources", "jsonb").addColumn("runtime", "text").addColumn("trust", "text").addColumn("dialect", "integer").addColumn("tasks", "integer").addColumn("parallelism_max", "integer").addColumn("after", "jsonb")
     .addColumn("grant_id", "text").addColumn("submitted_seq", "bigint").addColumn("submitted_at_ms", "bigint").addColumn("cancelled_seq", "bigint"),
   schema.createIndex("jobs_by_workspace").on("jobs").columns(["workspace", "submitted_seq"]),
   ...standings.create(schema, (table) => table.addColumn("job_id", "text").addColumn("workspace", "text").addColumn("said", "text").addColumn("reason", "text")
@@ -157,14 +158,14 @@ interface Place {
 
 const jobAfter = (row: JobRow | undefined, event: Asking, { sequence, storedAtMs }: Place): JobRow => {
   const known = row ?? {
-    job_id: event.jobId, workspace: null, name: null, resources: null, runtime: null, trust: null, tasks: null, parallelism_max: null, after: null, grant_id: null,
+    job_id: event.jobId, workspace: null, name: null, resources: null, runtime: null, trust: null, dialect: null, tasks: null, parallelism_max: null, after: null, grant_id: null,
     submitted_seq: null, submitted_at_ms: null, cancelled_seq: null
   }
   if (event._tag === "JobCancelRequested") return known.cancelled_seq === null ? { ...known, cancelled_seq: sequence } : known
   if (known.submitted_seq !== null) return known
-  const { grant, name, spec: { after, array, resources, runtime, trust }, workspace } = event
+  const { grant, name, spec: { after, array, dialect, resources, runtime, trust }, workspace } = event
   return {
-    ...known, workspace, name: name ?? null, resources, runtime, trust, tasks: array?.tasks ?? null, parallelism_max: array?.parallelismMax ?? null, after: after ?? null, grant_id: grant ?? null,
+    ...known, workspace, name: name ?? null, resources, runtime, trust, dialect: dialect ?? 1, tasks: array?.tasks ?? null, parallelism_max: array?.parallelismMax ?? null, after: after ?? null, grant_id: grant ?? null,
     submitted_seq: sequence, submitted_at_ms: storedAtMs
   }
 }
