@@ -126,18 +126,19 @@ export const checkStreams = (api: Api, streams: ReadonlyArray<StreamName> = stre
 
 /** The first way in which a stream is not what the schemas say. */
 export const driftOf = (stream: StreamName, found: StreamInfo["config"]): LogUnfit | undefined => {
-  const unfit = (field: string, is: unknown, wanted: unknown, because: string) =>
+  const unfit = (field: string, is: unknown, wanted: unknown, because: string, remedy = `look who changed it, then set it back: nats stream edit ${stream}`) =>
     new LogUnfit({
       where: `the field ${field} of the stream ${stream}`,
       found: JSON.stringify(is) ?? "not set",
       wanted: `${JSON.stringify(wanted) ?? "nothing there"} (${because})`,
-      remedy: `look who changed it, then set it back: nats stream edit ${stream}`
+      remedy
     })
   const subjects = subjectsOf(kinds as ReadonlyArray<Kind>, stream)
   const held = subjectsIn(found)
   // A newer vocabulary may have more: an older service goes on beside it, and reads what it knows.
-  if (!subjects.every((subject) => held.includes(subject)) || !held.every((subject) => wholeKind.test(subject))) {
-    return unfit("subjects", [...held].sort(), [...subjects].sort(), "they are written from the schemas")
+  const whole = held.every((subject) => wholeKind.test(subject))
+  if (!subjects.every((subject) => held.includes(subject)) || !whole) {
+    return unfit("subjects", [...held].sort(), [...subjects].sort(), "they are written from the schemas", whole ? "let this release's provisioning add what an older one did not have (npm start does it)" : undefined)
   }
   for (const [field, wanted, because] of demanded) {
     const is = found[field] ?? (wanted === false ? false : undefined)
