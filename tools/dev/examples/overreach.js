@@ -36,8 +36,8 @@ const job = ({ resources, ...more }) => ({
 })
 
 const tell = (what, { said, status }) => {
-  const missing = said.missing === undefined ? "" : ` (missing: ${JSON.stringify(said.missing)})`
-  console.log(`${what}: ${status} ${said.code ?? ""} ${said.what ?? ""}${missing}`)
+  const missing = said.missing === undefined ? "" : ` [missing: ${said.missing.action}, ${said.missing.limit ?? said.missing.resource}]`
+  console.log(`${what}: ${status} ${said.code ?? ""}: ${said.what ?? ""}${missing}`)
   return status
 }
 
