@@ -1,8 +1,8 @@
-import { type ActionName, linksOf } from "@millrace/authority"
+import { type ActionName, linksOf, widened } from "@millrace/authority"
 import { namedId } from "@millrace/decider"
 import type { Journal } from "@millrace/journal"
 import { Database, read } from "@millrace/readmodel"
-import type { AccountId, AskId, Cut, Digest, GrantId, Reach, WorkspaceName } from "@millrace/schemas"
+import type { AccountId, AskId, Constraints, Cut, Digest, GrantId, Reach, WorkspaceName } from "@millrace/schemas"
 import { Authority, Caller } from "@millrace/service"
 import { Clock, Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -11,7 +11,7 @@ import type { Question } from "../domain/asks.ts"
 import { digestOf, type IdempotencyKey } from "../domain/request.ts"
 import { tables } from "../projections/tables.ts"
 import { type AskSaid, Asks, type Remembered } from "../reactors/asks.ts"
-import { Gate } from "../reactors/gate.ts"
+import { Gate, type Refusal } from "../reactors/gate.ts"
 import { Submissions } from "../reactors/submissions.ts"
 import { Api } from "./api.ts"
 import type { ReachAsked } from "./ask-endpoints.ts"
@@ -30,6 +30,8 @@ interface Asking {
   readonly within: ReadonlyArray<string>
   readonly grant?: GrantId
   readonly key: string | undefined
+  /** A rule of the gateway's own against it, of what its owner cannot see. */
+  readonly against?: (caller: Caller["Service"]) => Refusal | undefined
   readonly question: (workspace: WorkspaceName, key: IdempotencyKey) => Effect.Effect<Question, BadRequest | NotFound | Unavailable, Caller>
 }
 
@@ -41,14 +43,14 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
   const gate = yield* Gate
   const submissions = yield* Submissions
 
-  const ask = Effect.fnUntraced(function*({ action, grant, key: given, question, within }: Asking) {
+  const ask = Effect.fnUntraced(function*({ action, against, grant, key: given, question, within }: Asking) {
     const caller = yield* Caller
     const key = yield* keyFrom(given)
     const asked = yield* question(caller.workspace, key)
-    const acting = yield* Effect.mapError(
-      gate.pass(caller, { action, within, argumentsDigest: digestOf(asked), ...(grant === undefined ? {} : { grant }) }),
-      refusalOf
-    )
+    const acted = { action, within, argumentsDigest: digestOf(asked), ...(grant === undefined ? {} : { grant }) }
+    const acting = yield* Effect.mapError(gate.pass(caller, acted), refusalOf)
+    const refusal = against?.(caller)
+    if (refusal !== undefined) yield* Effect.mapError(gate.refuse(caller, acted, refusal), refusalOf)
     const said = yield* asks.ask(acting, given === undefined ? undefined : key, asked, (askId, after) =>
       Effect.provideContext(rememberedAsk(caller.workspace, askId, after), stores)).pipe(
       Effect.timeoutOrElse({ duration: sayMsMax, orElse: () => Effect.fail(logSilent) }),
@@ -66,9 +68,9 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
     return yield* answered(said)
   })
 
-  /** The grant that somebody who hands a part of it on acts under: its own, or the one that it holds. */
+  /** Whoever hands a part of a grant on acts under that grant: one that its token or warrant does not reach is not its to give. */
   const heldBy = (caller: Caller["Service"], grant: GrantId): GrantId | undefined =>
-    caller.grant ?? (linksOf(authority.view, grant)?.at(-1)?.holder === caller.principal ? grant : undefined)
+    caller.grant !== undefined || linksOf(authority.view, grant)?.at(-1)?.holder === caller.principal ? grant : undefined
 
   const onGrant = (action: ActionName, tag: "SuspensionAsked" | "ResumptionAsked" | "RevocationAsked") =>
   ({ headers, params: { grantId }, payload: { cause } }: { readonly headers: KeyHeader; readonly params: { readonly grantId: GrantId }; readonly payload: { readonly cause: string } }) =>
@@ -79,6 +81,7 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
       ask({
         action: "grant.issue",
         within: [],
+        against: byRoleAlone,
         key: headers["idempotency-key"],
         question: (workspace) => Effect.map(reachOf(workspace, reach), (whole) => ({ _tag: "GrantAsked", holder, reach: whole, reason, ...(account === undefined ? {} : { account }) }))
       }),
@@ -89,6 +92,7 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
           action: "grant.delegate",
           within: ["grant", grantId],
           ...(grant === undefined ? {} : { grant }),
+          against: ({ constraints = {} }) => beyondWarrant(reach.constraints ?? {}, constraints),
           key: headers["idempotency-key"],
           question: (workspace) => Effect.map(reachOf(workspace, reach), (whole) => ({ _tag: "DelegationAsked", parent: grantId, holder, reach: whole, reason, ...(account === undefined ? {} : { account }) }))
         })
@@ -101,6 +105,7 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
       return ask({
         action: "principal.write",
         within: [],
+        against: byRoleAlone,
         key: headers["idempotency-key"],
         question: () => Effect.map(Clock.currentTimeMillis, (nowMs) => ({
           _tag: "CredentialAsked",
@@ -114,7 +119,7 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
     revokeCredential: ({ headers, params: { digest } }) =>
       ask({ action: "principal.write", within: [], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "CredentialRevocationAsked", credentialDigest: digest, cause: "" }) }),
     bindRole: ({ headers, payload }) =>
-      ask({ action: "principal.write", within: [], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "RoleAsked", ...payload }) }),
+      ask({ action: "principal.write", within: [], against: byRoleAlone, key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "RoleAsked", ...payload }) }),
     unbindRole: ({ headers, query }) =>
       ask({ action: "principal.write", within: [], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "RoleRemovalAsked", ...query }) }),
     openBudget: ({ headers, payload: { account, ...terms } }) =>
@@ -169,6 +174,15 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
     })
   })
 }))
+
+/** The owner decides these by the roles of whoever asks. A token or a warrant that is bound to a grant has none of them. */
+const byRoleAlone = ({ grant }: Caller["Service"]): Refusal | undefined => (grant === undefined ? undefined : { rule: "acts-under-grant" })
+
+/** Access knows the grant that is handed on; that a warrant is narrower than it is known here. */
+const beyondWarrant = (asked: Constraints, warrant: Constraints): Refusal | undefined => {
+  const missing = widened(asked, warrant)
+  return missing === undefined ? undefined : { rule: "warrant-limit", missing }
+}
 
 type KeyHeader = { readonly "idempotency-key"?: string }
 

@@ -48,6 +48,13 @@ const grantOf = (grantId: GrantId, holder: string, constraints: object, depthMax
     reason: "to help"
   } as MillFact
 ]
+/** The owner under a grant that gives everything, and another one of the same holder. */
+const boundGrant = namedId<GrantId>("grt", "for what the owner runs")
+const widerGrant = namedId<GrantId>("grt", "for the owner's other work")
+const everything = (fact: readonly [Subject, MillFact]): readonly [Subject, MillFact] => {
+  const [subject, issued] = fact as readonly [Subject, Extract<MillFact, { _tag: "GrantIssued" }>]
+  return [subject, { ...issued, reach: { ...issued.reach, actions: ["*"] as never, resources: ["workspace/acme", "workspace/acme/*"] as never } }]
+}
 const world: ReadonlyArray<readonly [Subject, MillFact]> = [
   ...roleOf(acme, "owner", "owner"),
   ...roleOf(acme, "reader", "viewer"),
@@ -56,7 +63,10 @@ const world: ReadonlyArray<readonly [Subject, MillFact]> = [
   tokenOf(acme, "agent:helper", "agent", agentsGrant),
   tokenOf(acme, "agent:bare", "bare"),
   grantOf(poorGrant, "agent:poor", { spendPicoMax: 50_000_000_000n }),
-  tokenOf(acme, "agent:poor", "poor", poorGrant)
+  tokenOf(acme, "agent:poor", "poor", poorGrant),
+  everything(grantOf(boundGrant, "user:owner", { cpuMilliMax: 1000 })),
+  everything(grantOf(widerGrant, "user:owner", {})),
+  tokenOf(acme, "user:owner", "bound", boundGrant)
 ]
 
 let said = 0
@@ -92,7 +102,7 @@ const neighbour = Effect.acquireRelease(
 )
 
 /** A gateway on a free port, over a log in memory and a real Postgres. */
-class Gateway extends Context.Service<Gateway, { readonly url: string; readonly log: MemoryLog; readonly warrant: (parent: JobId) => string }>()("test/Gateway") {
+class Gateway extends Context.Service<Gateway, { readonly url: string; readonly log: MemoryLog; readonly warrant: (parent: JobId, more?: object) => string }>()("test/Gateway") {
   static readonly layer = Layer.effect(this, Effect.gen(function*() {
     const url = yield* testDatabase()
     const log = new MemoryLog()
@@ -111,7 +121,7 @@ class Gateway extends Context.Service<Gateway, { readonly url: string; readonly 
         keyringInMemory,
         Layer.succeedContext(keys)
       ])))
-    const warrant = (jobId: JobId) => {
+    const warrant = (jobId: JobId, more: object = {}) => {
       const one = {
         warrantId: namedId<WarrantId>("wrt", jobId),
         hostId: namedId<HostId>("hst", "one"),
@@ -124,7 +134,8 @@ class Gateway extends Context.Service<Gateway, { readonly url: string; readonly 
         expiresAtMs: farMs,
         view: {},
         workspace: acme,
-        holder: Principal.make("agent:helper")
+        holder: Principal.make("agent:helper"),
+        ...more
       }
       return `Warrant ${warrantBearer(one, Context.get(keys, WarrantSigner).sign(one))}`
     }
@@ -470,6 +481,46 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(yield* ask("POST", "/v1/grants", { body: terms, token: "reader" }), 403, "capability_missing")
       assertRefused(yield* ask("POST", "/v1/grants", { body: { ...terms, reach: { actions: ["job.*"] } } }), 400, "end_missing")
       assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+  })
+
+  describe("a token that is bound to a grant, and a warrant", () => {
+    const reach = (constraints: object) => ({ holder: "agent:new", reach: { actions: ["job.*"], lifeMs: 60_000, depthMax: 0, constraints } })
+
+    it.effect("give nothing by the roles of their principal", () => Effect.gen(function*() {
+      const { log, warrant } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const { jobId } = yield* submitted()
+      for (const headers of [{}, { authorization: warrant(jobId, { holder: "user:owner", grantPath: [boundGrant] }) }]) {
+        assertRefused(yield* ask("POST", "/v1/grants", { body: reach({}), token: "bound", headers }), 403, "acts_under_grant")
+        assertRefused(yield* ask("POST", "/v1/credentials", { body: { principal: "user:owner" }, token: "bound", headers }), 403, "acts_under_grant")
+        assertRefused(yield* ask("POST", "/v1/roles", { body: { principal: "user:new", role: "owner" }, token: "bound", headers }), 403, "acts_under_grant")
+      }
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+
+    it.effect("hand on nothing of another grant, though their principal holds it", () => Effect.gen(function*() {
+      const { log, warrant } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const { jobId } = yield* submitted()
+      for (const headers of [{}, { authorization: warrant(jobId, { holder: "user:owner", grantPath: [boundGrant] }) }]) {
+        assertRefused(yield* ask("POST", `/v1/grants/${widerGrant}/delegate`, { body: reach({}), token: "bound", headers }), 403, "capability_missing")
+      }
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+
+    it.effect("a warrant hands on no more than it has itself, though its grant has more", () => Effect.gen(function*() {
+      const { log, warrant } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const { jobId } = yield* submitted()
+      const authorization = warrant(jobId, { holder: "user:owner", grantPath: [boundGrant], constraints: { cpuMilliMax: 500 } })
+      const refused = yield* ask("POST", `/v1/grants/${boundGrant}/delegate`, { body: reach({ cpuMilliMax: 1000 }), headers: { authorization } })
+      assertRefused(refused, 403, "capability_missing")
+      assert.deepInclude(refused.body.missing, { limit: "cpuMilliMax", needs: "1000", has: "500" })
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+      const answering = ask("POST", `/v1/grants/${boundGrant}/delegate`, { body: reach({ cpuMilliMax: 500 }), headers: { authorization } })
+      yield* Effect.timeoutOption(answering, 500)
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks + 1)
     }))
   })
 

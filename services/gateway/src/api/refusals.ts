@@ -46,21 +46,32 @@ export const submissionRefusal = (error: EntranceRefusal): BadRequest | Forbidde
   }
 }
 
-const notAllowed = ({ action, capability, principal, reason, rule, workspace }: NotAllowed): Forbidden =>
-  rule === "agents-vouch-for-nothing"
-    ? new Forbidden({
-      code: "trust_not_given",
-      what: `${principal} cannot vouch for work: trust "own" is for people`,
-      where: "trust",
-      remedy: "leave trust away: the work is isolated then"
-    })
-    : new Forbidden({
-      code: "capability_missing",
-      what: `${principal} may not do ${action}: ${reasonText(reason, capability)}`,
-      where: capability?.narrowedBy === undefined ? `workspace ${workspace}` : capability.narrowedBy,
-      remedy: remedyFor(principal, capability),
-      ...(capability === undefined ? {} : { missing: capability })
-    })
+const notAllowed = ({ action, capability, principal, reason, rule, workspace }: NotAllowed): Forbidden => {
+  switch (rule) {
+    case "agents-vouch-for-nothing":
+      return new Forbidden({
+        code: "trust_not_given",
+        what: `${principal} cannot vouch for work: trust "own" is for people`,
+        where: "trust",
+        remedy: "leave trust away: the work is isolated then"
+      })
+    case "acts-under-grant":
+      return new Forbidden({
+        code: "acts_under_grant",
+        what: `${principal} acts under a grant here, and ${action} is given by roles alone`,
+        where: "the token",
+        remedy: "hand a part of the grant on instead, or let somebody ask whose token is bound to no grant"
+      })
+    default:
+      return new Forbidden({
+        code: "capability_missing",
+        what: `${principal} may not do ${action}: ${reasonText(reason, capability)}`,
+        where: capability?.narrowedBy === undefined ? `workspace ${workspace}` : capability.narrowedBy,
+        remedy: remedyFor(principal, capability),
+        ...(capability === undefined ? {} : { missing: capability })
+      })
+  }
+}
 
 const reasonText = (reason: string, missing: MissingCapability | undefined): string => {
   const limit = missing?.limit === undefined

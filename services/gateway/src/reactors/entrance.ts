@@ -65,7 +65,7 @@ export class Entrance extends Context.Service<Entrance, {
         argumentsDigest: digestOf(request),
         jobId
       } as const
-      if (trustOf(request, false) === "own" && !vouches(caller)) return yield* gate.refuse(caller, asked, "agents-vouch-for-nothing")
+      if (trustOf(request, false) === "own" && !vouches(caller)) return yield* gate.refuse(caller, asked, { rule: "agents-vouch-for-nothing" })
       const atMs = yield* Clock.currentTimeMillis
       const acting = yield* gate.pass(caller, { ...asked, needs: needsOf(request, depth, prices.ratesAt(workspace, atMs)) })
       if (request.after !== undefined || request.files !== undefined) yield* known(workspace, request)

@@ -1,4 +1,4 @@
-import { type ActionName, type Decision, decisionMade, type Needs, resourceOf } from "@millrace/authority"
+import { type ActionName, actionOf, type Decision, decisionMade, type Needs, resourceOf } from "@millrace/authority"
 import { deriveId } from "@millrace/decider"
 import { Journal } from "@millrace/journal"
 import type { Allowed, AttemptId, DecisionMade, Digest, FactId, GrantId, JobId, MissingCapability, Principal, WorkspaceName } from "@millrace/schemas"
@@ -29,6 +29,12 @@ export interface Asked {
   readonly jobId?: JobId
 }
 
+/** A no by a rule of the gateway's own, and what would have been needed where a capability could cure it. */
+export interface Refusal {
+  readonly rule: string
+  readonly missing?: Omit<MissingCapability, "action" | "resource">
+}
+
 /** It may not be done. The audit knows it already. */
 export class NotAllowed extends Schema.TaggedError<NotAllowed>()("NotAllowed", {
   principal: Schema.String,
@@ -57,7 +63,7 @@ export class Gate extends Context.Service<Gate, {
   /** Decides now. A no is in the log before it is answered. */
   readonly pass: (caller: Caller["Service"], asked: Asked) => Effect.Effect<Acting, NotAllowed | ViewStale | RefusalUntold>
   /** Says no by a rule of the gateway's own. */
-  readonly refuse: (caller: Caller["Service"], asked: Asked, rule: string) => Effect.Effect<never, NotAllowed | RefusalUntold>
+  readonly refuse: (caller: Caller["Service"], asked: Asked, refusal: Refusal) => Effect.Effect<never, NotAllowed | RefusalUntold>
 }>()("millrace/gateway/Gate") {
   static readonly layer = ({ viewAgeMsMax = VIEW_AGE_MS_MAX }: { readonly viewAgeMsMax?: number } = {}): Layer.Layer<Gate, never, Authority | Journal> =>
     Layer.effect(Gate, Effect.gen(function*() {
@@ -105,9 +111,11 @@ export class Gate extends Context.Service<Gate, {
         return yield* refused(decided)
       })
 
-      const refuse = Effect.fnUntraced(function*(caller: Caller["Service"], asked: Asked, rule: string) {
+      const refuse = Effect.fnUntraced(function*(caller: Caller["Service"], asked: Asked, { missing, rule }: Refusal) {
         const ask = askOf(caller, { action: asked.action, resource: resourceOf(caller.workspace, ...asked.within), ...(asked.grant === undefined ? {} : { grant: asked.grant }) })
-        const decision: Decision = { verdict: "deny", rule, reason: "guard_rail", grantPath: [] }
+        const decision: Decision = missing === undefined
+          ? { verdict: "deny", rule, reason: "guard_rail", grantPath: [] }
+          : { verdict: "deny", rule, reason: "constraint", missing: { action: actionOf(asked.action), resource: ask.resource, ...missing }, grantPath: [] }
         const ageMs = yield* authority.ageMs
         const decided: Decided = { ask, decision, view: authority.cut(), viewAgeMs: ageMs, decidedAtMs: yield* Effect.clockWith((clock) => clock.currentTimeMillis) }
         yield* tell(decided, asked)
