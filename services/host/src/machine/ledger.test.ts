@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import type { Remembered } from "../domain/attempt.ts"
 import { factId, placement } from "../testing/placement.ts"
 import { Ledger } from "./ledger.ts"
@@ -46,6 +46,22 @@ describe("a host's ledger", () => {
       yield* agent(path, ({ remember }) => remember(paid.attemptId, begun(paid)))
       const [read] = yield* agent(path, ({ attempts }) => Effect.sync(() => [...attempts.values()]))
       assert.deepStrictEqual(read?.state === "begun" ? read.made.share : read, paid.share)
+    })))
+
+  it.effect("what the first release wrote is read, for an upgraded agent may find its work running", () =>
+    withFile((path) => Effect.gen(function*() {
+      mkdirSync(dirname(path))
+      const line = (remembered: unknown) => `${JSON.stringify({ attempt: a.attemptId, remembered })}\n`
+      writeFileSync(path, line(begun(a)) + line({ ...begun(a), state: "running" }))
+      assert.deepStrictEqual(yield* states(path), { [a.attemptId]: "running" })
+    })))
+
+  it.effect("a whole last line that cannot be understood is not taken for one cut short", () =>
+    withFile((path) => Effect.gen(function*() {
+      mkdirSync(dirname(path))
+      writeFileSync(path, `${JSON.stringify({ attempt: a.attemptId, remembered: { state: "running", made: { odd: 1 }, ...story } })}\n`)
+      const exit = yield* Effect.exit(states(path))
+      assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", "line 1 cannot be read")
     })))
 
   it.effect("a lower fence does not take the place of a higher one", () =>

@@ -148,9 +148,12 @@ const lineOf = (attempt: AttemptId, remembered: Remembered): string => {
 
 const rememberedIn = (written: { readonly state: string; readonly made?: unknown }): Remembered => {
   if (written.state !== "begun" && written.state !== "running") return written as Remembered
-  const { body, name, version } = written.made as ReturnType<typeof encodeFact>
+  // The first release wrote the placement itself, which held no money.
+  const { body, name, version } = isPlacement(written.made) ? { name: written.made._tag, version: 1, body: written.made } : written.made as ReturnType<typeof encodeFact>
   return { ...written, made: Result.getOrThrow(decodeFact(name, version, body)) } as Remembered
 }
+
+const isPlacement = (made: unknown): made is { readonly _tag: "PlacementMade" } => typeof made === "object" && made !== null && "_tag" in made
 
 /** The sealed program is in the log; here it would only be another copy. */
 const slim = (remembered: Remembered): Remembered => {
@@ -173,12 +176,14 @@ const read = (path: string): ReadonlyArray<{ readonly attempt: AttemptId; readon
   }
   const lines = text.split("\n").filter((line) => line !== "")
   return lines.flatMap((line, index) => {
+    let parsed: { readonly attempt: AttemptId; readonly remembered: { readonly state: string } } | undefined
     try {
-      const { attempt, remembered } = JSON.parse(line) as { attempt: AttemptId; remembered: { readonly state: string } }
-      return [{ attempt, remembered: rememberedIn(remembered) }]
+      parsed = JSON.parse(line)
+      return [{ attempt: parsed!.attempt, remembered: rememberedIn(parsed!.remembered) }]
     } catch (cause) {
-      // The last line of an agent that was killed while it wrote: what it speaks of had not begun.
-      if (index === lines.length - 1) return []
+      // The last line of an agent that was killed while it wrote: what it speaks of had not begun. One that is
+      // whole and cannot be understood may speak of work that runs.
+      if (parsed === undefined && index === lines.length - 1) return []
       throw new Error(`${path} line ${index + 1} cannot be read. Move the file away to begin with an empty ledger`, { cause })
     }
   })
