@@ -55,6 +55,13 @@ export const digestOf = (request: unknown): Digest =>
       ? Object.fromEntries(Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1)))
       : value) ?? "", "hex")}` as Digest
 
+/**
+ * Whether a digest is this request's, by whichever release it was taken: the first one filled in runtime and
+ * trust before it took it.
+ */
+export const isDigestOf = (digest: Digest, request: JobRequest): boolean =>
+  digest === digestOf(request) || digest === digestOf({ ...request, runtime: request.runtime ?? "process", trust: request.trust ?? "own" })
+
 /** The part of a request that may hold secrets. */
 export const programOf = ({ argv, cwd, env, files, labels }: JobRequest): Program => ({
   argv,

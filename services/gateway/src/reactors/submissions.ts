@@ -3,7 +3,7 @@ import { type Appended, type Commit, type CommitRefused, cutOf, Journal, type Jo
 import { type Cut, type FactId, type JobId, type JobSubmitted, type MillFact, Program, type WorkspaceName } from "@millrace/schemas"
 import { Keyring, type KeyringUnavailable, sealValue } from "@millrace/service"
 import { Clock, Context, Effect, Layer, Schema } from "effect"
-import { digestOf, type IdempotencyKey, jobIdOf, type JobRequest, programOf, specOf } from "../domain/request.ts"
+import { digestOf, type IdempotencyKey, isDigestOf, jobIdOf, type JobRequest, programOf, specOf } from "../domain/request.ts"
 import type { Acting } from "./gate.ts"
 
 /** One idempotency key, two requests. The first stands. */
@@ -87,7 +87,7 @@ export class Submissions extends Context.Service<Submissions, {
         Effect.catchTag("Overtaken", () => Effect.flatMap(journal.story(subject), (story) => {
           const first = story[0]
           const found = first === undefined ? undefined : readable(first).facts[0]?.event
-          return found?._tag === "JobSubmitted" && found.requestDigest === requestDigest
+          return found?._tag === "JobSubmitted" && isDigestOf(found.requestDigest, request)
             ? Effect.succeed<Submitted>({ jobId, cut: { [first!.place.stream]: first!.place.sequence }, repeated: true })
             : Effect.fail(new IdempotencyMismatch({ key, jobId }))
         }))
