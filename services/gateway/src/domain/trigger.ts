@@ -1,3 +1,4 @@
+import type { ActionName } from "@millrace/authority"
 import { type Condition, type FactId, type JobId, type JobSubmitted, type Kind, kinds, type MillFact, nameOf, type TriggerDefined, type TriggerName, type WorkspaceName } from "@millrace/schemas"
 import { DateTime, Option, Result, Schema } from "effect"
 import * as Cron from "effect/Cron"
@@ -67,6 +68,69 @@ const holds = ({ is, path, value }: Condition, body: unknown): boolean => {
 /** The kinds of story in which a fact of that name is told. Triggers' own words are none that a trigger hears. */
 export const kindsTelling = (name: string): ReadonlyArray<Kind> =>
   (kinds as ReadonlyArray<Kind>).filter((kind) => kind.kind !== "trigger" && kind.facts.some((schema) => nameOf(schema) === name))
+
+/** What somebody must be allowed to do to hear stories of a kind, and to what. */
+export interface Read {
+  readonly action: ActionName
+  readonly noun: string
+}
+
+const reads = {
+  job: { action: "job.read", noun: "job" },
+  snapshot: { action: "snapshot.read", noun: "snapshot" },
+  grant: { action: "grant.read", noun: "grant" },
+  principal: { action: "principal.read", noun: "principal" },
+  decision: { action: "decision.read", noun: "decision" },
+  usage: { action: "usage.read", noun: "usage" },
+  host: { action: "host.read", noun: "host" },
+  capacity: { action: "capacity.read", noun: "lease" },
+  trigger: { action: "trigger.read", noun: "hook" },
+  log: { action: "log.read", noun: "log" }
+} as const satisfies Readonly<Record<string, Read>>
+
+/** The read that tells the same. A kind that no read tells is the log's own. */
+export const readOf = ({ kind }: Pick<Kind, "kind">): Read => {
+  switch (kind) {
+    case "job":
+    case "schedule":
+    case "placement":
+    case "attempt":
+    case "blob":
+    case "session":
+      return reads.job
+    case "event":
+    case "hook":
+      return reads.trigger
+    case "snapshot":
+    case "image":
+      return reads.snapshot
+    case "grant":
+    case "warrant":
+    case "policy":
+      return reads.grant
+    case "principal":
+    case "ask":
+    case "answer":
+      return reads.principal
+    case "decision":
+      return reads.decision
+    case "budget":
+    case "pricebook":
+    case "period":
+      return reads.usage
+    case "host":
+    case "admission":
+    case "fleet":
+      return reads.host
+    case "machine":
+    case "market":
+    case "demand":
+    case "plan":
+      return reads.capacity
+    default:
+      return reads.log
+  }
+}
 
 /** Why a trigger that matched starts nothing. */
 export interface Refusal {

@@ -23,6 +23,8 @@ export type EntranceRefusal =
 
 /** The one way in for jobs: over the API, by a trigger, or from inside another job. */
 export class Entrance extends Context.Service<Entrance, {
+  /** Decides whether somebody may submit this now, and submits nothing: for what is to be submitted in their name later. */
+  readonly weigh: (caller: Caller["Service"], key: IdempotencyKey, request: JobRequest) => Effect.Effect<void, EntranceRefusal>
   /**
    * Submits in somebody's name: checks the request, decides, and writes it down. The same key with the same
    * request finds the first job, so whoever fell between asking and hearing the answer asks again.
@@ -53,7 +55,7 @@ export class Entrance extends Context.Service<Entrance, {
         Effect.catchTag("JobUnknown", () => Effect.fail(unfit.parent(jobId)))
       )
 
-    const enter = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest, beginning: Omit<Beginning, "depth"> = {}) {
+    const admitted = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest) {
       yield* checked(request)
       const { parent, workspace } = caller
       const jobId = jobIdOf(workspace, key)
@@ -67,12 +69,16 @@ export class Entrance extends Context.Service<Entrance, {
       } as const
       if (trustOf(request, false) === "own" && !vouches(caller)) return yield* gate.refuse(caller, asked, { rule: "agents-vouch-for-nothing" })
       const atMs = yield* Clock.currentTimeMillis
-      const acting = yield* gate.pass(caller, { ...asked, needs: needsOf(request, depth, prices.ratesAt(workspace, atMs)) })
-      if (request.after !== undefined || request.files !== undefined) yield* known(workspace, request)
+      return { acting: yield* gate.pass(caller, { ...asked, needs: needsOf(request, depth, prices.ratesAt(workspace, atMs)) }), depth }
+    })
+
+    const enter = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest, beginning: Omit<Beginning, "depth"> = {}) {
+      const { acting, depth } = yield* admitted(caller, key, request)
+      if (request.after !== undefined || request.files !== undefined) yield* known(caller.workspace, request)
       return yield* submissions.submit(acting, key, request, { ...beginning, depth })
     })
 
-    return { enter }
+    return { enter, weigh: (caller, key, request) => Effect.asVoid(admitted(caller, key, request)) }
   }))
 }
 

@@ -1,8 +1,8 @@
 import { Blobs } from "@millrace/blobs"
 import { assert, describe, it } from "@effect/vitest"
-import { deriveId } from "@millrace/decider"
+import { deriveId, namedId } from "@millrace/decider"
 import { Journal, type JournalShape, MemoryLog, memoryJournal, readable } from "@millrace/journal"
-import { type FactId, type MillFact, Principal, Program, type Subject, TriggerName, WorkspaceName } from "@millrace/schemas"
+import { type FactId, type GrantId, type MillFact, Principal, Program, type Subject, TriggerName, WorkspaceName } from "@millrace/schemas"
 import { Authority, type Caller, Keyring, keyringInMemory, openValue } from "@millrace/service"
 import { Clock, Context, Effect, Layer, Redacted, Schedule, Schema, type Scope } from "effect"
 import { createHmac } from "node:crypto"
@@ -22,6 +22,13 @@ const ada: Caller["Service"] = { principal: Principal.make("user:ada"), workspac
 const viewer: Caller["Service"] = { principal: Principal.make("user:eve"), workspace }
 const named = (name: string) => TriggerName.make(name)
 const job = (given: object = {}): JobRequest => Schema.decodeUnknownSync(JobRequest)({ argv: ["report"], env: {}, labels: {}, ...given })
+const agent = Principal.make("agent:helper")
+const bound = namedId<GrantId>("grt", "that its token is bound to")
+const wide = namedId<GrantId>("grt", "that it holds besides")
+const granted = (grantId: GrantId, actions: ReadonlyArray<string>): MillFact => ({
+  _tag: "GrantIssued", workspace, tree: grantId, grantId, holder: agent, issuer: ada.principal, durable: false, reason: "to try",
+  reach: { actions, resources: ["workspace/acme/*"], constraints: { cpuMilliMax: 1000 }, notBeforeMs: 0, expiresAtMs: 4_000_000_000_000, depthMax: 1 }
+} as unknown as MillFact)
 const onSettled = { _tag: "fact", name: "JobSettled", where: [{ path: "outcome", is: "equal", value: "failed" }] } as const
 
 type Rooms = Events | Triggers | TriggerWords | Submissions | Keyring | Journal
@@ -167,6 +174,22 @@ describe("triggers", () => {
         assert.strictEqual((yield* Effect.flip(triggers.define(ada, named("t"), { on: { ...onSettled, name }, job: job(), perMinuteMax: 60 })))._tag, "TriggerUnfit")
       }
       assert.strictEqual((yield* Effect.flip(triggers.remove(ada, named("t"))))._tag, "TriggerUnknown")
+    })))
+
+  it.live("whoever defines one may submit its job itself, under a grant that it reaches, and read what it waits for", () =>
+    inCell((log) => Effect.gen(function*() {
+      for (const [grantId, actions] of [[bound, ["trigger.*", "job.*"]], [wide, ["*"]]] as const) yield* say(log, { kind: "grant", scope: workspace, story: grantId }, granted(grantId, actions))
+      const triggers = Context.get(yield* gateway(memoryJournal(log)), Triggers)
+      const helper: Caller["Service"] = { principal: agent, workspace, grant: bound }
+      const define = (caller: Caller["Service"], given: object, on: object = onSettled) => triggers.define(caller, named("t"), { on: on as never, job: job(given), perMinuteMax: 60 })
+      const denied = (trial: ReturnType<typeof define>) => Effect.map(Effect.flip(trial), (error) => error._tag === "NotAllowed" ? [error.action, error.rule] : error)
+      assert.deepStrictEqual(yield* denied(define(helper, { grant: wide })), ["job.submit", "token-bound"])
+      assert.deepStrictEqual(yield* denied(define(helper, { trust: "own" })), ["job.submit", "agents-vouch-for-nothing"])
+      assert.deepStrictEqual(yield* denied(define(helper, { resources: { cpuMilli: 2000, memoryMib: 1, diskMib: 0, gpus: 0 } })), ["job.submit", "link-limit"])
+      assert.deepStrictEqual(yield* denied(define(helper, {}, { _tag: "fact", name: "CredentialIssued", where: [] })), ["principal.read", "link-action"])
+      assert.notInclude(names(log), "TriggerDefined")
+      yield* define(helper, {})
+      assert.include(names(log), "TriggerDefined")
     })))
 
   it.live("one that is removed starts nothing more, and defining the same again changes nothing", () =>

@@ -1,13 +1,13 @@
 import { type Fact, Journal, type JournalUnavailable, readable, type StoredCommit } from "@millrace/journal"
 import {
-  type Cut, encodeFact, type EventReceived, type FactId, filterOf, type GrantId, type JobId, type JobSubmitted, type Kind, type Principal,
+  type Cut, type Digest, encodeFact, type EventReceived, type FactId, filterOf, type GrantId, type JobId, type JobSubmitted, type Kind, type Principal,
   Program, type TriggerDefined, type TriggerName, type WorkspaceName
 } from "@millrace/schemas"
 import { type Caller, Keyring, openValue, sealValue, supervise, traced } from "@millrace/service"
 import { Clock, Context, Duration, Effect, Fiber, Layer, Queue, Result, Schema } from "effect"
 import { hash } from "node:crypto"
 import { digestOf, IdempotencyKey, jobIdOf, JobRequest, programOf, specOf } from "../domain/request.ts"
-import { dueBy, dueText, type Happening, kindsTelling, matches, pathBehind, seenFromOutside, timetable, type TimetableUnreadable } from "../domain/trigger.ts"
+import { dueBy, dueText, type Happening, kindsTelling, matches, pathBehind, readOf, seenFromOutside, timetable, type TimetableUnreadable } from "../domain/trigger.ts"
 import { Entrance, type EntranceRefusal } from "./entrance.ts"
 import { Gate, type NotAllowed, type RefusalUntold, type ViewStale } from "./gate.ts"
 import { Submissions, vouches } from "./submissions.ts"
@@ -56,6 +56,9 @@ export class Triggers extends Context.Service<Triggers, {
         const { workspace } = caller
         const requestDigest = digestOf({ on, job, perMinuteMax })
         const acting = yield* gate.pass(caller, { action: "trigger.define", within: ["trigger", name], argumentsDigest: requestDigest })
+        yield* hearing(caller, on, requestDigest)
+        // What it starts later is started in the definer's name alone: all else that binds the definer now is looked at now.
+        yield* entrance.weigh(caller, keyOf(name, "its definition"), job)
         const known = book.get(workspace, name)
         const grant = job.grant ?? caller.grant
         if (known !== undefined && known.defined.requestDigest === requestDigest && known.defined.definedBy === caller.principal && known.defined.grant === grant) return { GATEWAY: known.sequence }
@@ -73,6 +76,10 @@ export class Triggers extends Context.Service<Triggers, {
           decision: acting.decision
         }, caller.principal)
       })
+
+      /** Whoever waits for what is said is told it, so it must be allowed to read it. */
+      const hearing = (caller: Caller["Service"], on: TriggerDefined["on"], argumentsDigest: Digest) =>
+        Effect.forEach(readsOf(on), ({ action, noun }) => gate.pass(caller, { action, within: [noun, "any"], argumentsDigest }), { discard: true })
 
       const remove = Effect.fnUntraced(function*(caller: Caller["Service"], name: TriggerName) {
         const { workspace } = caller
@@ -110,6 +117,10 @@ export class Triggers extends Context.Service<Triggers, {
         const path = pathBehind(yield* behind(workspace, happening))
         const refusal = book.refuses(defined, path, yield* Clock.currentTimeMillis)
         if (refusal !== undefined) return yield* tellRefused(defined, happening, refusal.reason, refusal.detail)
+        const heard = yield* Effect.result(hearing(speaker(defined), defined.on, defined.requestDigest))
+        if (Result.isFailure(heard)) {
+          return heard.failure._tag === "NotAllowed" ? yield* tellRefused(defined, happening, "not_allowed", deniedText(heard.failure)) : yield* heard.failure
+        }
         const template = yield* Effect.result(Effect.provideService(openProgram(defined.spec.program!, place(workspace, trigger)), Keyring, keyring))
         if (Result.isFailure(template)) {
           return template.failure._tag === "KeyringUnavailable"
@@ -127,7 +138,7 @@ export class Triggers extends Context.Service<Triggers, {
           case "IdempotencyMismatch":
             return yield* tellFired(defined, happening, jobId)
           case "NotAllowed":
-            return yield* tellRefused(defined, happening, "not_allowed", `${failure.principal} may not do ${failure.action}: ${failure.reason}`)
+            return yield* tellRefused(defined, happening, "not_allowed", deniedText(failure))
           case "RequestUnfit":
             return yield* tellRefused(defined, happening, "invalid", failure.what)
           default:
@@ -207,6 +218,11 @@ interface Running {
   readonly sequence: number
   readonly fiber: Fiber.Fiber<unknown, unknown>
 }
+
+const deniedText = ({ action, principal, reason }: NotAllowed): string => `${principal} may not do ${action}: ${reason}`
+
+/** What must be allowed to hear what a trigger waits for. Events from outside are told to triggers and to nobody else. */
+const readsOf = (on: TriggerDefined["on"]) => on._tag === "fact" ? [...new Set(kindsTelling(on.name).map(readOf))] : []
 
 const kindsOf = (on: TriggerDefined["on"]): ReadonlyArray<Kind> =>
   on._tag === "cron" ? [] : kindsTelling(on._tag === "event" ? "EventReceived" : on.name)
