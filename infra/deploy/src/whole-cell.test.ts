@@ -3,15 +3,15 @@ import { testDatabase } from "@millrace/infra-postgres"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import postgres from "postgres"
 import { prepareCell } from "./cell-folder.ts"
 import { processes, serverPorts, serving, usualPorts } from "./places.ts"
-import { contain, type Contained, freePorts, type Loopback, type Running, runPart } from "./testing/contained.ts"
+import { accountHere, contain, type Contained, freePorts, type Loopback, passable, removeContained, type Running, runPart } from "./testing/contained.ts"
 
-const patienceMs = 60_000
+const patienceMs = 150_000
 
 /** Asks until an answer is the wanted one. What it never becomes is told. */
 const until = async <A>(what: string, ask: () => Promise<A | undefined>, detail: () => string): Promise<A> => {
@@ -25,7 +25,7 @@ const until = async <A>(what: string, ask: () => Promise<A | undefined>, detail:
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "millrace-deploy-"))),
-  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+  (path) => Effect.sync(() => removeContained(path))
 )
 
 /** The roles that the prepared folder asks for, made as PostgreSQL's image makes them: by running the file. */
@@ -55,7 +55,9 @@ const running = (contained: Contained) =>
 it.live("a prepared cell serves: every process starts with its container's files and environment alone, settles a job, and stops", () =>
   Effect.gen(function*() {
     const into = yield* folder
-    const cell = yield* prepareCell({ folder: join(into, "cell"), account: { uid: process.getuid!(), gid: process.getgid!() } })
+    const account = accountHere()
+    const cell = yield* prepareCell({ folder: join(into, "cell"), account })
+    passable(into, cell.folder, join(cell.folder, "state"), join(cell.folder, "state/checkpoints"))
     const database = new URL(yield* testDatabase())
     yield* makeRoles(database.href, readFileSync(join(cell.folder, "keys/database/roles.sql"), "utf8"))
 
@@ -81,15 +83,24 @@ it.live("a prepared cell serves: every process starts with its container's files
     mkdirSync(store, { recursive: true })
     yield* child(() => spawn(findTool("natsServer").path, ["-c", config], { stdio: "ignore" }))
 
-    const provision = yield* running(contain(cell.folder, containers, "provision", loopback))
+    const provision = yield* running(contain(cell.folder, containers, "provision", account, loopback))
     assert.strictEqual(yield* Effect.promise(() => provision.ended), 0, provision.said())
 
-    const contained = processes.map((name) => contain(cell.folder, containers, name, loopback))
+    const contained = processes.map((name) => contain(cell.folder, containers, name, account, loopback))
     const touchedMs = contained.map((one) => one.keysTouchedMs())
-    const all: ReadonlyArray<Running> = yield* Effect.forEach(contained, running)
-    const ready = ({ name, said }: Running) =>
-      until(`${name} ready`, async () => (await fetch(`http://127.0.0.1:${healthPort(name)}/readyz`)).ok ? true : undefined, said)
-    yield* Effect.promise(() => Promise.all(all.map(ready)))
+    const ready = ({ ended, name, said }: Running) =>
+      Promise.race([
+        until(`${name} ready`, async () => (await fetch(`http://127.0.0.1:${healthPort(name)}/readyz`)).ok ? true : undefined, said),
+        ended.then((code) => Promise.reject(new Error(`${name} ended with ${code} before it was ready:\n${said()}`)))
+      ])
+    const all: Array<Running> = []
+    // As compose does: who waits for others of them is started when those are ready.
+    const waits = ({ part }: Contained) => part.waitsFor.some((name) => (processes as ReadonlyArray<string>).includes(name))
+    for (const wave of [contained.filter((one) => !waits(one)), contained.filter(waits)]) {
+      const started = yield* Effect.forEach(wave, running)
+      all.push(...started)
+      yield* Effect.promise(() => Promise.all(started.map(ready)))
+    }
 
     const api = `http://127.0.0.1:${portOf.get(usualPorts.gateway)}`
     const headers = { authorization: `Bearer ${readFileSync(cell.tokenFile, "utf8").trim()}`, "content-type": "application/json" }
@@ -118,4 +129,4 @@ it.live("a prepared cell serves: every process starts with its container's files
     const codes = yield* Effect.promise(() => Promise.all(all.map(async ({ ended, name }) => [name, await ended] as const)))
     assert.deepStrictEqual(codes, all.map(({ name }) => [name, 0] as const), told())
     assert.deepStrictEqual(contained.map((one) => one.keysTouchedMs()), touchedMs, "a key's folder was written, which a container cannot")
-  }).pipe(Effect.scoped), 120_000)
+  }).pipe(Effect.scoped), 300_000)

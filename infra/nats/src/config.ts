@@ -24,6 +24,7 @@ export interface ServerConfig {
 
 const LOG_BYTES_MAX = 8_000_000
 const CLAIMS_COMPARED_S = 2
+const SIGNED_WITHIN_S = 15
 const CONTROL_LINE_BYTES_MAX = 32_768
 const quoted = (text: string) => JSON.stringify(text)
 
@@ -69,6 +70,8 @@ const clusterText = ({ name, password, port, routes }: NonNullable<ServerConfig[
 const accountsText = (storeDir: string, { accounts, operatorJwt, systemAccount }: OperatorMode) => [
   `operator: ${quoted(operatorJwt)}`,
   `system_account: ${quoted(systemAccount)}`,
+  // The default is 2 s, which a process that starts among many on a busy machine needs to sign the challenge.
+  `authorization { timeout: ${SIGNED_WITHIN_S} }`,
   // The full resolver keeps account JWTs on disk and takes newer ones at run time: revocations arrive so.
   // A node that was down meanwhile learns of them by its first comparison with the others, this soon.
   `resolver { type: full, dir: ${quoted(`${storeDir}/accounts`)}, allow_delete: false, interval: "${CLAIMS_COMPARED_S}s" }`,

@@ -1,8 +1,9 @@
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { createServer } from "node:net"
 import { parse } from "yaml"
+import { type Account, unprivileged } from "../cell-folder.ts"
 import { parts, type Part } from "../parts.ts"
 
 /** As much of a service in the compose file as a test needs. */
@@ -29,10 +30,27 @@ export const readCompose = (folder: string): Compose => parse(readFileSync(join(
 
 const root = new URL("../../../../", import.meta.url).pathname
 
+/** The account that the parts run as: the containers' own, where root may take it and it can read the source; this one elsewhere. */
+export const accountHere = (): Account => {
+  const own = { uid: process.getuid!(), gid: process.getgid!() }
+  if (own.uid !== 0) return own
+  const { status } = spawnSync(process.execPath, ["-e", "fs.readFileSync(process.argv[1])", join(root, "package.json")], { ...unprivileged, env: {}, cwd: "/" })
+  return status === 0 ? unprivileged : own
+}
+
+/** Lets an account pass to the folders of state, as mounts would lead it there. */
+export const passable = (...folders: ReadonlyArray<string>): void => folders.forEach((folder) => chmodSync(folder, 0o711))
+
+/** Takes everything away, closed folders too. */
+export const removeContained = (into: string): void => {
+  for (const folder of foldersUnder(into, "")) chmodSync(folder, 0o700)
+  rmSync(into, { recursive: true, force: true })
+}
+
 /** What one container of the compose file sees, laid down in a folder: the files and folders that it is given, and no others. */
 export interface Contained {
   readonly part: Part
-  readonly folder: string
+  readonly account: Account
   readonly env: Readonly<Record<string, string>>
   /** When the folders of its keys were last changed: nothing may be written there. */
   readonly keysTouchedMs: () => ReadonlyArray<number>
@@ -44,7 +62,8 @@ export interface Loopback {
   readonly healthPort: (name: string) => number
 }
 
-export const contain = (cell: string, into: string, name: string, { healthPort, text }: Loopback): Contained => {
+/** Lays down what one part sees, with the folders of its keys closed to writing. */
+export const contain = (cell: string, into: string, name: string, account: Account, { healthPort, text }: Loopback): Contained => {
   const compose = readCompose(cell)
   const service = compose.services[name]!
   const folder = join(into, name)
@@ -54,24 +73,30 @@ export const contain = (cell: string, into: string, name: string, { healthPort, 
     mkdirSync(dirname(path), { recursive: true })
     copyFileSync(join(cell, compose.secrets[source]!.file), path)
     writeFileSync(path, text(readFileSync(path, "utf8")))
+    chownSync(path, account.uid, account.gid)
   }
-  const keys = foldersUnder(folder)
+  const keys = foldersUnder(folder, "run/")
   for (const { source, target } of service.volumes) {
     mkdirSync(dirname(join(folder, target)), { recursive: true })
     symlinkSync(join(cell, source), join(folder, target))
   }
+  for (const closed of keys) chmodSync(closed, 0o555)
   const rebased = (value: string) => text(value.replace(/^\/(?=run|var|etc)/u, `${folder}/`))
   const env = Object.fromEntries(Object.entries(service.environment).map(([key, value]) => [key, rebased(value)]))
   return {
     part: parts.find((part) => part.name === name)!,
-    folder,
+    account,
     env: "MILLRACE_HEALTH_PORT" in env ? { ...env, MILLRACE_HEALTH_PORT: String(healthPort(name)) } : env,
     keysTouchedMs: () => keys.map((path) => statSync(path).mtimeMs)
   }
 }
 
-const foldersUnder = (folder: string): ReadonlyArray<string> =>
-  readdirSync(folder, { withFileTypes: true, recursive: true }).filter((entry) => entry.isDirectory() && relative(folder, join(entry.parentPath, entry.name)).startsWith("run/")).map((entry) => join(entry.parentPath, entry.name))
+function foldersUnder(folder: string, within: string): ReadonlyArray<string> {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => relative(folder, path).startsWith(within))
+}
 
 /** A process of a part, with the environment of its container and nothing else. */
 export interface Running {
@@ -81,8 +106,8 @@ export interface Running {
   readonly stop: (signal?: NodeJS.Signals) => void
 }
 
-export const runPart = ({ env, part }: Contained): Running => {
-  const child = spawn(process.execPath, part.command.map((word) => join(root, word)), { cwd: root, env: { ...env }, stdio: ["ignore", "pipe", "pipe"] })
+export const runPart = ({ account, env, part }: Contained): Running => {
+  const child = spawn(process.execPath, part.command.map((word) => join(root, word)), { cwd: root, ...(account.uid === process.getuid!() ? {} : account), env: { ...env }, stdio: ["ignore", "pipe", "pipe"] })
   let said = ""
   const hear = (text: string) => void (said = (said + text).slice(-20_000))
   child.stdout.setEncoding("utf8").on("data", hear)
