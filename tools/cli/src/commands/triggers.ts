@@ -67,8 +67,7 @@ const defineFlags = {
   onFact: text("on-fact", "a fact of the log, such as JobSettled"),
   where: several("where", "and only where a field is so: outcome=failed, outcome!=failed, data.ref^=refs/heads, data.ref?", "condition"),
   perMinute: Flag.Int("per-minute").pipe(Flag.withDescription("firings within a minute at most (60)"), Flag.withDefault(60)),
-  // A job's own name, that a trigger's would hide.
-  jobName: text("job-name", "what its jobs are called"),
+  // Its jobs are called as it is.
   ...(({ name: _, ...rest }) => rest)(jobFlags),
   output,
   ...apiFlags,
@@ -83,7 +82,7 @@ const define = Command.make("define", defineFlags, (given) =>
     if (given.output === "json") return sayJson({ name: given.name, ...answer })
     note(`Trigger ${given.name} waits. See what it does with: millrace triggers show ${given.name}`)
   }))).pipe(
-  Command.withDescription("Define a trigger, or replace it: what it waits for, and the job that it starts. It fires in your name, once for each event, and never for what it caused itself. Its program finds what happened in MILLRACE_EVENT."),
+  Command.withDescription("Define a trigger, or replace it: what it waits for, and the job that it starts. It fires in your name, once for each event, and never for what it caused itself. Its jobs carry its name, and their program finds what happened in MILLRACE_EVENT."),
   Command.withShortDescription("define a trigger, or replace it"),
   Command.withExamples([
     { command: "millrace triggers define nightly --cron '0 2 * * *' --zone Europe/Berlin -- ./report", description: "Every night at two" },
@@ -102,7 +101,7 @@ const definitionIn = (file: string): Effect.Effect<unknown, Trouble> =>
   })
 
 const definitionOf = Effect.fnUntraced(function*(given: Defining) {
-  const { argv, cron, jobName, onEvent, onFact, perMinute, zone } = given
+  const { argv, cron, onEvent, onFact, perMinute, zone } = given
   const causes = [
     ...Option.toArray(Option.map(cron, (expression) => ({ _tag: "cron", expression, timeZone: zone }))),
     ...Option.toArray(Option.map(onEvent, (type) => ({ _tag: "event", type }))),
@@ -114,7 +113,7 @@ const definitionOf = Effect.fnUntraced(function*(given: Defining) {
   if (argv.length === 0) return yield* usage("there is no program for it to start: write it behind --")
   const where: Array<unknown> = []
   for (const text of given.where) where.push(yield* conditionOf(text))
-  const job: JobGiven = { ...given, name: jobName }
+  const job: JobGiven = { ...given, name: Option.none() }
   yield* requestOf(job, argv)
   return { on: cause._tag === "cron" ? cause : { ...cause, where }, job: bodyOf(job, argv), perMinuteMax: perMinute }
 })

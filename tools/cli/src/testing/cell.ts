@@ -7,6 +7,7 @@ import { join, resolve } from "node:path"
 import { startServices } from "../../../dev/src/all-in-one.ts"
 import { openDoor } from "../../../dev/src/open-door.ts"
 import { startStack, type Stack } from "../../../dev/src/stack.ts"
+import { codeOf, running } from "../running.ts"
 
 const bin = resolve(import.meta.dirname, "../../bin/millrace.mjs")
 const childMsMax = 60_000
@@ -64,6 +65,39 @@ export const millrace = (
     child.on("error", refuse)
     child.on("close", (code, signal) => settle({ code: code ?? -1, stdout, stderr: signal === null ? stderr : `${stderr}\nended by ${signal}` }))
   })
+
+let before: Promise<unknown> = Promise.resolve()
+
+/** The same command in this process, which takes a fraction of the time. One after the other: each is lent this process's outputs. */
+export const millraceHere = (folder: string, args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}): Promise<Ran> => {
+  const mine = before.then(() => lent(folder, args, env))
+  before = mine.catch(() => undefined)
+  return mine
+}
+
+const lent = async (folder: string, args: ReadonlyArray<string>, env: Readonly<Record<string, string>>): Promise<Ran> => {
+  const own = { ...process.env }
+  const outputs = { stdout: "", stderr: "" }
+  const writes = (["stdout", "stderr"] as const).map((name) => {
+    const { write } = process[name]
+    process[name].write = ((piece: string | Uint8Array, ...rest: ReadonlyArray<unknown>) => {
+      outputs[name] += typeof piece === "string" ? piece : Buffer.from(piece).toString("utf8")
+      const done = rest.at(-1)
+      if (typeof done === "function") done()
+      return true
+    }) as typeof write
+    return () => void (process[name].write = write)
+  })
+  const { MILLRACE_TOKEN: _, MILLRACE_URL: __, ...inherited } = own
+  process.env = { ...inherited, MILLRACE_FOLDER: folder, ...env }
+  try {
+    const code = codeOf(await Effect.runPromiseExit(running(args) as Effect.Effect<void, unknown>))
+    return { code, ...outputs }
+  } finally {
+    process.env = own
+    for (const back of writes) back()
+  }
+}
 
 /** A value's shape: what is in it replaced by the name of its kind, so that it can be held against a golden one. */
 export const shapeOf = (value: unknown): unknown =>
