@@ -3,6 +3,7 @@ import type { Chance, Sometimes } from "@millrace/sim"
 import { Effect } from "effect"
 import type { IdempotencyKey, JobRequest } from "../../services/gateway/src/domain/request.ts"
 import type { Acting } from "../../services/gateway/src/reactors/gate.ts"
+import type { SimulatedGrant } from "./authority.ts"
 import type { Desk } from "./desk.ts"
 
 export interface ClientsOptions {
@@ -12,21 +13,34 @@ export interface ClientsOptions {
   readonly forMs: number
   readonly sometimes: Sometimes
   readonly workspaces: ReadonlyArray<WorkspaceName>
+  readonly grants: ReadonlyArray<SimulatedGrant>
+  /** How far access's stream reached when the grants were known. */
+  readonly viewAt: number
   /** Filled as answers come. */
   readonly acknowledged: Set<JobId>
   readonly cancelled: Set<JobId>
 }
 
 /** Everybody who submits and cancels in one run. Ends when each has got its answers. */
-export const clients = ({ acknowledged, cancelled, chance, desks, forMs, jobs, sometimes, workspaces }: ClientsOptions): Effect.Effect<void> =>
-  Effect.forEach(Array.from({ length: jobs }, (_, index) => index), (index) =>
-    Effect.gen(function*() {
+export const clients = ({ acknowledged, cancelled, chance, desks, forMs, grants, jobs, sometimes, viewAt, workspaces }: ClientsOptions): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    /** In the order of the answers, for those that follow. */
+    const submitted: Array<{ readonly jobId: JobId; readonly workspace: WorkspaceName }> = []
+    return Effect.forEach(Array.from({ length: jobs }, (_, index) => index), (index) => Effect.gen(function*() {
       const own = chance.fork(`client ${index}`)
-      const acting: Acting = { principal: "user:ada" as Principal, workspace: own.oneOf(workspaces), decision: { rule: "role.owner", view: {} } }
+      const grant = own.happens(0.35) ? own.oneOf(grants) : undefined
+      const acting: Acting = grant === undefined
+        ? { principal: "user:ada" as Principal, workspace: own.oneOf(workspaces), decision: { rule: "role.owner", view: {} } }
+        : { principal: grant.holder, workspace: grant.workspace, grant: grant.grantId, decision: { rule: "grant", view: { ACCESS: viewAt } } }
       const key = `job-${index}` as IdempotencyKey
-      const request = requestOf(own)
+      const plain = requestOf(own)
       const cancels = own.happens(0.3)
+      const follows = own.happens(0.25)
       yield* Effect.sleep(own.between(0, Math.floor(forMs * 0.8)))
+      const before = submitted.filter(({ workspace }) => workspace === acting.workspace)
+      const request = follows && before.length > 0
+        ? { ...plain, after: [{ jobId: own.oneOf(before).jobId, on: own.happens(0.5) ? "over" as const : "succeeded" as const }] }
+        : plain
       const submit = untilAnswered(own, desks, sometimes, (desk) => desk.ask((submissions) => submissions.submit(acting, key, request)))
       const twice = own.happens(0.2)
       const answers = yield* Effect.all(twice ? [submit, submit] : [submit], { concurrency: "unbounded" })
@@ -35,11 +49,13 @@ export const clients = ({ acknowledged, cancelled, chance, desks, forMs, jobs, s
         if (repeated) sometimes.saw("submission_repeated")
       }
       const { jobId } = answers[0]!
+      submitted.push({ jobId, workspace: acting.workspace })
       if (!cancels) return
       yield* Effect.sleep(own.between(0, 3_000))
       yield* untilAnswered(own, desks, sometimes, (desk) => desk.ask((submissions) => submissions.cancel(acting, jobId)))
       cancelled.add(jobId)
     }), { concurrency: "unbounded", discard: true })
+  })
 
 /** Asks one gateway after the other until one answers. A refusal that asking again cannot mend is a bug here. */
 const untilAnswered = <A, E extends { readonly _tag: string }>(
@@ -72,6 +88,14 @@ const requestOf = (chance: Chance): JobRequest => ({
   env: {},
   labels: {},
   attemptsMax: chance.between(1, 3),
-  runMsMax: chance.happens(0.3) ? 1_000 : 60_000,
-  onSilence: { keepMs: chance.happens(0.5) ? 0 : 4_000 }
+  runMsMax: chance.happens(0.3) ? 1_000 : chance.oneOf([60_000, 1_800_000]),
+  onSilence: { keepMs: chance.oneOf([0, 4_000, 8_000]) },
+  ...(chance.happens(0.15) ? { queueMsMax: chance.between(500, 4_000) } : {}),
+  ...(chance.happens(0.25) ? { array: arrayOf(chance) } : {})
+})
+
+const arrayOf = (chance: Chance): NonNullable<JobRequest["array"]> => ({
+  tasks: chance.between(2, 4),
+  ...(chance.happens(0.4) ? { parallelismMax: chance.between(1, 2) } : {}),
+  ...(chance.happens(0.3) ? { failuresMax: chance.between(0, 1) } : {})
 })

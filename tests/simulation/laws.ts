@@ -1,8 +1,8 @@
-import { type Checkpoint, foldCommit, hashOf, Journal, memoryJournal, verify } from "@millrace/journal"
+import { type Checkpoint, foldCommit, hashOf, Journal, memoryJournal, type StreamDecider, verify } from "@millrace/journal"
 import { check, type History, VirtualTime, type Violation } from "@millrace/sim"
 import { Effect, Exit } from "effect"
+import { metering } from "../../services/metering/src/domain/metering.ts"
 import { scheduler } from "../../services/scheduler/src/domain/scheduler.ts"
-import type { World } from "../../services/scheduler/src/domain/world.ts"
 import { comparable } from "../../services/scheduler/src/service.ts"
 import type { Run } from "./world.ts"
 
@@ -16,35 +16,43 @@ export const breaches = (run: Run): ReadonlyArray<Violation> => [
 ]
 
 /** Every decision follows from what it had seen: made again from the log alone, it is the same. */
-const replayed = ({ broker }: Run): ReadonlyArray<Violation> => {
-  const law = "the log replays"
-  const verdict = new VirtualTime().run(verify(scheduler, { comparable }).pipe(Effect.provideService(Journal, memoryJournal(broker.log))))
+const replayed = (run: Run): ReadonlyArray<Violation> => [...replayedBy(scheduler, run), ...replayedBy(metering, run)]
+
+const replayedBy = <State>(decider: StreamDecider<State>, { broker }: Run): ReadonlyArray<Violation> => {
+  const law = `the log replays by ${decider.name}`
+  const verdict = new VirtualTime().run(verify(decider, { comparable }).pipe(Effect.provideService(Journal, memoryJournal(broker.log))))
   if (Exit.isFailure(verdict)) return [{ law, detail: String(verdict.cause) }]
-  return verdict.value.mismatches.slice(0, 3).map((mismatch) => ({ law, detail: JSON.stringify(mismatch).slice(0, 2_000) }))
+  return verdict.value.mismatches.slice(0, 3).map((mismatch) => ({ law, detail: wordsOf(mismatch).slice(0, 2_000) }))
 }
 
+/** Amounts are no numbers that JSON knows. */
+const wordsOf = (value: unknown): string => JSON.stringify(value, (_, held: unknown) => typeof held === "bigint" ? String(held) : held)
+
 /** A checkpoint is what reading from fact one comes to, and with its tail it leads to the same end. */
-const rebuilt = ({ checkpoints, history }: Run): ReadonlyArray<Violation> => {
-  const law = "a checkpoint and its tail are what a rebuild is"
+const rebuilt = (run: Run): ReadonlyArray<Violation> => [...rebuiltBy(scheduler, run), ...rebuiltBy(metering, run)]
+
+const rebuiltBy = <State>(decider: StreamDecider<State>, { checkpoints, history }: Run): ReadonlyArray<Violation> => {
+  const law = `a checkpoint of ${decider.name} and its tail are what a rebuild is`
   const wrong: Array<Violation> = []
-  const all = hashOf(scheduler.save(folded(history, scheduler.initial(), {}, undefined)))
-  for (const checkpoint of [checkpoints[0], checkpoints[checkpoints.length >> 1], checkpoints.at(-1)]) {
+  const own = checkpoints.filter(({ fold }) => fold === decider.name)
+  const all = hashOf(decider.save(folded(decider, history, decider.initial(), {}, undefined)))
+  for (const checkpoint of [own[0], own[own.length >> 1], own.at(-1)]) {
     if (checkpoint === undefined) continue
     const { saw, state } = checkpoint
-    const rebuilt = hashOf(scheduler.save(folded(history, scheduler.initial(), {}, saw)))
+    const rebuilt = hashOf(decider.save(folded(decider, history, decider.initial(), {}, saw)))
     if (rebuilt !== checkpoint.hash) wrong.push({ law, detail: `the one up to ${JSON.stringify(saw)} holds what the log does not` })
-    const tail = hashOf(scheduler.save(folded(history, scheduler.load(structuredClone(state) as never), saw, undefined)))
+    const tail = hashOf(decider.save(folded(decider, history, decider.load(structuredClone(state) as never), saw, undefined)))
     if (all !== tail) wrong.push({ law, detail: `the one up to ${JSON.stringify(saw)} leads elsewhere` })
   }
   return wrong
 }
 
-/** The fold over all that the scheduler hears and says, from behind one cut up to another, or to the end. */
-const folded = (history: History, world: World, after: Checkpoint["saw"], upTo: Checkpoint["saw"] | undefined): World => {
-  let next = world
-  for (const stream of [...scheduler.hears, scheduler.writes]) {
+/** The fold over all that a decider hears and says, from behind one cut up to another, or to the end. */
+const folded = <State>(decider: StreamDecider<State>, history: History, state: State, after: Checkpoint["saw"], upTo: Checkpoint["saw"] | undefined): State => {
+  let next = state
+  for (const stream of [...decider.hears, decider.writes]) {
     const commits = history.streams.get(stream) ?? []
-    for (const commit of commits.slice(after[stream] ?? 0, upTo === undefined ? undefined : upTo[stream] ?? 0)) next = foldCommit(scheduler, next, commit)
+    for (const commit of commits.slice(after[stream] ?? 0, upTo === undefined ? undefined : upTo[stream] ?? 0)) next = foldCommit(decider, next, commit)
   }
   return next
 }

@@ -15,7 +15,7 @@ interface How {
 
 interface Work {
   readonly made: PlacementMade
-  readonly startedAtMs: number
+  readonly started: WorkMark
   how: How | undefined
   /** On the host's own clock. */
   deadlineMs: number
@@ -141,11 +141,10 @@ export class SimulatedMachine {
   }
 
   #begin(made: PlacementMade): Work {
-    const work: Work = { made, startedAtMs: this.#broker.time.nowMs, how: undefined, deadlineMs: 0, listeners: [] }
     // A second start of one attempt is what must never happen: it is marked, and the laws find it.
-    this.#mark(made, "started")
+    const work: Work = { made, started: this.#mark(made, "started"), how: undefined, deadlineMs: 0, listeners: [] }
     this.#work.set(made.attemptId, work)
-    const lastsMs = this.#chance.happens(0.15) ? this.#chance.between(2_000, 6_000) : this.#chance.between(1, 800)
+    const lastsMs = this.#chance.happens(0.2) ? this.#chance.between(2_000, 8_000) : this.#chance.between(1, 800)
     const code = this.#chance.happens(0.75) ? 0 : 1
     this.#broker.time.after(lastsMs, () => {
       if (this.#work.get(made.attemptId) === work) this.#stop(made.attemptId, { code })
@@ -157,6 +156,7 @@ export class SimulatedMachine {
   #extend(life: Life, work: Work, deadlineMs: number): void {
     if (deadlineMs <= work.deadlineMs || this.#bugs.ignoresDeadlines === true) return
     work.deadlineMs = deadlineMs
+    if (work.how === undefined) work.started.keptUntilMs = deadlineMs - life.process.skewMs
     const leftMs = deadlineMs - life.process.skewMs - this.#broker.time.nowMs
     this.#broker.time.after(Math.max(0, leftMs), () => {
       if (work.deadlineMs === deadlineMs && this.#work.get(work.made.attemptId) === work) this.#stop(work.made.attemptId, { signal: "SIGKILL", cause: "lease_ended" })
@@ -175,7 +175,7 @@ export class SimulatedMachine {
       this.#broker.time.after(this.#chance.between(0, 50), () => this.#stop(attemptId, { signal: "SIGTERM" }))
     }))
     return {
-      startedAt: { bootId: `boot-${this.#boots}`, hostMs: work.startedAtMs + life.process.skewMs },
+      startedAt: { bootId: `boot-${this.#boots}`, hostMs: work.started.atMs + life.process.skewMs },
       ended,
       extend: (deadlineMs) => life.guard(Effect.sync(() => this.#extend(life, work, deadlineMs))),
       stop: Effect.andThen(stop, Effect.asVoid(ended)),
@@ -191,7 +191,9 @@ export class SimulatedMachine {
     for (const hear of work.listeners) hear(how)
   }
 
-  #mark({ attempt, attemptId, jobId, spec: { resources } }: PlacementMade, mark: WorkMark["mark"]): void {
-    this.#marks.push({ atMs: this.#broker.time.nowMs, hostId: this.hostId, jobId, attempt, attemptId, mark, resources })
+  #mark({ attempt, attemptId, jobId, spec: { resources }, task }: PlacementMade, mark: WorkMark["mark"]): WorkMark {
+    const marked: WorkMark = { atMs: this.#broker.time.nowMs, hostId: this.hostId, jobId, ...(task === undefined ? {} : { task }), attempt, attemptId, mark, resources }
+    this.#marks.push(marked)
+    return marked
   }
 }

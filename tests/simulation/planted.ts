@@ -3,6 +3,8 @@ import { deriveId } from "@millrace/decider"
 import type { AttemptId, FactId, HostId } from "@millrace/schemas"
 import type { JournalBugs } from "@millrace/sim"
 import { Effect } from "effect"
+import type { Ledger } from "../../services/metering/src/domain/ledger.ts"
+import { metering } from "../../services/metering/src/domain/metering.ts"
 import { letGo as release } from "../../services/scheduler/src/domain/evolve.ts"
 import { scheduler } from "../../services/scheduler/src/domain/scheduler.ts"
 import type { World } from "../../services/scheduler/src/domain/world.ts"
@@ -13,6 +15,7 @@ type Wrap = (journal: JournalShape) => JournalShape
 /** Where a planted bug stands: between a service and what it stands on, so that no service carries one. */
 export interface Plants {
   readonly decider?: StreamDecider<World>
+  readonly metering?: StreamDecider<Ledger>
   readonly gateway?: Wrap
   readonly scheduler?: Wrap
   readonly host?: Wrap
@@ -26,6 +29,24 @@ export interface Plants {
 export interface PlantedBug {
   readonly what: string
   readonly plants: Plants
+  /** A law that must catch it by itself, whatever a replay says. */
+  readonly law?: string
+}
+
+/** Metering that forgets the first time that it charged an attempt, so that it charges once more. */
+const chargingTwice = (): StreamDecider<Ledger> => {
+  const forgotten = new WeakMap<Ledger, Set<string>>()
+  return {
+    ...metering,
+    evolve: (ledger, fact) => {
+      if (fact.event._tag !== "SpendCommitted") return metering.evolve(ledger, fact)
+      const once = forgotten.get(ledger) ?? new Set<string>()
+      forgotten.set(ledger, once)
+      if (once.has(fact.event.attemptId)) return metering.evolve(ledger, fact)
+      once.add(fact.event.attemptId)
+      return ledger
+    }
+  }
 }
 
 const letGo = (world: World, hostId: string, attemptId: string): World => {
@@ -169,11 +190,46 @@ export const plantedBugs = {
   },
   places_before_the_lease_is_over: {
     what: "the scheduler places the next attempt of a lost host's work at once",
+    law: "two attempts of a task never run at once",
     plants: {
       decider: {
         ...scheduler,
         evolve: (world, fact) =>
           scheduler.evolve(world, fact.event._tag === "JobRetried" && fact.event.lost === true ? { ...fact, event: { ...fact.event, notBeforeMs: 1 } } : fact)
+      }
+    }
+  },
+  charges_twice: {
+    what: "metering forgets once that it has charged an attempt",
+    law: "each attempt with a share is charged once, within it",
+    plants: { metering: chargingTwice() }
+  },
+  lends_without_end: {
+    what: "metering does not count against the limit what it has lent",
+    law: "no account is committed and lent beyond its limit",
+    plants: {
+      metering: {
+        ...metering,
+        evolve: (ledger, fact) => {
+          const next = metering.evolve(ledger, fact)
+          const account = fact.event._tag === "SliceLeased" ? next.accounts.get(fact.event.account) : undefined
+          if (account !== undefined) account.usedPico = 0n
+          return next
+        }
+      }
+    }
+  },
+  forgets_uses: {
+    what: "the scheduler does not count how often a grant was used",
+    law: "no grant is used, run or spent beyond its limits",
+    plants: {
+      decider: {
+        ...scheduler,
+        evolve: (world, fact) => {
+          const next = scheduler.evolve(world, fact)
+          next.uses.clear()
+          return next
+        }
       }
     }
   },

@@ -42,8 +42,10 @@ export const trySeeds = ({ from, sometimes, to }: { readonly from: number; reado
   }
 }
 
-/** The first seed that finds a planted bug, or nothing within the budget. */
-export const firstSeedThatFinds = (bug: PlantedBugName, budget: number): number | undefined => {
-  for (let seed = 1; seed <= budget; seed += 1) if (tryOne({ seed, bug }).violations.length > 0) return seed
+/** The first seed that finds a planted bug, by one law where it is named, or nothing within the budget. */
+export const firstSeedThatFinds = (bug: PlantedBugName, budget: number, law?: string): number | undefined => {
+  for (let seed = 1; seed <= budget; seed += 1) {
+    if (tryOne({ seed, bug }).violations.some((violation) => law === undefined || violation.law === law)) return seed
+  }
   return undefined
 }

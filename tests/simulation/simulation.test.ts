@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { plantedBugs, type PlantedBugName } from "./planted.ts"
+import { type PlantedBug, plantedBugs, type PlantedBugName } from "./planted.ts"
 import { regressions } from "./regressions.ts"
 import { firstSeedThatFinds, SeedFailed, tryOne } from "./seeds.ts"
 import { simulate } from "./world.ts"
@@ -40,9 +40,9 @@ describe("a simulated cell", () => {
 })
 
 describe("a planted bug is found", () => {
-  for (const [bug, { what }] of Object.entries(plantedBugs)) {
+  for (const [bug, { what, ...by }] of Object.entries(plantedBugs) as ReadonlyArray<readonly [PlantedBugName, PlantedBug]>) {
     it(`${bug}: ${what}`, { timeout: 120_000 }, () => {
-      assert.isDefined(firstSeedThatFinds(bug as PlantedBugName, seedBudget), `no seed up to ${seedBudget} finds it: the simulation has become too weak`)
+      assert.isDefined(firstSeedThatFinds(bug, seedBudget, by.law), `no seed up to ${seedBudget} finds it: the simulation has become too weak`)
     })
   }
 })

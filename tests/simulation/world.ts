@@ -26,7 +26,9 @@ import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Random, References 
 import { createHash } from "node:crypto"
 import { Doors } from "../../services/host/src/machine/doors.ts"
 import { HostService } from "../../services/host/src/service.ts"
+import { MeteringLedger } from "../../services/metering/src/service.ts"
 import { schedulerService } from "../../services/scheduler/src/service.ts"
+import { grantAuthority, limitPicoOf } from "./authority.ts"
 import { clients } from "./clients.ts"
 import { Desk } from "./desk.ts"
 import { SimulatedMachine } from "./machine.ts"
@@ -58,13 +60,13 @@ export interface Run {
   readonly virtualMs: number
 }
 
-const workspaces = ["acme", "umbra"] as const
+const workspacesOf = ["acme", "umbra"] as ReadonlyArray<string> as ReadonlyArray<WorkspaceName>
 /** Short enough that pauses and partitions outlast it. */
 const leaseMs = 3_000
 const drainMsMax = 3 * 60_000
 
 /**
- * Everything in one process under one seed: gateways, two schedulers, hosts and clients, over a log whose
+ * Everything in one process under one seed: gateways, two schedulers, metering, hosts and clients, over a log whose
  * network fails as the seed says. The same options give the same history, byte for byte.
  */
 export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, seed }: SimulateOptions): Run => {
@@ -106,19 +108,26 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
   const schedulers = [process("scheduler 1"), process("scheduler 2")]
   const desks = [new Desk(process("gateway 1")), new Desk(process("gateway 2"))]
   const processes = [...schedulers, ...desks.map((desk) => desk.process), ...hostsOf.map((host) => host.process)]
+  const meterings = [process("metering 1")]
+  processes.push(...meterings)
   admit(broker, hostsOf.map(({ machine }) => machine.hostId))
+  const grants = grantAuthority(broker, root.fork("authority"), workspacesOf, forMs)
+  const viewAt = broker.log.head("ACCESS")
 
+  const uncharged = new Set<string>()
   const settled = new Set<JobId>()
   const submitted = new Set<JobId>()
   const rest = Deferred.makeUnsafe<void>()
   let draining = false
   const lookForRest = () => {
-    if (draining && [...submitted].every((jobId) => settled.has(jobId))) Deferred.doneUnsafe(rest, Effect.void)
+    if (draining && uncharged.size === 0 && [...submitted].every((jobId) => settled.has(jobId))) Deferred.doneUnsafe(rest, Effect.void)
   }
   broker.onStored(({ facts }) => {
     for (const { event } of facts) {
       if (event._tag !== "Success") continue
       if (event.success._tag === "JobSubmitted") submitted.add(event.success.jobId)
+      if (event.success._tag === "PlacementMade" && event.success.share !== undefined) uncharged.add(event.success.attemptId)
+      if (event.success._tag === "SpendCommitted") uncharged.delete(event.success.attemptId)
       if (event.success._tag === "SchedulerTookOver" && schedulers.some(({ paused }) => paused)) sometimes.saw("took over from one that stood still")
       if (event.success._tag === "JobSettled" || event.success._tag === "JobRefused") settled.add(event.success.jobId)
     }
@@ -159,6 +168,16 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
           Layer.provide([signer, checkpointsOn(disk, checkpoints, life), Layer.succeed(Beats, beats.connect(life))])
         ), { wrap: plants.scheduler })
     }
+    const money = root.fork("money")
+    const workspaceLimitPico = limitPicoOf(money)
+    for (const metering of meterings) {
+      const disk = new Map<string, Checkpoint>()
+      const checkpointEvery = metering.chance.between(5, 40)
+      yield* operate(metering, (life) =>
+        MeteringLedger({ workspaceLimitPico, checkpointEvery, ...(plants.metering === undefined ? {} : { decider: plants.metering }) }).pipe(
+          Layer.provide(checkpointsOn(disk, checkpoints, life))
+        ))
+    }
     for (const { machine, process } of hostsOf) {
       yield* operate(
         process,
@@ -183,7 +202,9 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
       jobs,
       forMs,
       sometimes,
-      workspaces: workspaces as ReadonlyArray<string> as ReadonlyArray<WorkspaceName>,
+      workspaces: workspacesOf,
+      grants,
+      viewAt,
       acknowledged,
       cancelled
     }))
@@ -271,7 +292,7 @@ const checkpointsOn = (disk: Map<string, Checkpoint>, all: Array<Checkpoint>, li
   })
 
 /** Signs by hash: real signatures would cost most of a run, and what they prove is proven where they are made. */
-const signatureOf = (warrant: Warrant): string => createHash("sha256").update(JSON.stringify(warrant)).digest("base64url")
+const signatureOf = (warrant: Warrant): string => createHash("sha256").update(JSON.stringify(warrant, (_, held: unknown) => typeof held === "bigint" ? String(held) : held)).digest("base64url")
 
 const signer = Layer.succeed(WarrantSigner, { sign: signatureOf })
 

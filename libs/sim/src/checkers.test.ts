@@ -98,7 +98,7 @@ describe("the laws of a history", () => {
     ends: "every job in the log ends once, and none that was acknowledged is lost",
     cancel: "a cancel that was seen holds",
     start: "the work of an attempt starts at most once, where it was placed",
-    together: "two attempts of a job never run at once",
+    together: "two attempts of a task never run at once",
     next: "no attempt is placed before the end of the one before it was seen",
     order: "no host is over-committed in the scheduler's order",
     machine: "no machine runs more than it has",

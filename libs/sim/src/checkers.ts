@@ -1,6 +1,8 @@
 import { readable, type StoredCommit } from "@millrace/journal"
 import { type AttemptId, type HostId, type JobId, type Resources, subjectText } from "@millrace/schemas"
-import { commitsIn, factsIn, type History, sawOf } from "./history.ts"
+import { endsOf, factsIn, type History, sawOf, seenBy, taskOf, type WorkMark } from "./history.ts"
+import { lawsOfMeans } from "./means.ts"
+import { lawsOfTasks } from "./tasks.ts"
 
 /** A promise that was broken, and where it can be seen. */
 export interface Violation {
@@ -8,7 +10,7 @@ export interface Violation {
   readonly detail: string
 }
 
-type Checker = (history: History) => ReadonlyArray<string>
+export type Checker = (history: History) => ReadonlyArray<string>
 
 /** From an acknowledged submission on the job cannot be lost; and no job ends twice. */
 const settledOnce: Checker = (history) => {
@@ -54,15 +56,32 @@ const startsOnce: Checker = (history) => {
   return broken
 }
 
-/** Two attempts of one job never run at the same time, wherever they run. */
+/**
+ * Two attempts of one task never run at the same time, wherever they run: not even where the older one, whose end
+ * nobody had seen, was free to go on and happened to stop before. What is free to go on, its keeper knows.
+ */
 const oneAtATime: Checker = (history) => {
   const broken: Array<string> = []
-  const running = new Map<JobId, AttemptId>()
-  for (const { attemptId, jobId, mark } of history.work) {
-    const now = running.get(jobId)
-    if (mark === "started" && now !== undefined) broken.push(`${attemptId} of ${jobId} started while ${now} was running`)
-    if (mark === "started") running.set(jobId, attemptId)
-    else if (now === attemptId) running.delete(jobId)
+  const ends = endsOf(history)
+  const seen = seenBy(history)
+  const sawAtPlacement = new Map<AttemptId, number>()
+  for (const { commit, event: { attemptId } } of factsIn(history, "SCHEDULER", "PlacementMade")) sawAtPlacement.set(attemptId, seen(commit))
+  const running = new Map<string, AttemptId>()
+  const last = new Map<string, WorkMark>()
+  for (const work of history.work) {
+    const { atMs, attemptId, mark } = work
+    const task = taskOf(work)
+    const now = running.get(task)
+    if (mark === "stopped") {
+      if (now === attemptId) running.delete(task)
+      continue
+    }
+    const before = last.get(task)
+    const unseen = before !== undefined && (ends.get(before.attemptId) ?? Number.POSITIVE_INFINITY) > (sawAtPlacement.get(attemptId) ?? 0)
+    if (now !== undefined) broken.push(`${attemptId} of ${task} started while ${now} was running`)
+    else if (unseen && (before.keptUntilMs ?? 0) > atMs) broken.push(`${attemptId} of ${task} started while ${before.attemptId} was free to run, ${before.keptUntilMs! - atMs} ms longer`)
+    running.set(task, attemptId)
+    last.set(task, work)
   }
   return broken
 }
@@ -75,35 +94,20 @@ const endedBeforeNext: Checker = (history) => {
   const broken: Array<string> = []
   const ends = endsOf(history)
   const seen = seenBy(history)
-  const before = new Map<JobId, { readonly attempt: number; readonly attemptId: AttemptId }>()
+  const before = new Map<string, { readonly attempt: number; readonly attemptId: AttemptId }>()
   const givenUp = new Set<string>()
-  for (const { event: { failedAttempt, jobId, lost } } of factsIn(history, "SCHEDULER", "JobRetried")) if (lost === true) givenUp.add(`${jobId} ${failedAttempt}`)
-  for (const { commit, event: { attempt, attemptId, jobId } } of factsIn(history, "SCHEDULER", "PlacementMade")) {
-    const last = before.get(jobId)
-    if (attempt !== (last?.attempt ?? 0) + 1) broken.push(`attempt ${attempt} of ${jobId} follows ${last?.attempt ?? "nothing"}`)
-    if (last !== undefined && !givenUp.has(`${jobId} ${last.attempt}`) && (ends.get(last.attemptId) ?? Number.POSITIVE_INFINITY) > seen(commit)) {
-      broken.push(`attempt ${attempt} of ${jobId} was placed when nobody had seen the end of the one before`)
+  for (const { event } of factsIn(history, "SCHEDULER", "JobRetried")) if (event.lost === true) givenUp.add(`${taskOf(event)} ${event.failedAttempt}`)
+  for (const { commit, event } of factsIn(history, "SCHEDULER", "PlacementMade")) {
+    const { attempt, attemptId } = event
+    const task = taskOf(event)
+    const last = before.get(task)
+    if (attempt !== (last?.attempt ?? 0) + 1) broken.push(`attempt ${attempt} of ${task} follows ${last?.attempt ?? "nothing"}`)
+    if (last !== undefined && !givenUp.has(`${task} ${last.attempt}`) && (ends.get(last.attemptId) ?? Number.POSITIVE_INFINITY) > seen(commit)) {
+      broken.push(`attempt ${attempt} of ${task} was placed when nobody had seen the end of the one before`)
     }
-    before.set(jobId, { attempt, attemptId })
+    before.set(task, { attempt, attemptId })
   }
   return broken
-}
-
-/** Where each attempt's first word of its end lies in the hosts' stream. */
-const endsOf = (history: History): ReadonlyMap<AttemptId, number> => {
-  const ends = new Map<AttemptId, number>()
-  for (const { commit, event: { attemptId } } of factsIn(history, "HOSTS", "AttemptExited", "AttemptRefused")) {
-    if (!ends.has(attemptId)) ends.set(attemptId, commit.place.sequence)
-  }
-  return ends
-}
-
-/** How much of the hosts' stream the cell's order had seen by one of its commits. */
-const seenBy = (history: History): (commit: StoredCommit) => number => {
-  const seen: Array<number> = []
-  let most = 0
-  for (const commit of commitsIn(history, "SCHEDULER")) seen[commit.place.sequence] = most = Math.max(most, sawOf(commit, "HOSTS"))
-  return ({ place }) => seen[place.sequence] ?? 0
 }
 
 const dimensions = ["cpuMilli", "memoryMib", "diskMib", "gpus"] as const
@@ -154,7 +158,7 @@ const chainsUnbroken: Checker = ({ streams }) => {
     let last = 0
     for (const { facts, place: { prev, sequence }, subject } of commits) {
       const text = subjectText(subject)
-      const before = stream === "SCHEDULER" ? last : lastOn.get(text) ?? 0
+      const before = stream === "SCHEDULER" || stream === "METERING" ? last : lastOn.get(text) ?? 0
       // An empty message is part of a fence: it expects nothing, and lies behind its commit by the batch's promise.
       if (facts.length > 0 && prev !== before) broken.push(`${stream} ${sequence} on ${text} expected ${prev} before it, and ${before} is there`)
       lastOn.set(text, sequence)
@@ -215,14 +219,15 @@ const allReadable: Checker = ({ streams }) => {
 
 /** Terms of schedulers count up by one. */
 const termsCountUp: Checker = (history) =>
-  factsIn(history, "SCHEDULER", "SchedulerTookOver").flatMap(({ event: { term } }, index) => term === index + 1 ? [] : [`term ${term} is the ${index + 1}th`])
+  [factsIn(history, "SCHEDULER", "SchedulerTookOver"), factsIn(history, "METERING", "MeteringTookOver")].flatMap((taken) =>
+    taken.flatMap(({ event: { term } }, index) => term === index + 1 ? [] : [`term ${term} is the ${index + 1}th`]))
 
 /** What must hold when a run is over, by name. Each looks at the history alone. */
 export const checkers: Readonly<Record<string, Checker>> = {
   "every job in the log ends once, and none that was acknowledged is lost": settledOnce,
   "a cancel that was seen holds": cancelsHold,
   "the work of an attempt starts at most once, where it was placed": startsOnce,
-  "two attempts of a job never run at once": oneAtATime,
+  "two attempts of a task never run at once": oneAtATime,
   "no attempt is placed before the end of the one before it was seen": endedBeforeNext,
   "no host is over-committed in the scheduler's order": neverOvercommitted,
   "no machine runs more than it has": neverOverloaded,
@@ -230,7 +235,9 @@ export const checkers: Readonly<Record<string, Checker>> = {
   "no fact is said twice": saidOnce,
   "what hosts tell of attempts is true, and told once": hostsSpeakTrue,
   "everything in the log can be read": allReadable,
-  "terms count up by one": termsCountUp
+  "terms count up by one": termsCountUp,
+  ...lawsOfTasks,
+  ...lawsOfMeans
 }
 
 /** Everything that a history violates: none is what it should be. */

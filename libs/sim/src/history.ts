@@ -7,8 +7,12 @@ export interface WorkMark {
   readonly atMs: number
   readonly hostId: HostId
   readonly jobId: JobId
+  /** Of an array: which of its tasks. */
+  readonly task?: number
   readonly attempt: number
   readonly attemptId: AttemptId
+  /** When whoever keeps the work would have ended it by itself, in true time; of one that started, and as it was extended since. */
+  keptUntilMs?: number
   readonly mark: "started" | "stopped"
   readonly resources: Resources
 }
@@ -48,3 +52,23 @@ export const factsIn = <Name extends MillFact["_tag"]>(
 
 /** What a commit of a decider had seen of a stream. */
 export const sawOf = (commit: StoredCommit, stream: StreamName): number => (commit.decided?.saw as Cut | undefined)?.[stream] ?? 0
+
+/** A task by name: of a plain job, which has one, the job's. */
+export const taskOf = ({ jobId, task }: { readonly jobId: JobId; readonly task?: number | undefined }): string => task === undefined ? jobId : `${jobId}/${task}`
+
+/** Where each attempt's first word of its end lies in the hosts' stream. */
+export const endsOf = (history: History): ReadonlyMap<AttemptId, number> => {
+  const ends = new Map<AttemptId, number>()
+  for (const { commit, event: { attemptId } } of factsIn(history, "HOSTS", "AttemptExited", "AttemptRefused")) {
+    if (!ends.has(attemptId)) ends.set(attemptId, commit.place.sequence)
+  }
+  return ends
+}
+
+/** How much of the hosts' stream the cell's order had seen by one of its commits; or of another stream. */
+export const seenBy = (history: History, stream: StreamName = "HOSTS"): (commit: StoredCommit) => number => {
+  const seen: Array<number> = []
+  let most = 0
+  for (const commit of commitsIn(history, "SCHEDULER")) seen[commit.place.sequence] = most = Math.max(most, sawOf(commit, stream))
+  return ({ place }) => seen[place.sequence] ?? 0
+}

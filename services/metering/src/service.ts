@@ -1,4 +1,4 @@
-import { type Checkpoints, Journal, type JournalUnavailable, runDecider, type RunOptions } from "@millrace/journal"
+import { type Checkpoints, Journal, type JournalUnavailable, runDecider, type RunOptions, type StreamDecider } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { MillFact } from "@millrace/schemas"
 import { Authentication, Authority, type WarrantVerifier, worker } from "@millrace/service"
@@ -19,6 +19,8 @@ export interface MeteringOptions {
   readonly workspaceLimitPico: bigint
   /** Facts folded between two checkpoints. */
   readonly checkpointEvery?: number
+  /** How it decides, for simulations that plant a bug there. */
+  readonly decider?: StreamDecider<Ledger>
 }
 
 export interface MeteringApiOptions {
@@ -32,9 +34,9 @@ export interface MeteringApiOptions {
  * lends and charges. When another metering takes over, this one can append nothing more; it begins anew after a
  * pause. Without it work goes on until what was lent is used up.
  */
-export const MeteringLedger = ({ checkpointEvery, workspaceLimitPico }: MeteringOptions): Layer.Layer<never, never, Journal | Checkpoints> =>
+export const MeteringLedger = ({ checkpointEvery, decider = metering, workspaceLimitPico }: MeteringOptions): Layer.Layer<never, never, Journal | Checkpoints> =>
   worker(runDecider({
-    decider: metering,
+    decider,
     takeOver: {
       subject: { kind: "ledger", scope: "cell" },
       fact: ({ term }): MillFact => ({ _tag: "MeteringTookOver", term: term + 1, metering: actor, codeVersion: metering.codeVersion, workspaceLimitPico })

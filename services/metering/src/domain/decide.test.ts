@@ -1,7 +1,7 @@
 import { moneyText, picoOf, priceOf, ratesAt } from "@millrace/pricing"
 import type { PlacementMade } from "@millrace/schemas"
 import { assert, describe, it } from "@effect/vitest"
-import { account, acme, acmeAccount, ask, budgetAsked, Cell, exited, host, hostLost, limitAsked, openCell, phase, refused, retriedAsLost, settled, started, tookOver } from "../testing/cell.ts"
+import { account, acme, acmeAccount, ask, budgetAsked, Cell, exited, host, hostLost, job, limitAsked, openCell, phase, refused, retriedAsLost, settled, started, tookOver } from "../testing/cell.ts"
 
 const dollars = (text: string): bigint => picoOf(text)!
 const costOf = (cell: Cell, made: PlacementMade, ms: number): bigint => priceOf(ratesAt(cell.ledger.books, { workspace: acme, atMs: cell.atMs })!, made.spec.resources, ms)
@@ -25,6 +25,32 @@ describe("a cell that opens", () => {
   })
   it("decides nothing before somebody took over", () => {
     assert.deepStrictEqual(new Cell().decide(), [])
+  })
+})
+
+describe("a job that waits for money", () => {
+  it("is wanted for until it is placed, and an array until the last of its tasks is", () => {
+    const cell = openCell()
+    const made = cell.place("other", "a")!
+    const wanting = (jobId: PlacementMade["jobId"]) => {
+      cell.hear({ _tag: "JobDeferred", jobId, workspace: acme, reason: "budget", arithmetic: "", unblockedBy: "budget", budget: { account: acmeAccount, needsPico: 7n } })
+      return () => cell.ledger.wants.has(jobId)
+    }
+    const placed = (jobId: PlacementMade["jobId"], task?: number, attempt = 1) => {
+      const { share: _, ...unpaid } = made
+      const array = task === undefined ? {} : { array: { tasks: 3 } }
+      cell.hear({ ...unpaid, jobId, attempt, ...(task === undefined ? {} : { task }), attemptId: `att_${String(cell.log.length).padStart(26, "0")}` as PlacementMade["attemptId"], spec: { ...unpaid.spec, ...array } })
+    }
+    const plain = wanting(job("p"))
+    placed(job("p"))
+    assert.isFalse(plain())
+    const array = wanting(job("a"))
+    for (const task of [0, 1]) placed(job("a"), task)
+    assert.isTrue(array())
+    placed(job("a"), 0, 2)
+    assert.isTrue(array())
+    placed(job("a"), 2)
+    assert.isFalse(array())
   })
 })
 

@@ -97,7 +97,7 @@ export const evolve = (ledger: Ledger, heard: Heard): Ledger => {
       return close(ledger, event.attemptId)
     }
     case "PlacementMade":
-      ledger.wants.delete(event.jobId)
+      if (!wantsMore(event)) ledger.wants.delete(event.jobId)
       return placed(ledger, event, heard)
     case "JobDeferred":
       if (event.reason === "budget" && event.budget !== undefined) ledger.wants.set(event.jobId, event.budget)
@@ -132,6 +132,12 @@ export const evolve = (ledger: Ledger, heard: Heard): Ledger => {
       return ledger
   }
 }
+
+/**
+ * An array is told once that it waits for money, and each of its placements may leave others waiting. Those that
+ * are tried again go first, so the first attempt of its last task is the last of what waited.
+ */
+const wantsMore = ({ attempt, spec: { array }, task = 0 }: PlacementMade): boolean => array !== undefined && (attempt > 1 || task + 1 < array.tasks)
 
 const opened = ({ account, terms, workspace }: BudgetOpened, story: FactId): Account => ({
   id: account,
