@@ -23,8 +23,9 @@ class Listening {
     return this
   }
 
+  /** All the while the log says that nobody has taken over. */
   at(nowMs: number, ...beating: ReadonlyArray<number>): ReadonlyArray<string> {
-    this.nowMs = nowMs
+    for (; this.nowMs < nowMs; this.nowMs = Math.min(nowMs, this.nowMs + 250)) this.confirmed()
     this.confirmed()
     for (const number of beating) this.listener.answer({ hostId: hostNamed(number), bootId: "boot", sentAtMonoMs: 0, attempts: 0 })
     return this.listener.silences(nowMs).map(({ hostId }) => hostId)
@@ -100,6 +101,15 @@ describe("a scheduler listens to its hosts", () => {
   it("hears nobody at all and calls nobody, however long that lasts", () => {
     const cell = new Listening().sees(1, host(1), host(2), host(3))
     for (let nowMs = 1_000; nowMs < 600_000; nowMs += 10_000) assert.deepStrictEqual(cell.at(nowMs), [])
+  })
+
+  it("calls nobody silent for the time in which it stood still itself, and listens anew behind it", () => {
+    const cell = new Listening().sees(1, host(1))
+    cell.at(1_000, 1)
+    cell.nowMs = 20_000
+    assert.deepStrictEqual(cell.listener.silences(20_000), [])
+    assert.deepStrictEqual(cell.at(34_999), [])
+    assert.deepStrictEqual(cell.at(35_000), [hostNamed(1)])
   })
 
   it("does not expect beats of an agent that is too old to send any", () => {

@@ -36,6 +36,12 @@ export interface ListenerOptions {
 const blameLeasesMax = 4
 
 /**
+ * Which part of a lease we may be mute for: a host that beats every fifth of it, and waits as long for each answer
+ * that does not come, is heard again before its lease is over.
+ */
+const mutePart = 1 / 3
+
+/**
  * For how long a look into the log is worth: less than the margin that is waited for behind a lost lease,
  * because for as long a scheduler may answer that has been replaced without knowing.
  */
@@ -77,9 +83,17 @@ export class Listener {
     this.#view = undefined
   }
 
-  /** At this moment nobody else had taken over: the log said so afterwards. */
+  /**
+   * At this moment nobody else had taken over: the log said so afterwards. Who could not know that for long
+   * answered nobody meanwhile, or stood still: so nobody was silent for its own sake, and each is listened for anew.
+   */
   confirm(atMs: number): void {
+    if (this.#isMute(atMs)) this.#sinceMs = Math.max(this.#sinceMs, atMs)
     this.#confirmedAtMs = Math.max(this.#confirmedAtMs, atMs)
+  }
+
+  #isMute(atMs: number): boolean {
+    return atMs - this.#confirmedAtMs > this.#options.leaseMs * mutePart
   }
 
   answer({ hostId }: HostBeat): BeatAnswer | undefined {
@@ -101,6 +115,10 @@ export class Listener {
   silences(atMs: number): ReadonlyArray<Silence> {
     if (this.#view === undefined || atMs < this.#lookAtMs) return []
     const { leaseMs } = this.#options
+    if (this.#isMute(atMs)) {
+      this.#lookAtMs = atMs + Math.max(1, Math.floor(leaseMs / 5))
+      return []
+    }
     const silent: Array<Silence> = []
     let expected = 0
     let nextMs = atMs + leaseMs
