@@ -10,6 +10,7 @@ import { startStack } from "../../tools/dev/src/stack.ts"
 import { firstStory, isolation, type Stage, storyLeaseMs } from "../../tools/dev/src/story/first-story.ts"
 
 const cores = availableParallelism()
+const leaseMs = 4 * storyLeaseMs.usual
 
 /** What differs from run to run and from machine to machine, by name instead of value. */
 const normalised = (line: string): string =>
@@ -35,7 +36,7 @@ const inOrder = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
     if (/^\d\. /u.test(line) || acts.length === 0) acts.push({ facts: [], printed: [] })
     const act = acts.at(-1)!
     if (/^ +\| /u.test(line)) act.printed.push(line)
-    else if (!/ Session(Opened|Closed) | killed /u.test(line)) act.facts.push(line)
+    else if (!/ Session(Opened|Closed) | killed | rented /u.test(line)) act.facts.push(line)
   }
   return acts.flatMap(({ facts, printed }) => [...facts, ...printed])
 }
@@ -53,8 +54,8 @@ describe("the first story", () => {
       const stack = yield* startStack({ folder, freePorts: true })
       const { env, sky } = yield* startCloud(stack)
       // On a machine that is busy with other tests a host may be silent for longer than somebody who looks would wait.
-      yield* startServices(stack, { ...env, MILLRACE_LEASE_MS: String(4 * storyLeaseMs) })
-      stage = { apiUrl: stack.apiUrl, ownerToken: readFileSync(stack.tokenFile, "utf8").trim(), skyUrl: sky.url }
+      yield* startServices(stack, { ...env, MILLRACE_LEASE_MS: String(leaseMs) })
+      stage = { apiUrl: stack.apiUrl, ownerToken: readFileSync(stack.tokenFile, "utf8").trim(), skyUrl: sky.url, leaseMs }
       settle()
       return yield* Effect.never
     })).pipe(Effect.provide(Readiness.layer)))

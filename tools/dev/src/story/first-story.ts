@@ -10,6 +10,8 @@ export interface Stage {
   readonly apiUrl: string
   readonly ownerToken: string
   readonly skyUrl: string
+  /** How long work on a rented machine may go on without a word from us, in ms: its host's lease. */
+  readonly leaseMs: number
 }
 
 const agent = "agent:analyst" as Principal
@@ -33,7 +35,7 @@ export const isolation = ({ apiUrl, ownerToken }: Stage): Effect.Effect<{ readon
   }).pipe(Effect.retry({ times: 60, schedule: Schedule.spaced("250 millis") }))
 
 /** How long each machine's lease is in this run, in ms: short, so that a lost one is noticed while somebody looks. */
-export const storyLeaseMs = 3_000
+export const storyLeaseMs = { usual: 3_000, fast: 1_500 } as const
 
 /** The story did not go as it should. */
 const wrong = (what: string) => Effect.fail(new Error(what))
@@ -150,13 +152,19 @@ const overreaching = Effect.fnUntraced(function*(analyst: Speaker, owner: Speake
 })
 
 interface Leases {
-  readonly leases: ReadonlyArray<{ readonly hostId: string | null; readonly machine: string | null; readonly machineType?: string }>
+  readonly leases: ReadonlyArray<{
+    readonly hostId: string | null
+    readonly machine: string | null
+    readonly machineType: string
+    readonly provider: string
+    readonly pricePicoPerHour: string | null
+  }>
 }
 
 /** Seconds that the second job counts. */
 const primesS = 4
 
-const onALostMachine = Effect.fnUntraced(function*({ skyUrl }: Stage, owner: Speaker, telling: Telling) {
+const onALostMachine = Effect.fnUntraced(function*({ leaseMs, skyUrl }: Stage, owner: Speaker, telling: Telling) {
   const files = [yield* putExample(owner, "twin-primes.js")]
   const { cut, jobId } = yield* owner.client.jobs.submit({
     headers: {},
@@ -167,7 +175,7 @@ const onALostMachine = Effect.fnUntraced(function*({ skyUrl }: Stage, owner: Spe
       argv: ["node", "/work/twin-primes.js", String(primesS)],
       files,
       resources: { cpuMilli: availableParallelism() * 1_000, memoryMib: 256, diskMib: 0, gpus: 0 },
-      onSilence: { keepMs: storyLeaseMs },
+      onSilence: { keepMs: leaseMs },
       runMsMax: 120_000
     }
   })
@@ -175,10 +183,12 @@ const onALostMachine = Effect.fnUntraced(function*({ skyUrl }: Stage, owner: Spe
   let hostId: string | undefined
   const killing = yield* Effect.forkChild(Effect.gen(function*() {
     yield* started.await
-    yield* Effect.sleep("1500 millis")
     const { leases } = yield* asked<Leases>(owner, "/v1/leases?stands=held")
-    const machine = leases.find((lease) => lease.hostId === hostId)?.machine
-    if (machine === undefined || machine === null) return yield* wrong(`no lease says which machine ${hostId} is`)
+    const lease = leases.find((one) => one.hostId === hostId)
+    const machine = lease?.machine
+    if (lease === undefined || machine === undefined || machine === null) return yield* wrong(`no lease says which machine ${hostId} is`)
+    telling.note("rented", `${machine}, a ${lease.machineType} of the pretend ${lease.provider}, at ${moneyText(BigInt(lease.pricePicoPerHour ?? "0"))} an hour`)
+    yield* Effect.sleep("1500 millis")
     yield* asked({ url: skyUrl, token: "" }, "/sky/crash", { method: "POST", body: JSON.stringify({ machine }) })
     telling.note("killed", `the machine ${machine} under it, while it runs`)
   }))
