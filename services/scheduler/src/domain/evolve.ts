@@ -16,6 +16,7 @@ export const evolve = (world: World, heard: Heard): World => {
   const before = world.heard.get(stream)
   if (before !== undefined && (sequence < before.sequence || (sequence === before.sequence && ordinal <= before.ordinal))) return world
   world.heard.set(stream, { sequence, ordinal })
+  if (stream === "SCHEDULER") world.money.answeredAt = Math.max(world.money.answeredAt, heard.saw["METERING"] ?? 0)
   take(world, heard)
   return world
 }
@@ -87,6 +88,7 @@ const take = (world: World, heard: Heard): void => {
     case "LeaseEnded":
       return ofMachine(world, event.leaseId, { hostId: undefined, goesBack: true })
     default: {
+      if (event._tag === "SliceRecalled") world.money.recalledAt = Math.max(world.money.recalledAt, heard.sequence)
       if (evolveMoney(world.money, event)) return
       const snapshot = evolveSnapshots(world.snapshots, event)
       if (snapshot !== undefined) return awake(world, snapshot)

@@ -130,6 +130,28 @@ describe("a job that costs money", () => {
     assert.deepInclude(cell.said("JobDeferred")[0], { reason: "budget" })
   })
 
+  it("answers that a slice was called back, once, when a job waits for money", () => {
+    const cell = funded(lent("s", 30_000n), lent("t", 30_000n)).hear(submitted("j1"))
+    cell.rest()
+    assert.lengthOf(cell.said("JobDeferred"), 1)
+    cell.hear(recalled("s"), recalled("t")).rest(1)
+    assert.lengthOf(cell.said("JobDeferred"), 2)
+    assert.deepStrictEqual(cell.rest(2), [])
+  })
+
+  it("is told when it waits for money and no more for room, and the other way round", () => {
+    const cell = given(...opened, priced, budget, lent("s", 10_000n), submitted("j1"))
+    cell.rest()
+    assert.strictEqual(cell.said("JobDeferred")[0]?.reason, "budget")
+    cell.hear(lent("t", 60_000n)).rest(5_000)
+    assert.strictEqual(cell.said("JobDeferred").at(-1)?.reason, "no_host")
+    assert.deepInclude(cell.said("DemandChanged").at(-1)?.classes[0] as object, { cpuMilli: 1000, waiting: 1 })
+    cell.hear(recalled("t")).rest(10_000)
+    assert.deepInclude(cell.said("JobDeferred").at(-1) as object, { reason: "budget", budget: { account, needsPico: 60_000n } })
+    assert.deepStrictEqual(cell.said("DemandChanged").at(-1)?.classes, [])
+    assert.deepStrictEqual(cell.rest(20_000), [])
+  })
+
   it("spends no more than its grant may, promised and used together, to the pico-dollar", () => {
     const cell = given(...here, ...opened, priced, budget, lent("s", 1_000_000n), issued("g", { spendPicoMax: 120_000n }),
       submitted("j1", under()), submitted("j2", under()), submitted("j3", under()))

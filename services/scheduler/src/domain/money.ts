@@ -35,6 +35,9 @@ export interface Money {
   /** Costs that were heard before the placement that they are of. */
   readonly early: Map<AttemptId, bigint>
   readonly spent: Map<GrantId, Spent>
+  /** Where in METERING a slice was called back last, and how far what we said had heard it: what is called back returns once we say something that has heard so. */
+  recalledAt: number
+  answeredAt: number
   /** Derived: the slices of an account, in the order of lending. */
   readonly byAccount: Map<AccountId, Set<Slice>>
 }
@@ -46,6 +49,8 @@ export const emptyMoney = (): Money => ({
   promised: new Map(),
   early: new Map(),
   spent: new Map(),
+  recalledAt: 0,
+  answeredAt: 0,
   byAccount: new Map()
 })
 

@@ -16,6 +16,9 @@ import { type HostState, isFrozen, type JobState, newTask, type TaskState, type 
 /** A warrant outlives the longest run by this much, so that an end can still be told under it. */
 const warrantSlackMs = 600_000
 
+/** So many of those that wait alike are told that it is for something else now. */
+const toldAgainMax = 64
+
 type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget">
 
 /** Places what waits longest on the first host that fits, then what is new or due, and says why the rest waits. */
@@ -37,6 +40,7 @@ class Placing {
   /** Why jobs of a likeness cannot be placed any more in this round. What is short only becomes shorter. */
   readonly #short = new Map<string, Short>()
   readonly #whyNoRoom = new Map<string, Short>()
+  readonly #told = new Set<JobState>()
   /** Tasks that this round placed, and how many it began of each job. */
   readonly #placed = new Set<TaskState>()
   readonly #begun = new Map<JobState, number>()
@@ -56,7 +60,11 @@ class Placing {
     for (let line = lines.pop(); line !== undefined; line = lines.pop()) {
       const job = line.jobs[line.at]!
       if (!isFrozen(this.#world, job) && !this.#saying.done.has(job)) {
-        if (this.#shortOf(job) !== undefined || this.#all(job) !== undefined) continue
+        const short = this.#shortOf(job) ?? this.#all(job)
+        if (short !== undefined) {
+          this.#tellAgain(line.jobs.slice(line.at, line.at + toldAgainMax), short)
+          continue
+        }
       }
       line.at += 1
       if (line.at < line.jobs.length) lines.push(line)
@@ -66,13 +74,39 @@ class Placing {
   freshAndDue(): void {
     const { agenda, fresh } = this.#world.index
     const jobs = new Set(fresh)
+    const { answeredAt, recalledAt } = this.#world.money
+    const waiting = recalledAt > answeredAt ? this.#forMoney() : undefined
+    if (waiting !== undefined) jobs.add(waiting)
     for (const one of agenda.by(this.#saying.round.atMs)) if ("job" in one && one.job.derived.backingOff.has(one)) jobs.add(one.job)
     for (const job of oldestFirst(jobs)) {
       if (isFrozen(this.#world, job) || this.#saying.done.has(job) || job.cancelledBy !== undefined || isAhead(this.#world, job)) continue
       const short = this.#gate(job) ?? this.#all(job)
-      if (short === undefined || this.#saying.done.has(job)) continue
-      this.#saying.ofJob(job, { _tag: "JobDeferred", jobId: job.id, workspace: job.submitted!.fact.workspace, ...short })
+      if (short === undefined || this.#saying.done.has(job) || this.#told.has(job)) continue
+      this.#defer(job, short)
     }
+  }
+
+  /**
+   * Whoever lends money or rents machines hears of what waits by what it is told. When another thing is short than
+   * what they were told, the first of a likeness are told so: they would wait for what nobody knows of.
+   */
+  #tellAgain(jobs: ReadonlyArray<JobState>, short: Short): void {
+    for (const job of jobs) {
+      if (job.told === undefined || kindOfShort(job.told.reason) === kindOfShort(short.reason) || isFrozen(this.#world, job) || this.#saying.done.has(job)) continue
+      this.#told.add(job)
+      this.#defer(job, short)
+    }
+  }
+
+  /** The job that waits longest for money, to answer that some was called back. */
+  #forMoney(): JobState | undefined {
+    const waiting = [...this.#world.index.waiting.values()].flatMap(({ items }) =>
+      items.find((job) => job.told?.reason === "budget" && !isFrozen(this.#world, job)) ?? [])
+    return oldestFirst(waiting)[0]
+  }
+
+  #defer(job: JobState, short: Short): void {
+    this.#saying.ofJob(job, { _tag: "JobDeferred", jobId: job.id, workspace: job.submitted!.fact.workspace, ...short })
   }
 
   /** What must come first; and what never comes is told at once. */
@@ -169,6 +203,9 @@ class Placing {
     return why
   }
 }
+
+/** Machines can be rented for both of the first: what is between them changes nobody's mind. */
+const kindOfShort = (reason: Short["reason"]): Short["reason"] => (reason === "no_host" ? "no_room" : reason)
 
 const roomiest = (free: ReadonlyArray<ReturnType<World["index"]["fleet"]["free"]>>) =>
   free.reduce((most, other) => other.cpuMilli > most.cpuMilli || (other.cpuMilli === most.cpuMilli && other.memoryMib > most.memoryMib) ? other : most)

@@ -19,6 +19,8 @@ interface SavedMoney {
   readonly promised: ReadonlyArray<readonly [string, string, string, ReadonlyArray<string>]>
   readonly early: ReadonlyArray<readonly [string, string]>
   readonly spent: ReadonlyArray<readonly [string, string, string]>
+  readonly recalledAt: number
+  readonly answeredAt: number
 }
 
 /** A world as plain values in a canonical order. What follows from the rest is left out. */
@@ -79,7 +81,7 @@ const saveOutcomes = (world: World): SavedWorld["outcomes"] => {
   return byKey(groups).map(([, { ended: [workspace, outcome], ids }]) => [workspace, outcome, ids.sort()] as const)
 }
 
-const saveMoney = ({ accounts, books, early, promised, slices, spent }: Money): SavedMoney => ({
+const saveMoney = ({ accounts, answeredAt, books, early, promised, recalledAt, slices, spent }: Money): SavedMoney => ({
   books: books.map((book) => encodeBook(book)),
   accounts: [...accounts].sort(),
   // In the order of lending, which is metering's and no accident of this fold; what was not lent yet comes behind.
@@ -87,7 +89,9 @@ const saveMoney = ({ accounts, books, early, promised, slices, spent }: Money): 
     .map(([id, { account, amountPico, committedPico, promisedPico, recalled }]) => [id, account, amountPico?.toString(), recalled, String(committedPico), String(promisedPico)] as const),
   promised: byKey(promised).map(([id, { amountPico, grantPath, slice }]) => [id, slice, String(amountPico), grantPath] as const),
   early: byKey(early).map(([id, amount]) => [id, String(amount)] as const),
-  spent: byKey(spent).map(([id, { committedPico, promisedPico }]) => [id, String(committedPico), String(promisedPico)] as const)
+  spent: byKey(spent).map(([id, { committedPico, promisedPico }]) => [id, String(committedPico), String(promisedPico)] as const),
+  recalledAt,
+  answeredAt
 })
 
 export const load = (saved: SavedWorld): World => {
@@ -130,7 +134,8 @@ const loadJob = (world: World, { tasks, ...saved }: SavedJob): void => {
   if (job.submitted !== undefined) introduce(world, job)
 }
 
-const loadMoney = (money: Money, { accounts, books, early, promised, slices, spent }: SavedMoney): void => {
+const loadMoney = (money: Money, { accounts, answeredAt, books, early, promised, recalledAt, slices, spent }: SavedMoney): void => {
+  Object.assign(money, { recalledAt, answeredAt })
   money.books = books.map((book) => decodeBook(book))
   for (const account of accounts) money.accounts.add(account as never)
   for (const [id, account, amount, recalled, committed, promisedPico] of slices) {
