@@ -196,7 +196,8 @@ const written = async (input: Input, at: Buffer, size: number, mode: number): Pr
   try {
     for (let left = size; left > 0;) {
       const bytes = await input.take(Math.min(left, chunkBytes))
-      await file.write(bytes)
+      // A disk that is nearly full takes a part and tells nobody but whoever looks: this goes on until all is there.
+      await file.writeFile(bytes)
       left -= bytes.length
     }
   } finally {

@@ -52,7 +52,7 @@ export const layInputs = Effect.fnUntraced(function*(files: ReadonlyArray<InputF
       }),
       (file) =>
         blobs.get(blob.digest).pipe(
-          Stream.runForEach((chunk) => Effect.tryPromise({ try: () => file.write(chunk), catch: (cause) => cannot(`${path} could not be written: ${wrong(cause)}`) })),
+          Stream.runForEach((chunk) => Effect.tryPromise({ try: () => file.writeFile(chunk), catch: (cause) => cannot(`${path} could not be written: ${wrong(cause)}`) })),
           Effect.mapError((failure) => failure._tag === "CannotStart" ? failure : cannot(`${path} could not be fetched: ${failure.message}`)),
           Effect.andThen(Effect.promise(async () => {
             await file.chmod(executable ? 0o755 : 0o644)
@@ -93,8 +93,8 @@ export const layDownSnapshot = Effect.fnUntraced(function*({ blob }: NonNullable
   const file = join(places.folder, "from.tar.gz")
   if (blob.sizeBytes > bytesMax) return yield* cannot(`the snapshot is ${blob.sizeBytes} bytes, and the disk is ${bytesMax}`)
   yield* Effect.acquireUseRelease(
-    Effect.promise(() => open(file, "w", 0o600)),
-    (to) => Stream.runForEach(blobs.get(blob.digest), (chunk) => Effect.promise(() => to.write(chunk))),
+    Effect.tryPromise({ try: () => open(file, "w", 0o600), catch: (cause) => cannot(wrong(cause)) }),
+    (to) => Stream.runForEach(blobs.get(blob.digest), (chunk) => Effect.tryPromise({ try: () => to.writeFile(chunk), catch: (cause) => cannot(wrong(cause)) })),
     (to) => Effect.promise(() => to.close())
   ).pipe(Effect.mapError((failure) => cannot(`the snapshot could not be fetched: ${failure.message}`)))
   yield* Effect.tryPromise({
