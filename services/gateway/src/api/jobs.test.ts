@@ -94,7 +94,7 @@ const neighbour = Effect.acquireRelease(
     const server = createServer((asked, answer) => {
       if (asked.url === "/openapi.json") return void answer.end(JSON.stringify({ paths: { "/v1/usage": { get: { summary: "Read usage" } }, "/v1/own": { get: {} } }, components: { schemas: { Cut: {} } } }))
       answer.writeHead(asked.url?.startsWith("/v1/usage/none") === true ? 404 : 200, { "content-type": "application/json", "x-own": "kept", connection: "x-hop", "x-hop": "dropped" })
-      answer.end(JSON.stringify({ url: asked.url, authorization: asked.headers.authorization, hop: asked.headers["proxy-authorization"] ?? null }))
+      answer.end(JSON.stringify({ url: asked.url, authorization: asked.headers.authorization, hop: asked.headers["proxy-authorization"] ?? null, length: asked.headers["content-length"] ?? null }))
     })
     server.listen(0, "127.0.0.1", () => resume(Effect.succeed({ url: `http://127.0.0.1:${(server.address() as { port: number }).port}`, server })))
   }),
@@ -527,9 +527,24 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
   describe("one origin", () => {
     it.effect("reads of other services come through as they are, with the caller's own word", () => Effect.gen(function*() {
       const answer = yield* ask("GET", "/v1/usage/jobs?from=1", { headers: { "proxy-authorization": "own" } })
-      assert.deepStrictEqual([answer.status, answer.body], [200, { url: "/v1/usage/jobs?from=1", authorization: "Bearer owner", hop: null }])
+      assert.deepStrictEqual([answer.status, answer.body], [200, { url: "/v1/usage/jobs?from=1", authorization: "Bearer owner", hop: null, length: null }])
       assert.deepStrictEqual([answer.headers.get("x-own"), answer.headers.get("x-hop")], ["kept", null])
       assert.strictEqual((yield* ask("GET", "/v1/usage/none")).status, 404)
+    }))
+
+    it.effect("nothing but what is mounted is reached, and no body is announced that does not follow", () => Effect.gen(function*() {
+      const raw = (path: string, headers: Record<string, string> = {}) => Effect.flatMap(Gateway, ({ url }) =>
+        Effect.callback<string>((resume) => {
+          const { port } = new URL(url)
+          const sent = request({ host: "127.0.0.1", port, path, headers: { authorization: "Bearer owner", ...headers } }, (answer) => {
+            let text = ""
+            answer.on("data", (chunk) => void (text += String(chunk)))
+            answer.on("end", () => resume(Effect.succeed(text)))
+          })
+          sent.end(headers["content-length"] === undefined ? undefined : "12345")
+        }))
+      assert.deepInclude(JSON.parse(yield* raw("/v1/usage/../own")), { code: "path_malformed" })
+      assert.deepInclude(JSON.parse(yield* raw("/v1/usage/jobs", { "content-length": "5" })), { url: "/v1/usage/jobs", length: null })
     }))
 
     it.effect("a service that is not there is named in an error of ours", () => Effect.gen(function*() {

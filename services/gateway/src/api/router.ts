@@ -45,6 +45,12 @@ const ofOneHop = new Set([
   "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host"
 ])
 
+/** Headers of a body: reads have none, and a length without its bytes would have the next request taken for them. */
+const ofBody = new Set(["content-length", "content-type", "content-encoding", "expect"])
+
+const withoutBody = (headers: Record<string, string>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !ofBody.has(name)))
+
 const endToEnd = (headers: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>): Record<string, string> => {
   const named = String(headers["connection"] ?? "").toLowerCase().split(",").map((name) => name.trim())
   return Object.fromEntries(Object.entries(headers).flatMap(([name, value]) =>
@@ -56,8 +62,9 @@ const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, 
     const request = yield* HttpServerRequest.HttpServerRequest
     const base = upstreams[upstream]
     if (base === undefined) return trouble(503, "not_mounted", `this gateway does not know where ${upstream} is`, upstream, `set MILLRACE_${upstream.toUpperCase()}_URL where the gateway runs`)
-    const { pathname, search } = new URL(request.originalUrl, "http://origin")
-    const answer = yield* Effect.result(begun(`${base.replace(/\/$/u, "")}${pathname}${search}`, endToEnd(request.headers), beginMsMax))
+    const target = targetOf(request.originalUrl)
+    if (target === undefined) return trouble(400, "path_malformed", "the path is not written as the API writes its paths", "the request line", "send the path alone, without dots, doubled slashes or another host")
+    const answer = yield* Effect.result(begun(`${base.replace(/\/$/u, "")}${target}`, withoutBody(endToEnd(request.headers)), beginMsMax))
     if (answer._tag === "Failure") {
       return answer.failure.code === "TIMED_OUT"
         ? trouble(503, "upstream_silent", `${upstream} did not begin to answer within ${beginMsMax} ms`, upstream, "ask again in a moment; if it lasts, look whether it runs: millrace doctor")
@@ -72,6 +79,13 @@ const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, 
       ...(contentLength === undefined ? {} : { contentLength: Number(contentLength) })
     })
   })
+
+/** Path and query as they came, unless they would name something else than what was mounted once they are read as a URL. */
+const targetOf = (originalUrl: string): string | undefined => {
+  const asked = originalUrl.replace(/^https?:\/\/[^/?#]*/u, "")
+  const { pathname, search } = new URL(asked, "http://origin")
+  return `${pathname}${search}` === asked ? asked : undefined
+}
 
 class Unreached extends Error {
   readonly code: string
@@ -99,7 +113,7 @@ const bytesOf = (answer: IncomingMessage, idleMsMax: number): Stream.Stream<Uint
 }
 
 const trouble = (status: number, code: string, what: string, where: string, remedy: string) =>
-  HttpServerResponse.jsonUnsafe({ _tag: status === 502 ? "BadGateway" : "Unavailable", code, what, where, remedy }, { status })
+  HttpServerResponse.jsonUnsafe({ _tag: status === 400 ? "BadRequest" : status === 502 ? "BadGateway" : "Unavailable", code, what, where, remedy }, { status })
 
 interface Document {
   readonly paths?: Record<string, unknown>
