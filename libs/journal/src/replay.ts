@@ -18,6 +18,8 @@ export interface Verdict {
   readonly decisions: number
   readonly commits: number
   readonly facts: number
+  /** Decisions by code of another version, as whoever took over said. They are taken as they are: this code would make others. */
+  readonly byOtherCode: number
   /** The first few, in the order of the log. None: every decision follows from what it had seen. */
   readonly mismatches: ReadonlyArray<Mismatch>
 }
@@ -49,10 +51,13 @@ export const verify = <State>(
     let decisions = 0
     let facts = 0
     let commits = 0
+    let byOtherCode = 0
+    let code: string | undefined
     const mismatches: Array<Mismatch> = []
     let commit = yield* own.next
     while (commit !== undefined && mismatches.length < mismatchesMax) {
       if (commit.decided === undefined) {
+        code = codeIn(commit) ?? code
         state = foldCommit(decider, state, commit)
         commits += 1
         commit = yield* own.next
@@ -67,6 +72,16 @@ export const verify = <State>(
       while (commit?.decided !== undefined && commit.decided.decidedAtMs === decidedAtMs && commit.decided.ordinal === group.length && sameCut(commit.decided.saw, saw)) {
         group.push(commit)
         commit = yield* own.next
+      }
+      if (code !== undefined && code !== decider.codeVersion && group.length > 0) {
+        for (const logged of group) {
+          state = foldCommit(decider, state, logged)
+          facts += logged.facts.length
+        }
+        byOtherCode += 1
+        commits += group.length
+        progress?.(commits, head)
+        continue
       }
       const round = { atMs: decidedAtMs, epoch, saw, silences: silencesIn(group) }
       const expected = commitsOf(decider, round, decider.decide(state, round))
@@ -89,8 +104,12 @@ export const verify = <State>(
       commits += group.length
       progress?.(commits, head)
     }
-    return { decisions, commits, facts, mismatches }
+    return { decisions, commits, facts, byOtherCode, mismatches }
   }))
+
+/** Which code decides from here on, where a commit says so. */
+const codeIn = (commit: StoredCommit): string | undefined =>
+  readable(commit).facts.flatMap(({ event }) => ("codeVersion" in event ? [event.codeVersion] : [])).at(-1)
 
 interface Cursor {
   readonly next: Effect.Effect<StoredCommit | undefined, JournalUnavailable>

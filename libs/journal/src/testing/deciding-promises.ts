@@ -47,6 +47,10 @@ export const deciding = (it: Vitest.MethodsNonLive<LogUnderTest>): void => {
       // The decider's name is part of its ids: what the one named `first` said does not count as `second`'s.
       const said = new Set((yield* readUpTo(journal, "SCHEDULER", 0)).filter(({ decided, place }) => decided !== undefined && place.sequence >= (last?.place.sequence ?? 0)).map(({ place }) => place.sequence))
       assert.isFalse(verdict.mismatches.some(({ sequence }) => said.has(sequence)))
+      // Code of another version would decide otherwise, and says so of nothing that was decided here.
+      const newer = yield* verify({ ...settleDecider("another", ["GATEWAY"]), codeVersion: "2" }).pipe(Effect.provideService(Journal, journal))
+      assert.deepStrictEqual([newer.decisions, newer.mismatches], [0, []])
+      assert.isAtLeast(newer.byOtherCode, verdict.decisions)
     })))
 
   it.effect("a checkpoint and the tail come to the same state as reading from fact one", () =>

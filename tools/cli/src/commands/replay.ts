@@ -57,6 +57,7 @@ const summed = (replayed: ReadonlyArray<Replayed>): Verdict => ({
   decisions: replayed.reduce((sum, { decisions }) => sum + decisions, 0),
   commits: replayed.reduce((sum, { commits }) => sum + commits, 0),
   facts: replayed.reduce((sum, { facts }) => sum + facts, 0),
+  byOtherCode: replayed.reduce((sum, { byOtherCode }) => sum + byOtherCode, 0),
   mismatches: replayed.flatMap(({ mismatches }) => mismatches)
 })
 
@@ -73,8 +74,9 @@ const reporting = (name: string) => {
 
 const linesOf = (replayed: Replayed): ReadonlyArray<string> => [...verdictText(replayed), ...checkpointText(replayed.checkpoint)]
 
-const verdictText = ({ commits, decisions, facts, mismatches, name }: Replayed): ReadonlyArray<string> => [
+const verdictText = ({ byOtherCode, commits, decisions, facts, mismatches, name }: Replayed): ReadonlyArray<string> => [
   `${decisions} decisions of the ${name} made again, in ${commits} commits of ${facts} facts`,
+  ...(byOtherCode === 0 ? [] : [`${byOtherCode} more were made by another version of it, and were taken as they are.`]),
   ...(mismatches.length === 0 ? ["Each of them follows from what it had seen."] : [`${mismatches.length} of them do not follow from what they had seen:`]),
   ...mismatches.flatMap(mismatchText)
 ]
