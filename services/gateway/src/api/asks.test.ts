@@ -1,0 +1,152 @@
+import { MemoryLog, readable } from "@millrace/journal"
+import type { MillFact, Subject } from "@millrace/schemas"
+import { digestOfToken } from "@millrace/service"
+import { assert, describe, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { request } from "node:http"
+import { acme, ask, assertRefused, boundGrant, factsIn, Gateway, say, submitted, widerGrant } from "../testing/api-cell.ts"
+
+layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the API", (it) => {
+  describe("asks", () => {
+    const terms = { holder: "agent:new", reach: { actions: ["job.*"], lifeMs: 60_000 }, reason: "to try" }
+    /** Plays the owner: answers the next ask with a fact of its own. */
+    const answering = (log: MemoryLog, answer: (askId: never) => readonly [Subject, MillFact]) =>
+      Effect.gen(function*() {
+        const seen = log.head("GATEWAY")
+        while (true) {
+          const asked = log.after("GATEWAY", seen, "mill.ask.acme", 10).commits.flatMap((commit) => readable(commit).facts)[0]?.event
+          if (asked !== undefined && "askId" in asked) return yield* say(log, answer(asked.askId as never))
+          yield* Effect.sleep(2)
+        }
+      })
+
+    it.effect("an ask is answered by its owner's fact, once for one key", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const headers = { "idempotency-key": "grant-1" }
+      const [answer] = yield* Effect.all([
+        ask("POST", "/v1/grants", { body: terms, headers }),
+        answering(log, (answers) => [{ kind: "answer", scope: "access", story: acme }, { _tag: "AskFoundDone", answers, workspace: acme, detail: "it is so" }])
+      ], { concurrency: 2 })
+      assert.strictEqual(answer.status, 200, JSON.stringify(answer.body))
+      assert.deepInclude(answer.body, { repeated: false, answer: { name: "AskFoundDone", body: { answers: answer.body.askId, workspace: acme, detail: "it is so" } } })
+      const head = log.head("GATEWAY")
+      const again = yield* ask("POST", "/v1/grants", { body: terms, headers })
+      assert.deepStrictEqual([again.body.askId, again.body.repeated, again.body.answer], [answer.body.askId, true, answer.body.answer])
+      assert.strictEqual(log.head("GATEWAY"), head)
+      assertRefused(yield* ask("POST", "/v1/grants", { body: { ...terms, holder: "agent:else" }, headers }), 409, "idempotency_mismatch")
+      const shown = yield* ask("GET", `/v1/asks/${answer.body.askId}`)
+      assert.deepInclude(shown.body, { name: "GrantAsked", askedBy: "user:owner", answer: answer.body.answer })
+      assertRefused(yield* ask("GET", `/v1/asks/${answer.body.askId}`, { token: "stranger" }), 404, "ask_unknown")
+    }))
+
+    it.effect("an owner's refusal is answered with its remedy and what is missing", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const missing = { action: "job.submit", resource: "workspace/acme/x", limit: "cpuMilliMax", needs: "2", has: "1" }
+      const [answer] = yield* Effect.all([
+        ask("POST", "/v1/grants", { body: terms }),
+        answering(log, (answers) => [{ kind: "answer", scope: "access", story: acme }, { _tag: "AskRefused", answers, workspace: acme, reason: "wider_than_parent", detail: "it reaches further", remedy: "ask for less", missing } as never])
+      ], { concurrency: 2 })
+      assertRefused(answer, 403, "ask_wider_than_parent")
+      assert.deepStrictEqual([answer.body.remedy, answer.body.missing], ["ask for less", missing])
+    }))
+
+    it.effect("a token is shown once, and only its digest is in the log", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const headers = { "idempotency-key": "token-1" }
+      const request = { body: { principal: "agent:new" }, headers }
+      const [answer] = yield* Effect.all([
+        ask("POST", "/v1/credentials", request),
+        answering(log, (answers) => [{ kind: "answer", scope: "access", story: acme }, { _tag: "AskFoundDone", answers, workspace: acme, detail: "" }])
+      ], { concurrency: 2 })
+      assert.match(answer.body.secret, /^mill_/u)
+      const [asked] = factsIn(log, "mill.ask.acme").filter(({ name }) => name === "CredentialAsked")
+      assert.deepInclude(asked?.event, { credentialDigest: digestOfToken(answer.body.secret) })
+      assert.isUndefined((yield* ask("POST", "/v1/credentials", request)).body.secret)
+    }))
+
+    it.effect("who may not ask is refused before anything is asked", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      assertRefused(yield* ask("POST", "/v1/grants", { body: terms, token: "reader" }), 403, "capability_missing")
+      assertRefused(yield* ask("POST", "/v1/grants", { body: { ...terms, reach: { actions: ["job.*"] } } }), 400, "end_missing")
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+  })
+
+  describe("a token that is bound to a grant, and a warrant", () => {
+    const reach = (constraints: object) => ({ holder: "agent:new", reach: { actions: ["job.*"], lifeMs: 60_000, depthMax: 0, constraints } })
+
+    it.effect("give nothing by the roles of their principal", () => Effect.gen(function*() {
+      const { log, warrant } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const { jobId } = yield* submitted()
+      for (const headers of [{}, { authorization: warrant(jobId, { holder: "user:owner", grantPath: [boundGrant] }) }]) {
+        assertRefused(yield* ask("POST", "/v1/grants", { body: reach({}), token: "bound", headers }), 403, "acts_under_grant")
+        assertRefused(yield* ask("POST", "/v1/credentials", { body: { principal: "user:owner" }, token: "bound", headers }), 403, "acts_under_grant")
+        assertRefused(yield* ask("POST", "/v1/roles", { body: { principal: "user:new", role: "owner" }, token: "bound", headers }), 403, "acts_under_grant")
+      }
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+
+    it.effect("hand on nothing of another grant, though their principal holds it", () => Effect.gen(function*() {
+      const { log, warrant } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const { jobId } = yield* submitted()
+      for (const headers of [{}, { authorization: warrant(jobId, { holder: "user:owner", grantPath: [boundGrant] }) }]) {
+        assertRefused(yield* ask("POST", `/v1/grants/${widerGrant}/delegate`, { body: reach({}), token: "bound", headers }), 403, "capability_missing")
+      }
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+
+    it.effect("a warrant hands on no more than it has itself, though its grant has more", () => Effect.gen(function*() {
+      const { log, warrant } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const { jobId } = yield* submitted()
+      const authorization = warrant(jobId, { holder: "user:owner", grantPath: [boundGrant], constraints: { cpuMilliMax: 500 } })
+      const refused = yield* ask("POST", `/v1/grants/${boundGrant}/delegate`, { body: reach({ cpuMilliMax: 1000 }), headers: { authorization } })
+      assertRefused(refused, 403, "capability_missing")
+      assert.deepInclude(refused.body.missing, { limit: "cpuMilliMax", needs: "1000", has: "500" })
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+      const answering = ask("POST", `/v1/grants/${boundGrant}/delegate`, { body: reach({ cpuMilliMax: 500 }), headers: { authorization } })
+      yield* Effect.timeoutOption(answering, 500)
+      assert.lengthOf(factsIn(log, "mill.ask.acme"), asks + 1)
+    }))
+  })
+
+  describe("one origin", () => {
+    it.effect("reads of other services come through as they are, with the caller's own word", () => Effect.gen(function*() {
+      const answer = yield* ask("GET", "/v1/usage/jobs?from=1", { headers: { "proxy-authorization": "own" } })
+      assert.deepStrictEqual([answer.status, answer.body], [200, { url: "/v1/usage/jobs?from=1", authorization: "Bearer owner", hop: null, length: null }])
+      assert.deepStrictEqual([answer.headers.get("x-own"), answer.headers.get("x-hop")], ["kept", null])
+      assert.strictEqual((yield* ask("GET", "/v1/usage/none")).status, 404)
+    }))
+
+    it.effect("nothing but what is mounted is reached, and no body is announced that does not follow", () => Effect.gen(function*() {
+      const raw = (path: string, headers: Record<string, string> = {}) => Effect.flatMap(Gateway, ({ url }) =>
+        Effect.callback<string>((resume) => {
+          const { port } = new URL(url)
+          const sent = request({ host: "127.0.0.1", port, path, headers: { authorization: "Bearer owner", ...headers } }, (answer) => {
+            let text = ""
+            answer.on("data", (chunk) => void (text += String(chunk)))
+            answer.on("end", () => resume(Effect.succeed(text)))
+          })
+          sent.end(headers["content-length"] === undefined ? undefined : "12345")
+        }))
+      assert.deepInclude(JSON.parse(yield* raw("/v1/usage/../own")), { code: "path_malformed" })
+      assert.deepInclude(JSON.parse(yield* raw("/v1/usage/jobs", { "content-length": "5" })), { url: "/v1/usage/jobs", length: null })
+    }))
+
+    it.effect("a service that is not there is named in an error of ours", () => Effect.gen(function*() {
+      assertRefused(yield* ask("GET", "/v1/leases"), 502, "upstream_unreachable")
+      assertRefused(yield* ask("GET", "/v1/hosts"), 503, "not_mounted")
+    }))
+
+    it.effect("one document tells of all, but for what is not mounted", () => Effect.gen(function*() {
+      const { body } = yield* ask("GET", "/openapi.json")
+      assert.isDefined(body.paths["/v1/jobs"].post)
+      assert.deepStrictEqual(body.paths["/v1/usage"].get, { summary: "Read usage" })
+      assert.isUndefined(body.paths["/v1/own"])
+      assert.deepStrictEqual(body["x-millrace-absent"], ["broker"])
+    }))
+  })
+})
