@@ -14,9 +14,9 @@ const { values } = parseArgs({
     seed: { type: "string" },
     bug: { type: "string" },
     job: { type: "string", default: "" },
-    minutes: { type: "string", default: "0.25" },
+    minutes: { type: "string", default: "0.2" },
     hosts: { type: "string", default: "3" },
-    jobs: { type: "string", default: "10" }
+    jobs: { type: "string", default: "8" }
   }
 })
 

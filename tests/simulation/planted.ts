@@ -1,7 +1,7 @@
 import type { Commit, JournalShape, StreamDecider } from "@millrace/journal"
 import { deriveId } from "@millrace/decider"
 import type { AttemptId, FactId, HostId } from "@millrace/schemas"
-import type { JournalBugs } from "@millrace/sim"
+import type { FaultName, JournalBugs } from "@millrace/sim"
 import { Effect } from "effect"
 import type { Ledger } from "../../services/metering/src/domain/ledger.ts"
 import { metering } from "../../services/metering/src/domain/metering.ts"
@@ -21,6 +21,8 @@ export interface Plants {
   readonly host?: Wrap
   readonly machine?: MachineBugs
   readonly journal?: JournalBugs
+  /** Faults that its circumstances need, as bad as they get. */
+  readonly faults?: ReadonlyArray<FaultName>
   /** How wide the fence of a line is; 0 is none. */
   readonly fenceWidth?: number
 }
@@ -74,7 +76,7 @@ export const plantedBugs = {
   },
   own_append_by_first_fact: {
     what: "the journal takes any commit that begins with the same fact for the one it sent",
-    plants: { journal: { knowsCommitsByFirstFact: true } }
+    plants: { journal: { knowsCommitsByFirstFact: true }, faults: ["late_request", "crash", "reboot"] }
   },
   replaced_reader_skips: {
     what: "a frozen reader's successor begins at the head",

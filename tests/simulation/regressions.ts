@@ -10,5 +10,7 @@ export const regressions: ReadonlyArray<{ readonly seed: number; readonly was: s
   { seed: 8, was: "equal checkpoints hashed differently, because their keys came in another order" },
   { seed: 318, was: "an agent that took up running work noted it as begun, and the next one told its start again" },
   { seed: 403, was: "an agent that took up two attempts and fell told the start of the first again" },
-  { seed: 695, was: "two schedulers took over from one place in one millisecond, each took the other's word for its own, and both went on" }
+  { seed: 695, was: "two schedulers took over from one place in one millisecond, each took the other's word for its own, and both went on" },
+  { seed: 24, was: "metering forgot that an array waited for money as soon as its first task was placed" },
+  { seed: 228, was: "money that was called back never returned, because nobody said that it had been heard" }
 ]

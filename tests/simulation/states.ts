@@ -35,11 +35,46 @@ export const countStates = (history: History, sometimes: Sometimes): void => {
         break
     }
   }
+  countMeans(history, sometimes)
   for (const { event } of factsIn(history, "HOSTS", "AttemptExited", "AttemptRefused")) {
     if (event._tag === "AttemptRefused") sometimes.saw("a host refused an attempt")
     else {
       sometimes.saw(`an attempt ended: ${event.cause}`)
       if (withdrawn.has(event.attemptId) && event.cause !== "withdrawn") sometimes.saw("an attempt ended by itself while its withdrawal was on its way")
+    }
+  }
+}
+
+/** The same for arrays, order among jobs, grants and money. */
+const countMeans = (history: History, sometimes: Sometimes): void => {
+  const takeOvers = factsIn(history, "METERING", "MeteringTookOver").length
+  if (takeOvers > 1) sometimes.saw("metering took over again", takeOvers - 1)
+  for (const { event } of factsIn(history, "METERING", "SliceRecalled", "SliceReturned", "SpendCommitted")) {
+    if (event._tag === "SpendCommitted") sometimes.saw(event.amountPico === 0n ? "an attempt was charged nothing" : "an attempt was charged")
+    else sometimes.saw(event._tag === "SliceRecalled" ? "a slice was called back" : "a slice was given back")
+  }
+  for (const { event } of factsIn(history, "SCHEDULER", "JobDeferred", "JobRefused", "JobSettled", "TaskSettled", "PlacementMade", "PlacementWithdrawn")) {
+    switch (event._tag) {
+      case "JobDeferred":
+        sometimes.saw(`a job waited: ${event.reason}`)
+        break
+      case "JobRefused":
+        sometimes.saw(`a job was refused: ${event.reason}`)
+        break
+      case "TaskSettled":
+        sometimes.saw(`a task ${event.outcome}`)
+        break
+      case "PlacementMade":
+        if (event.spec.after !== undefined) sometimes.saw("a job came after another")
+        if (event.warrant.grantPath.length > 1) sometimes.saw("work ran under a grant below another")
+        break
+      case "PlacementWithdrawn":
+        if (event.cause === "revoked") sometimes.saw("work was withdrawn because its grant was revoked")
+        break
+      case "JobSettled":
+        if (event.cause.startsWith("no place was found")) sometimes.saw("a job's patience for a place ended")
+        if (event.tasks !== undefined && event.outcome === "cancelled" && event.tasks.skipped > 0 && event.tasks.succeeded + event.tasks.cancelled > 0) sometimes.saw("an array was cancelled half-way")
+        if (event.tasks !== undefined && event.tasks.failed > 0) sometimes.saw("a task of an array failed for good")
     }
   }
 }
@@ -99,5 +134,30 @@ export const mustHappen: ReadonlyArray<string> = [
   "a lost host returned",
   "work was tried elsewhere after its host was lost",
   "crashed at adopt work",
-  "an attempt ended by itself while its withdrawal was on its way"
+  "an attempt ended by itself while its withdrawal was on its way",
+  "metering_restarted",
+  "metering took over again",
+  "crashed at round metering decided",
+  "crashed at round metering sent",
+  "crashed at append SpendCommitted before",
+  "crashed at append SpendCommitted after",
+  "crashed at checkpoint metering before",
+  "an attempt was charged",
+  "an attempt was charged nothing",
+  "a slice was called back",
+  "a slice was given back",
+  "a job waited: budget",
+  "a job waited: quota",
+  "a job waited: after",
+  "a job was refused: not_allowed",
+  "a job was refused: over_budget",
+  "a job was refused: dependency_failed",
+  "a job came after another",
+  "a job's patience for a place ended",
+  "a task succeeded",
+  "a task failed",
+  "a task cancelled",
+  "an array was cancelled half-way",
+  "work ran under a grant below another",
+  "work was withdrawn because its grant was revoked"
 ]

@@ -69,12 +69,12 @@ const drainMsMax = 3 * 60_000
  * Everything in one process under one seed: gateways, two schedulers, metering, hosts and clients, over a log whose
  * network fails as the seed says. The same options give the same history, byte for byte.
  */
-export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, seed }: SimulateOptions): Run => {
+export const simulate = ({ bug, faults, hosts = 3, jobs = 8, minutes = 0.2, seed }: SimulateOptions): Run => {
   const root = new Chance(`seed ${seed}`)
   const sometimes = new Sometimes()
   const time = new VirtualTime()
-  const swarm = faults ?? swarmOf(root.fork("swarm"))
   const plants = plantsOf(bug)
+  const swarm = faults ?? { ...swarmOf(root.fork("swarm")), ...Object.fromEntries((plants.faults ?? []).map((fault) => [fault, 1])) }
   const broker = new Broker({
     time,
     chance: root.fork("network"),
@@ -215,7 +215,7 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 10, minutes = 0.25, se
     lookForRest()
     yield* Effect.timeoutOption(Deferred.await(rest), drainMsMax)
     // What still travels arrives: late appends, second deliveries, last words.
-    yield* Effect.sleep(8_000)
+    yield* Effect.sleep(6_000)
   })
 
   const exit = time.run(main.pipe(
