@@ -1,10 +1,11 @@
 import {
-  AccountId, ActionPattern, AskId, BudgetTerms, Constraints, Count, Cut, Digest, EpochMillis, GrantId, HostId, JobId, Millis, PicoDollars, Principal,
+  AccountId, ActionPattern, AskId, BudgetTerms, Constraints, Count, Cut, Digest, EpochMillis, GrantId, HostId, JobId, PicoDollars, Principal,
   ResourcePattern, Retention, Role, SnapshotForm, SnapshotId
 } from "@millrace/schemas"
 import { Authentication } from "@millrace/service"
 import { Effect, Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { Life } from "../domain/request.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
 import { Wellformed } from "./wellformed.ts"
@@ -41,7 +42,7 @@ export const ReachAsked = Schema.Struct({
   constraints: Schema.optionalKey(Constraints),
   notBeforeMs: Schema.optionalKey(EpochMillis),
   expiresAtMs: Schema.optionalKey(EpochMillis),
-  lifeMs: Schema.optionalKey(Millis),
+  lifeMs: Schema.optionalKey(Life),
   /** How many links may follow it: 0 is for its holder alone. */
   depthMax: Count.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 })
@@ -67,7 +68,7 @@ export class AskGroup extends HttpApiGroup.make("asks")
     HttpApiEndpoint.post("revokeGrant", "/grants/:grantId/revoke", { ...grantId, payload: Because }).annotateMerge(summed("End a grant for good, and all below it")),
     HttpApiEndpoint.post("issueCredential", "/credentials", {
       headers,
-      payload: Schema.Struct({ principal: Principal, grant: Schema.optionalKey(GrantId), expiresAtMs: Schema.optionalKey(EpochMillis), lifeMs: Schema.optionalKey(Millis) }),
+      payload: Schema.Struct({ principal: Principal, grant: Schema.optionalKey(GrantId), expiresAtMs: Schema.optionalKey(EpochMillis), lifeMs: Schema.optionalKey(Life) }),
       success: answersShowing,
       error
     }).annotateMerge(summed("Make a bearer token for a principal; it is shown this once")),
@@ -94,7 +95,7 @@ export class AskGroup extends HttpApiGroup.make("asks")
     }).annotateMerge(summed("Give an account another limit")),
     HttpApiEndpoint.post("openEnrolment", "/hosts/enrolments", {
       headers,
-      payload: Schema.Struct({ lifeMs: Millis.pipe(Schema.withDecodingDefaultKey(Effect.succeed(3_600_000))) }),
+      payload: Schema.Struct({ lifeMs: Life.pipe(Schema.withDecodingDefaultKey(Effect.succeed(3_600_000))) }),
       success: answersShowing,
       error
     }).annotateMerge(summed("Make a one-time key that a host enrols with; it is shown this once")),

@@ -12,7 +12,10 @@ export const OutputName = Schema.Literals(["stdout", "stderr"])
 export type OutputName = typeof OutputName.Type
 
 /** Of an array: which task. Without it the job itself, or the first task of an array. */
-const which = { task: Schema.optionalKey(NaturalText), attempt: Schema.optionalKey(NaturalText) }
+const which = {
+  task: Schema.optionalKey(NaturalText.pipe(Schema.check(Schema.isLessThan(1_000_000)))),
+  attempt: Schema.optionalKey(NaturalText.pipe(Schema.check(Schema.isLessThan(1_000_000))))
+}
 
 export const ArtefactView = Schema.Struct({
   name: Schema.String,

@@ -196,6 +196,14 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(yield* ask("GET", "/v1/jobs?colour=red"), 400, "request_malformed")
     }))
 
+    it.effect("numbers that no moment, attempt or task can have are refused", () => Effect.gen(function*() {
+      for (const terms of [{ runMsMax: Number.MAX_SAFE_INTEGER }, { runMsMax: -1 }, { queueMsMax: 1e18 }, { attemptsMax: 1e9 }, { array: { tasks: 1_000_001 } }, { onSilence: { keepMs: 1e9 } }]) {
+        assertRefused(yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], ...terms } }), 400, "request_malformed")
+      }
+      assertRefused(yield* ask("POST", "/v1/grants", { body: { holder: "agent:new", reach: { actions: ["job.*"], lifeMs: Number.MAX_SAFE_INTEGER } } }), 400, "request_malformed")
+      assertRefused(yield* ask("POST", "/v1/credentials", { body: { principal: "agent:new", lifeMs: Number.MAX_SAFE_INTEGER } }), 400, "request_malformed")
+    }))
+
     it.effect("names that would reach into subjects are refused", () => Effect.gen(function*() {
       for (const name of ["a.b", "a*", ">", "a b", "a\u0000b", "a\nb", "../x"]) {
         assertRefused(yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], name } }), 400, "request_malformed")

@@ -88,7 +88,7 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
     tasks: Effect.fnUntraced(function*({ params: { jobId }, query }) {
       const { workspace } = yield* reading(jobId, query)
       const cursor = query.cursor === undefined ? undefined : Number(query.cursor)
-      if (cursor !== undefined && !Number.isSafeInteger(cursor)) return yield* cursorMalformed
+      if (query.cursor !== undefined && !/^[0-9]{1,7}$/u.test(query.cursor)) return yield* cursorMalformed
       const limit = query.limit ?? 100
       return yield* Effect.gen(function*() {
         const { row } = yield* jobRow(workspace, jobId, within(query))

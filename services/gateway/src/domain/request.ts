@@ -1,9 +1,15 @@
 import { namedId } from "@millrace/decider"
-import { Bytes, dialectNow, Digest, GrantId, JobId, JobName, JobSpec, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
+import { Bytes, Count, dialectNow, Digest, GrantId, JobId, JobName, JobSpec, Millis, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { hash } from "node:crypto"
 
-const { after, array, attemptsMax, egress, onSilence, queueMsMax, resources, runMsMax, runtime, snapshotAtEnd, startFrom, trust } = JobSpec.fields
+const { after, array, egress, onSilence, resources, runtime, snapshotAtEnd, startFrom, trust } = JobSpec.fields
+
+/** Ten years. Whatever is added to a moment stays a moment. */
+export const lifeMsMax: typeof Millis.Type = 315_360_000_000
+/** A length of time that somebody asks for. */
+export const Life = Millis.pipe(Schema.check(Schema.isLessThanOrEqualTo(lifeMsMax)))
+const AttemptsMax = Count.pipe(Schema.check(Schema.isLessThanOrEqualTo(10_000)))
 
 /** A program that is larger than this does not belong into a fact. */
 export const programBytesMax: typeof Bytes.Type = 16 * 1024
@@ -24,10 +30,10 @@ export const JobRequest = Schema.Struct({
     Schema.withDecodingDefaultKey(Effect.succeed({ cpuMilli: 1000, memoryMib: 256, diskMib: 0, gpus: 0 }))
   ),
   ...Program.fields,
-  attemptsMax,
-  runMsMax,
+  attemptsMax: AttemptsMax.pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))),
+  runMsMax: Life.pipe(Schema.withDecodingDefaultKey(Effect.succeed(3_600_000))),
   onSilence,
-  queueMsMax,
+  queueMsMax: Schema.optionalKey(Life),
   array,
   after,
   startFrom,

@@ -31,6 +31,12 @@ const assertSays = (cell: Cell, atMs: number, ...expected: ReadonlyArray<string>
 const here = (name: string, resources = needs(4000, 4000)): ReadonlyArray<MillFact> => [admitted(name), joined(name, resources)]
 
 describe("where work goes", () => {
+  it("places what may run longer than moments can be counted, under a warrant that ends with them", () => {
+    const cell = given(admitted("a"), joined("a", needs(1000, 1000)), submitted("j1", { runMsMax: Number.MAX_SAFE_INTEGER }))
+    cell.rest(1_000)
+    assert.strictEqual(cell.placed("j1").warrant.expiresAtMs, Number.MAX_SAFE_INTEGER)
+  })
+
   it("the first host with room takes it, in the order of host ids, whoever joined first", () =>
     assertSays(given(...here("b"), ...here("a"), submitted("j1")), 0, "j1 on a, attempt 1"))
 

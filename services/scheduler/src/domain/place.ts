@@ -246,7 +246,7 @@ const placed = (world: World, round: Round, { host, job, links, reason, share, t
       fence,
       resources: spec.resources,
       grantPath: links.map(({ grantId }) => grantId),
-      expiresAtMs: round.atMs + spec.runMsMax + warrantSlackMs,
+      expiresAtMs: Math.min(Number.MAX_SAFE_INTEGER, round.atMs + spec.runMsMax + warrantSlackMs),
       view: { ACCESS: round.saw["ACCESS"] ?? 0 },
       ...spokenFor(job, links),
       ...(links.length === 0 ? {} : { attemptId, ...numbered })
