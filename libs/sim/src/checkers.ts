@@ -10,6 +10,7 @@ export interface Violation {
   readonly detail: string
 }
 
+/** A law: everything in a history that breaks it, in words. None is what it should be. Pure. */
 export type Checker = (history: History) => ReadonlyArray<string>
 
 /** From an acknowledged submission on the job cannot be lost; and no job ends twice. */
