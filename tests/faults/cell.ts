@@ -1,12 +1,9 @@
 import { startStack, type Stack } from "@millrace/dev/stack"
-import { tables } from "@millrace/gateway"
 import { startPostgres } from "@millrace/infra-postgres"
-import { Journal, verify } from "@millrace/journal"
+import { Journal } from "@millrace/journal"
 import { connectNats } from "@millrace/journal/jetstream"
 import { credentialsIn } from "@millrace/journal/admission"
-import { contentHash, Database, rebuildHash } from "@millrace/readmodel"
-import { caughtUp } from "@millrace/readmodel/testing"
-import { comparable, scheduler } from "@millrace/scheduler"
+import { Database } from "@millrace/readmodel"
 import { logLayer } from "@millrace/service"
 import { jetstreamManager } from "@nats-io/jetstream"
 import { Effect, Exit, Layer, Redacted, Scope } from "effect"
@@ -15,17 +12,21 @@ import { createHash, randomBytes } from "node:crypto"
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { type ServiceName, supervised, type Supervised } from "./supervisor.ts"
+import { type ServiceName, serviceNames, supervised, type Supervised } from "./supervisor.ts"
 import { type WatchedLog, watchLog } from "./watched-log.ts"
+import { within } from "./within.ts"
 
 /** A whole cell of real processes, each of which may die at any moment. */
 export interface Cell {
   readonly folder: string
   readonly stack: Stack
+  readonly env: Readonly<Record<string, string>>
   readonly token: string
   /** Of somebody who may only read. */
   readonly readersToken: string
   readonly services: Readonly<Record<ServiceName, Supervised>>
+  /** The agents of all hosts; the first is that of `services.host`. */
+  readonly agents: ReadonlyArray<Agent>
   readonly log: WatchedLog
   /** The log and the tables, as this test reads them. */
   readonly reading: Layer.Layer<Journal | Database>
@@ -33,38 +34,56 @@ export interface Cell {
   readonly startsFile: string
   /** Opens another one-time key; access takes it up at its next start. */
   readonly openKey: () => string
-  readonly postgres: { readonly kill: Effect.Effect<void>; readonly start: Effect.Effect<void> }
+  readonly postgres: { readonly kill: Effect.Effect<void>; readonly start: Effect.Effect<void>; readonly signal: (signal: NodeJS.Signals) => void }
+}
+
+/** A host: its agent, and the folder with its keeper and its work. */
+export interface Agent extends Supervised {
+  readonly folder: string
 }
 
 export interface CellOptions {
   readonly checkpointEvery: number
-  /** Points where the host dies, one after the other, while it enrols. */
-  readonly enrolDyingAt?: ReadonlyArray<string>
+  /** How many hosts; 1 unless told. */
+  readonly hosts?: number
+  /** Points where services die, one after the other, from their first lives on. */
+  readonly bornDyingAt?: Partial<Record<ServiceName, ReadonlyArray<string>>>
+  /** The last host offers the sandbox, where this machine has one: each start of its agent tries it out, for seconds. */
+  readonly sandbox?: boolean
+  readonly settings?: Readonly<Record<string, string>>
 }
 
 /** What is left unacknowledged by an agent that died comes again this soon, rather than after 30 s. */
 const ackWaitMs = 1_000
 
-/** Starts servers and services, and waits until the host has joined. */
-export const startCell = Effect.fnUntraced(function*({ checkpointEvery, enrolDyingAt = [] }: CellOptions): Effect.fn.Return<Cell, unknown, Scope.Scope> {
+/** Starts servers and services, and waits until each host has joined and there is money to spend. */
+export const startCell = Effect.fnUntraced(function*(options: CellOptions): Effect.fn.Return<Cell, unknown, Scope.Scope> {
+  const { bornDyingAt = {}, checkpointEvery, hosts = 1, sandbox = false, settings = {} } = options
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => {
       const path = mkdtempSync(join(tmpdir(), "millrace-faults-"))
       chmodSync(path, 0o755)
       return path
     }),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
-  yield* Effect.addFinalizer(() => Effect.sync(() => workersOf(folder).forEach((pid) => process.kill(pid, "SIGKILL"))))
+  yield* Effect.addFinalizer(() => Effect.sync(() => [...keepersOf(folder), ...workersOf(folder)].forEach((pid) => process.kill(pid, "SIGKILL"))))
   const postgres = yield* ownPostgres(join(folder, "postgres"))
   const stack = yield* startStack({ folder, freePorts: true, databaseUrl: postgres.url })
-  const env = { ...stack.env, MILLRACE_CHECKPOINT_EVERY: String(checkpointEvery) }
+  const { MILLRACE_RUNSC: runsc, ...stackEnv } = stack.env
+  const env = { ...stackEnv, MILLRACE_CHECKPOINT_EVERY: String(checkpointEvery), ...settings }
   const logs = join(folder, "lives")
   mkdirSync(logs)
-  const run = (name: ServiceName) => supervised({ name, folder: logs, env })
-  const [access, gateway, scheduling] = yield* Effect.all([run("access"), run("gateway"), run("scheduler")])
-  const host = yield* run("host")
-  host.armed(...enrolDyingAt)
+  const further = Array.from({ length: hosts - 1 }, (_, index) => ({ name: `host${index + 2}`, key: openKey(stack) }))
+  const services = Object.fromEntries(yield* Effect.forEach(serviceNames.filter((name) => name !== "host"), (service) =>
+    Effect.map(supervised({ service, folder: logs, env, ...dyingOf(bornDyingAt[service]) }), (one) => [service, one] as const))) as Record<ServiceName, Supervised>
+  services.host = yield* supervised({ service: "host", folder: logs, env, ...dyingOf(bornDyingAt.host) })
+  const others = yield* Effect.forEach(further, ({ key, name }, index) => {
+    const keyFile = join(folder, "keys", `one-time-key-${name}`)
+    writeFileSync(keyFile, key, { mode: 0o600 })
+    return supervised({ service: "host", name, folder: logs, env: { ...env, MILLRACE_HOST_DIR: join(folder, name), MILLRACE_ONE_TIME_KEY: keyFile, ...(sandbox && runsc !== undefined && index === further.length - 1 ? { MILLRACE_RUNSC: runsc } : {}) } })
+  })
+  const agents = [services.host, ...others].map((agent): Agent => ({ ...agent, folder: join(folder, agent.name) }))
   const reading = Layer.merge(
     Layer.orDie(logLayer("reader", { servers: stack.natsUrl, credentials: stack.credentials })),
     Layer.orDie(Database.layer({ url: Redacted.make(postgres.url) }))
@@ -74,9 +93,11 @@ export const startCell = Effect.fnUntraced(function*({ checkpointEvery, enrolDyi
   const cell: Cell = {
     folder,
     stack,
+    env,
     token: readFileSync(stack.tokenFile, "utf8").trim(),
     readersToken: "",
-    services: { gateway, scheduler: scheduling, access, host },
+    services,
+    agents,
     log,
     reading: Layer.succeedContext(context),
     startsFile: join(folder, "starts"),
@@ -84,19 +105,14 @@ export const startCell = Effect.fnUntraced(function*({ checkpointEvery, enrolDyi
     postgres
   }
   writeFileSync(cell.startsFile, "")
-  yield* Effect.all([access.ready, gateway.ready, scheduling.ready, host.ready], { concurrency: 4 })
-  yield* joined(cell)
+  yield* Effect.all([...Object.values(services), ...agents].map(({ ready }) => ready), { concurrency: "unbounded" })
+  yield* within(60_000, () => new Set(log.facts("HostJoined").map(({ hostId }) => hostId)).size === hosts, () => `of ${hosts} hosts ${log.facts("HostJoined").length} have joined`)
+  yield* within(60_000, () => log.facts("SliceLeased").length > 0, () => "nothing was lent to the scheduler")
   yield* soonAgain(stack)
   return { ...cell, readersToken: yield* addReader(stack) }
 })
 
-const joined = ({ log }: Cell) =>
-  Effect.promise(async () => {
-    for (let look = 0; log.facts("HostJoined").length === 0; look += 1) {
-      if (look > 3_000) throw new Error("the host has not joined within 30 s")
-      await new Promise((wake) => setTimeout(wake, 10))
-    }
-  })
+const dyingOf = (dyingAt: ReadonlyArray<string> | undefined) => dyingAt === undefined ? {} : { dyingAt }
 
 const ownPostgres = Effect.fnUntraced(function*(dataDir: string) {
   const outer = yield* Effect.scope
@@ -114,7 +130,9 @@ const ownPostgres = Effect.fnUntraced(function*(dataDir: string) {
       yield* running.server.ended
       yield* Scope.close(running.scope, Exit.void)
     }),
-    start: Effect.orDie(Effect.map(begin(first.server.port), (again) => void (running = again)))
+    start: Effect.orDie(Effect.map(begin(first.server.port), (again) => void (running = again))),
+    // Its own processes work for it while it stands still, so each of them is meant.
+    signal: (signal: NodeJS.Signals) => [running.server.pid, ...childrenOf(running.server.pid)].forEach((pid) => process.kill(pid, signal))
   }
 })
 
@@ -155,15 +173,35 @@ const openKey = ({ env }: Stack): string => {
   return key
 }
 
-/** The processes of jobs that run on this cell's host, by what their environment says. */
-export const workersOf = (folder: string): ReadonlyArray<number> =>
-  readdirSync("/proc").filter((name) => /^[0-9]+$/u.test(name)).map(Number).filter((pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").some((entry) => entry.startsWith(`HOME=${folder}/host/work/`))
-    } catch {
-      return false
-    }
+const processes = (): ReadonlyArray<number> => readdirSync("/proc").filter((name) => /^[0-9]+$/u.test(name)).map(Number)
+
+const read = (path: string): string => {
+  try {
+    return readFileSync(path, "latin1")
+  } catch {
+    return ""
+  }
+}
+
+const childrenOf = (parent: number): ReadonlyArray<number> =>
+  processes().filter((pid) => {
+    const stat = read(`/proc/${pid}/stat`)
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) === parent
   })
+
+/** The processes of jobs that run on this cell's hosts, by what their environment says. */
+export const workersOf = (folder: string): ReadonlyArray<number> =>
+  processes().filter((pid) => read(`/proc/${pid}/environ`).split("\0").some((entry) => entry.startsWith(`HOME=${folder}/`) && entry.includes("/work/")))
+
+/** The processes that are the parents of work on this cell's hosts, by their command lines. */
+export const keepersOf = (folder: string): ReadonlyArray<number> =>
+  processes().filter((pid) => {
+    const words = read(`/proc/${pid}/cmdline`).split("\0")
+    return words.some((word) => word.endsWith("keeper-main.ts")) && words.some((word) => word.startsWith(`${folder}/`))
+  })
+
+/** The keeper of one host. */
+export const keeperOf = ({ folder }: Agent): number | undefined => keepersOf(folder)[0]
 
 /** Attempts whose program started more than once, by the lines that the programs wrote themselves. */
 export const startedTwice = ({ startsFile }: Cell): ReadonlyArray<string> => {
@@ -171,27 +209,12 @@ export const startedTwice = ({ startsFile }: Cell): ReadonlyArray<string> => {
   return attempts.filter((line, at) => attempts.indexOf(line) !== at)
 }
 
-/** Tables that differ from what the log says when it is read again, once they have taken in all of it. */
-export const differingTables = (cell: Cell) =>
-  Effect.gen(function*() {
-    const differing: Array<string> = []
-    for (const projection of [tables]) {
-      yield* caughtUp(projection)
-      const { cut, hash } = yield* contentHash(projection)
-      if (hash !== (yield* rebuildHash(projection, cut)).hash) differing.push(projection.name)
-    }
-    return differing
-  }).pipe(Effect.provide(cell.reading))
-
-/** Throws away every table: what they held is in the log. */
-export const dropTables = (cell: Cell): Effect.Effect<void> =>
+/** Throws away every table of a service: what they held is in the log. */
+export const dropTables = (cell: Cell, service: ServiceName): Effect.Effect<void> =>
   Effect.provide(Database.use(({ db }) =>
     Effect.promise(async () => {
       const { rows } = await sql<{ name: string }>`
         select nspname as name from pg_namespace where nspname !~ '^pg_' and nspname not in ('public', 'information_schema')`.execute(db)
-      for (const { name } of rows) await sql`drop schema if exists ${sql.id(name)} cascade`.execute(db)
+      for (const { name } of rows) if (name.startsWith(`${service}_`)) await sql`drop schema if exists ${sql.id(name)} cascade`.execute(db)
+      await sql`delete from millrace.editions where projection like ${`${service}.%`}`.execute(db)
     })), cell.reading)
-
-/** Decisions in the log that the scheduler's code does not make again from what they saw. */
-export const strangeDecisions = (cell: Cell) =>
-  Effect.provide(Effect.map(verify(scheduler, { comparable }), ({ mismatches }) => mismatches), cell.reading)

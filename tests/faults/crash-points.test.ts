@@ -2,8 +2,9 @@ import { assert, afterAll, beforeAll, describe, expect, it } from "vitest"
 import { Effect, Exit, Scope } from "effect"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { type Cell, differingTables, dropTables, startCell, startedTwice, strangeDecisions, workersOf } from "./cell.ts"
-import type { ServiceName } from "./supervisor.ts"
+import { type Cell, dropTables, startCell, startedTwice, workersOf } from "./cell.ts"
+import { differingTables, strangeDecisions } from "./replays.ts"
+import { type ServiceName, serviceNames } from "./supervisor.ts"
 import { output, settled, work, wrongEnds } from "./workload.ts"
 
 /**
@@ -12,44 +13,52 @@ import { output, settled, work, wrongEnds } from "./workload.ts"
  */
 const goldenFile = join(import.meta.dirname, "crash-points.json")
 type Points = Readonly<Record<ServiceName, ReadonlyArray<string>>>
-const golden: Points = existsSync(goldenFile)
-  ? JSON.parse(readFileSync(goldenFile, "utf8")) as Points
-  : { gateway: [], scheduler: [], access: [], host: [] }
-/** The scheduler last: each of its starts puts a fence of 512 messages into the log, which every check reads. */
-const names: ReadonlyArray<ServiceName> = ["gateway", "access", "host", "scheduler"]
+const each = <A>(make: (name: ServiceName) => A): Record<ServiceName, A> =>
+  Object.fromEntries(serviceNames.map((name) => [name, make(name)])) as Record<ServiceName, A>
+const golden: Points = { ...each(() => []), ...(existsSync(goldenFile) ? JSON.parse(readFileSync(goldenFile, "utf8")) as Partial<Points> : {}) }
 
-/** A host enrols once, so these are walked when it comes. */
-const isEnrolling = (point: string): boolean => point.startsWith("enrol ")
-const enrolling = golden.host.filter(isEnrolling)
+/** What a cell passes once is walked when it begins: a host enrols, the workspace is opened, the prices are published. */
+const atBirth: Partial<Record<ServiceName, ReadonlyArray<string>>> = {
+  host: golden.host.filter((point) => point.startsWith("enrol ")),
+  access: ["append WorkspaceKeyTurned before", "append WorkspaceOpened before", "append WorkspaceOpened after"],
+  metering: ["append PriceBookPublished before", "append PriceBookPublished after"]
+}
+/** Of one commit that is said once, whoever died behind its first fact's point cannot pass the others'. */
+const saidWithAnother = ["append WorkspaceKeyTurned after"]
+/** What only a host that is told to end passes. */
+const atEnd: ReadonlySet<string> = new Set(["append HostLeft before", "append HostLeft after"])
+const isOfBirth = (service: ServiceName, point: string): boolean => saidWithAnother.includes(point) || (atBirth[service] ?? []).includes(point)
 
 const scope = Scope.makeUnsafe()
 let cell: Cell
 /** What each service passes when it starts again with nothing left to do. */
-const atStart: Record<ServiceName, ReadonlySet<string>> = { gateway: new Set(), scheduler: new Set(), access: new Set(), host: new Set() }
-/** What the gateway passes only where it finds no tables. */
-let onEmptyTables: ReadonlySet<string> = new Set()
+let atStart: Readonly<Record<ServiceName, ReadonlySet<string>>>
+/** What each service passes only where it finds no tables. */
+let onEmptyTables: Readonly<Record<ServiceName, ReadonlySet<string>>>
 let passed: Points
 
 const run = <A>(effect: Effect.Effect<A, unknown, Scope.Scope>): Promise<A> => Effect.runPromise(Scope.provide(effect, scope))
 
 beforeAll(() => run(Effect.gen(function*() {
-  cell = yield* startCell({ checkpointEvery: 5, enrolDyingAt: enrolling })
+  cell = yield* startCell({ checkpointEvery: 5, bornDyingAt: atBirth })
   const { services } = cell
   // Everything once, then a kind end and a start with a new key to open, then everything again.
   const first = yield* work(cell, "recorded")
   yield* settled(cell, first)
   assert.strictEqual(yield* output(cell, first.jobs[0]!.jobId), "said\n")
   const key = cell.openKey()
-  yield* Effect.all(names.map((name) => services[name].kill("SIGTERM")), { concurrency: 4 })
-  yield* Effect.all(names.map((name) => services[name].ready), { concurrency: 4 })
-  for (const name of names) atStart[name] = new Set(services[name].life().passed())
+  yield* Effect.all(serviceNames.map((name) => services[name].kill("SIGTERM")), { concurrency: "unbounded" })
+  yield* Effect.all(serviceNames.map((name) => services[name].ready), { concurrency: "unbounded" })
+  atStart = each((name) => new Set(services[name].life().passed()))
   const second = yield* work(cell, "recorded again", key)
   yield* settled(cell, second)
   assert.deepStrictEqual(wrongEnds(cell, first), [])
   assert.deepStrictEqual(wrongEnds(cell, second), [])
-  const later = new Set(services.gateway.lives.slice(1).flatMap((life) => life.passed()))
-  onEmptyTables = new Set(services.gateway.lives[0]!.passed().filter((point) => !later.has(point)))
-  passed = Object.fromEntries(names.map((name) => [name, [...new Set(services[name].lives.flatMap((life) => life.passed()))].sort()])) as unknown as Points
+  onEmptyTables = each((name) => {
+    const later = new Set(services[name].life().passed())
+    return new Set(services[name].lives[0]!.passed().filter((point) => point.startsWith("commit ") && !later.has(point)))
+  })
+  passed = each((name) => [...new Set(services[name].lives.flatMap((life) => life.passed()))].sort())
 })), 360_000)
 
 afterAll(() => run(Scope.close(scope, Exit.void)), 240_000)
@@ -58,59 +67,85 @@ it("the crash points are those that are walked below", async () => {
   await expect(`${JSON.stringify(passed, null, 2)}\n`).toMatchFileSnapshot(goldenFile)
 })
 
-it("a host that dies at each step of its enrolment is admitted once", () => {
-  const { host } = cell.services
-  assert.deepStrictEqual(host.lives.slice(0, enrolling.length).map((life) => [life.diedAt(), life.ended()?.signal]), enrolling.map((point) => [point, "SIGKILL"]))
-  const admitted = cell.log.facts("HostAdmitted").map((fact) => "hostId" in fact ? fact.hostId : undefined)
+it("a cell whose parts die at each step of its beginning begins once", () => {
+  for (const [name, points] of Object.entries(atBirth)) {
+    const { lives } = cell.services[name as ServiceName]
+    assert.deepStrictEqual(lives.slice(0, points.length).map((life) => [life.diedAt(), life.ended()?.signal]), points.map((point) => [point, "SIGKILL"]), lives[0]!.said.join("\n"))
+  }
+  assert.deepStrictEqual((["WorkspaceOpened", "PriceBookPublished"] as const).map((name) => cell.log.facts(name).length), [1, 1])
+  const admitted = cell.log.facts("HostAdmitted").map(({ hostId }) => hostId)
   assert.strictEqual(new Set(admitted).size, admitted.length)
 })
 
-for (const name of names) {
-  describe(`${name}, killed where it passes`, () => {
-    for (const point of golden[name].filter((point) => !isEnrolling(point))) {
-      it(point, () => run(Effect.gen(function*() {
-        const service = cell.services[name]
-        const key = name === "access" ? cell.openKey() : undefined
-        const before = new Map(names.map((each) => [each, cell.services[each].lives.length]))
-        const emptyTables = name === "gateway" && onEmptyTables.has(point)
-        let starts = 0
-        const startedArmed = Effect.gen(function*() {
-          starts += 1
-          yield* service.stop("SIGKILL")
-          if (emptyTables) yield* dropTables(cell)
-          service.armed(point)
-          yield* service.start
-        })
-        // Access takes up a new key at a start alone.
-        if (key !== undefined || emptyTables || atStart[name].has(point)) yield* startedArmed
-        else service.armed(point)
-        let dying = service.life()
-        const done = yield* work(cell, `${name} ${point}`, key)
-        if (Exit.isFailure(yield* Effect.exit(service.ended(dying, 1_000)))) {
-          // What all that work does not pass is passed at a start.
-          yield* startedArmed
-          dying = service.life()
-        }
-        yield* service.ended(dying)
-        assert.deepStrictEqual({ at: dying.diedAt(), ...dying.ended() }, { at: point, code: null, signal: "SIGKILL" })
-        yield* service.ready
-        yield* settled(cell, done)
-        yield* Effect.provide(cell.log.upToNow, cell.reading)
-        assert.deepStrictEqual(wrongEnds(cell, done), [])
-        assert.deepStrictEqual(cell.log.broken, [])
-        assert.deepStrictEqual(startedTwice(cell), [])
-        assert.deepStrictEqual(workersOf(cell.folder), [])
-        // What a crash of these two leaves behind; the others' is looked at below, for it stays.
-        if (name === "gateway") assert.deepStrictEqual(yield* differingTables(cell), [])
-        if (name === "scheduler") assert.deepStrictEqual(yield* strangeDecisions(cell), [])
-        // Nobody died who was not asked to.
-        assert.deepStrictEqual(names.map((each) => cell.services[each].lives.length - before.get(each)!), names.map((each) => each === name ? starts + 1 : 0))
-      })), 240_000)
-    }
+/** The order in which one thing that is done passes its points: whoever dies at one of them passes the next when it does it again. */
+const steps = ["unhandled", "before", "decided", "drafted", "sent", "answered", "after", "handled"]
+const stepOf = (point: string): number => steps.indexOf(point.slice(point.lastIndexOf(" ") + 1))
+const thingOf = (point: string): string => atEnd.has(point) ? point : point.slice(0, point.lastIndexOf(" "))
 
-    it("has left tables that a rebuild equals, and decisions that a replay makes again", () => run(Effect.gen(function*() {
-      assert.deepStrictEqual(yield* differingTables(cell), [])
-      assert.deepStrictEqual(yield* strangeDecisions(cell), [])
+/** In each round every service dies at each point of the next thing that it does, life after life, all of them while the same work goes on. */
+const walks = each((name) =>
+  [...Map.groupBy(golden[name].filter((point) => !isOfBirth(name, point)), thingOf).values()].map((points) => points.sort((left, right) => stepOf(left) - stepOf(right))))
+const rounds = Array.from({ length: Math.max(...serviceNames.map((name) => walks[name].length)) }, (_, round) =>
+  serviceNames.flatMap((service) => {
+    const points = walks[service][round]
+    return points === undefined ? [] : [{ service, points }]
+  }))
+
+/** After all that work, a service may yet have to be begun again so often until it has died everywhere. */
+const startsMax = 6
+
+describe("services, killed where they pass", () => {
+  for (const [round, dying] of rounds.entries()) {
+    it(dying.map(({ points, service }) => `${service}: ${points.join(", ")}`).join("; "), () => run(Effect.gen(function*() {
+      const { services } = cell
+      const before = each((name) => services[name].lives.length)
+      const starts = each(() => 0)
+      const deaths = (service: ServiceName) => services[service].lives.slice(before[service] - 1).flatMap((life) => life.diedAt() ?? [])
+      const startedArmed = (service: ServiceName, points: ReadonlyArray<string>) =>
+        Effect.gen(function*() {
+          starts[service] += 1
+          yield* services[service].stop("SIGKILL")
+          if (points.some((point) => onEmptyTables[service].has(point))) yield* dropTables(cell, service)
+          services[service].armed(...points)
+          yield* services[service].start
+        })
+      // Access takes up a new key at a start alone.
+      const key = dying.some(({ service }) => service === "access") ? cell.openKey() : undefined
+      yield* Effect.forEach(dying, ({ points, service }) =>
+        service === "access" || points.some((point) => onEmptyTables[service].has(point) || atStart[service].has(point))
+          ? startedArmed(service, points)
+          : Effect.sync(() => services[service].armed(...points)), { concurrency: "unbounded" })
+      const done = yield* work(cell, `round ${round}`, key)
+      yield* Effect.forEach(dying, ({ points, service }) =>
+        Effect.gen(function*() {
+          while (deaths(service).length < points.length && starts[service] < startsMax) {
+            const life = services[service].life()
+            // Only a host with nothing to do leaves.
+            if (atEnd.has(points[0]!)) yield* Effect.andThen(settled(cell, done), services[service].kill("SIGTERM"))
+            if (Exit.isSuccess(yield* Effect.exit(services[service].ended(life, 1_000)))) continue
+            // What all that work does not pass is passed at a start.
+            yield* services[service].ready
+            if (services[service].life() === life && life.ended() === undefined) yield* startedArmed(service, points.slice(deaths(service).length))
+          }
+        }), { concurrency: "unbounded" })
+      assert.deepStrictEqual(dying.map(({ service }) => [service, ...deaths(service)]), dying.map(({ points, service }) => [service, ...points]))
+      yield* Effect.forEach(dying, ({ service }) => services[service].ready, { concurrency: "unbounded", discard: true })
+      yield* settled(cell, done)
+      yield* Effect.provide(cell.log.upToNow, cell.reading)
+      assert.deepStrictEqual(wrongEnds(cell, done), [])
+      assert.deepStrictEqual(cell.log.broken, [])
+      assert.deepStrictEqual(startedTwice(cell), [])
+      assert.deepStrictEqual(workersOf(cell.folder), [])
+      // Nobody died who was not asked to.
+      const asked = each((name) => (dying.find(({ service }) => service === name)?.points.length ?? 0) + starts[name])
+      assert.deepStrictEqual(each((name) => services[name].lives.length - before[name]), asked)
+    })), 600_000)
+  }
+
+  for (const service of serviceNames) {
+    it(`${service} has left tables that a rebuild equals, and decisions that a replay makes again`, () => run(Effect.gen(function*() {
+      assert.deepStrictEqual(yield* differingTables(cell, service), [])
+      assert.deepStrictEqual(yield* strangeDecisions(cell, service), [])
     })), 240_000)
-  })
-}
+  }
+})

@@ -1,12 +1,13 @@
-import type { JobId } from "@millrace/schemas"
 import { Effect, Exit, Fiber, Scope } from "effect"
-import { mkdirSync, readFileSync } from "node:fs"
+import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, assert, beforeAll, it } from "vitest"
-import { type Cell, differingTables, startCell, startedTwice, strangeDecisions, workersOf } from "./cell.ts"
+import { freePort } from "@millrace/dev/stack"
+import { type Cell, startCell, startedTwice, workersOf } from "./cell.ts"
+import { differingTables, strangeDecisions } from "./replays.ts"
 import { supervised } from "./supervisor.ts"
 import { within } from "./within.ts"
-import { settled, statusOf, submit, work, wrongEnds } from "./workload.ts"
+import { settled, statusOf, work, wrongEnds } from "./workload.ts"
 
 const scope = Scope.makeUnsafe()
 let cell: Cell
@@ -58,7 +59,7 @@ it("jobs are submitted, run and settled while PostgreSQL is down, and its tables
 })), 360_000)
 
 it("a scheduler that was paused while another took over appends nothing on what it knew", () => run(Effect.gen(function*() {
-  const { folder, log, services, stack } = cell
+  const { env, folder, log, services } = cell
   const paused = services.scheduler.life()
   const anew = () => paused.said.filter((line) => line.includes("scheduler is started anew") && line.includes("Overtaken")).length
   const refusals = anew()
@@ -66,7 +67,7 @@ it("a scheduler that was paused while another took over appends nothing on what 
   process.kill(paused.pid, "SIGSTOP")
   const lives = join(folder, "lives", "second")
   mkdirSync(lives)
-  const second = yield* supervised({ name: "scheduler", folder: lives, env: stack.env })
+  const second = yield* supervised({ service: "scheduler", folder: lives, env: { ...env, MILLRACE_SCHEDULER_PORT: String(yield* freePort) } })
   yield* within(60_000, () => count("SchedulerTookOver") > terms, () => `the second scheduler has not taken over; it said\n${second.life().said.join("\n")}`)
   const done = yield* work(cell, "under the second")
   yield* settled(cell, done)
@@ -79,23 +80,4 @@ it("a scheduler that was paused while another took over appends nothing on what 
   assert.deepStrictEqual([...wrongEnds(cell, done), ...wrongEnds(cell, after)], [])
   yield* sound
   assert.deepStrictEqual(log.broken, [])
-})), 360_000)
-
-it("an attempt whose agent was killed is told as agent_restarted, leaves no process behind, and is tried again", () => run(Effect.gen(function*() {
-  const { folder, log, services, startsFile } = cell
-  const starts = (jobId: JobId) => readFileSync(startsFile, "utf8").split("\n").filter((line) => line.startsWith(jobId)).length
-  const marker = join(folder, "tried-once")
-  // A descendant that leaves its group is as much of the attempt as its leader.
-  const script = `echo "$MILLRACE_JOB $MILLRACE_ATTEMPT" >> ${startsFile}; [ -e ${marker} ] && exit 0; touch ${marker}; setsid sleep 60 & exec sleep 60`
-  const jobId = yield* Effect.promise(() => submit(cell, "agent-killed", { runtime: "process", argv: ["/bin/sh", "-c", script], attemptsMax: 2 }))
-  yield* within(60_000, () => workersOf(folder).length === 2 && count("AttemptStarted") > 0 && starts(jobId) === 1, () => "the job's two processes do not run")
-  const orphans = workersOf(folder)
-  yield* services.host.kill("SIGKILL")
-  assert.deepStrictEqual(workersOf(folder), orphans, "they outlive the agent")
-  yield* services.host.ready
-  yield* settled(cell, { jobs: [{ what: "agent killed", jobId, outcomes: ["succeeded"] }], admitted: undefined })
-  assert.deepStrictEqual(log.settled(jobId).map(({ attempt, outcome }) => ({ attempt, outcome })), [{ attempt: 2, outcome: "succeeded" }])
-  assert.deepStrictEqual(log.exits(jobId).map(({ attempt, cause }) => ({ attempt, cause })), [{ attempt: 1, cause: "agent_restarted" }, { attempt: 2, cause: "exited" }])
-  assert.strictEqual(starts(jobId), 2)
-  yield* sound
 })), 360_000)

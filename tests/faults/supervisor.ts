@@ -12,7 +12,8 @@ const livesMax = 200
 /** So begins the line that a process writes where it dies. */
 const death = "died at "
 
-export type ServiceName = "gateway" | "scheduler" | "access" | "host"
+export const serviceNames = ["gateway", "scheduler", "access", "metering", "broker", "snapshots", "host"] as const
+export type ServiceName = typeof serviceNames[number]
 
 /** How one process of a service lived: where it passed, what it said, and how it ended. */
 export interface Life {
@@ -28,12 +29,16 @@ export interface Life {
 
 /** A service as a real process that is started again whenever it dies. */
 export interface Supervised {
-  readonly name: ServiceName
+  /** Tells it from others of its service. */
+  readonly name: string
+  readonly service: ServiceName
   readonly lives: ReadonlyArray<Life>
   readonly life: () => Life
   /** Dies at these points, one a life: the running one is armed at once, each of its followers at its start. */
   readonly armed: (...points: ReadonlyArray<string>) => void
   readonly kill: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Sends the running one a signal and waits for nothing, as for SIGSTOP and SIGCONT. */
+  readonly signal: (signal: NodeJS.Signals) => void
   /** Waits for the end of a life. */
   readonly ended: (life: Life, msMax?: number) => Effect.Effect<void>
   /** Waits until the newest life answers `/readyz` with 200. */
@@ -44,20 +49,24 @@ export interface Supervised {
 }
 
 export interface SupervisedOptions {
-  readonly name: ServiceName
+  readonly service: ServiceName
+  /** The service's own name, unless told. */
+  readonly name?: string
   readonly folder: string
   readonly env: Readonly<Record<string, string>>
+  /** Points where it dies from its first life on, one a life. */
+  readonly dyingAt?: ReadonlyArray<string>
 }
 
 /**
  * Runs a service's `main.ts` as an operating system's supervisor would, for as long as the scope lives:
  * it starts it again after every death, and ends what runs when the scope closes.
  */
-export const supervised = ({ env, folder, name }: SupervisedOptions): Effect.Effect<Supervised, never, Scope.Scope> =>
+export const supervised = ({ dyingAt = [], env, folder, service, name = service }: SupervisedOptions): Effect.Effect<Supervised, never, Scope.Scope> =>
   Effect.gen(function*() {
     const armFile = join(folder, `${name}.armed`)
     const lives: Array<Life & { readonly child: ChildProcess; readonly health: () => string | undefined }> = []
-    let arms: ReadonlyArray<string> = []
+    let arms: ReadonlyArray<string> = dyingAt
     let wanted = true
 
     const arm = () => {
@@ -69,7 +78,7 @@ export const supervised = ({ env, folder, name }: SupervisedOptions): Effect.Eff
     const begin = () => {
       arm()
       const log = join(folder, `${name}.${lives.length + 1}.points`)
-      const child = spawn(process.execPath, [join(root, "services", name, "src", "main.ts")], {
+      const child = spawn(process.execPath, [join(root, "services", service, "src", "main.ts")], {
         env: {
           PATH: process.env["PATH"],
           ...env,
@@ -128,6 +137,7 @@ export const supervised = ({ env, folder, name }: SupervisedOptions): Effect.Eff
     })
     return {
       name,
+      service,
       lives,
       life: newest,
       armed: (...points) => {
@@ -135,6 +145,7 @@ export const supervised = ({ env, folder, name }: SupervisedOptions): Effect.Eff
         arm()
       },
       kill: (signal) => Effect.asVoid(end(signal)),
+      signal: (signal) => void newest().child.kill(signal),
       ended: gone,
       ready: within(readyMsMax, () => answersReady(newest().health()), () => `${name} did not get ready; it said\n${newest().said.join("\n")}`),
       stop: (signal = "SIGTERM") => Effect.suspend(() => {

@@ -1,17 +1,34 @@
 import { headsOf, Journal, readable, type StoredCommit } from "@millrace/journal"
-import { type AttemptExited, type HostId, type JobId, type JobSettled, type MillFact, type StreamName, subjectText } from "@millrace/schemas"
+import { type AttemptExited, type Decided, type FactId, type HostId, type JobId, type JobSettled, type MillFact, type StreamName, subjectText } from "@millrace/schemas"
 import { Effect, Schedule, type Scope } from "effect"
 import { within } from "./within.ts"
 
 /** Where the facts of this test's services lie. */
-export const streams = ["GATEWAY", "SCHEDULER", "HOSTS", "ACCESS"] as const satisfies ReadonlyArray<StreamName>
+export const streams = ["GATEWAY", "SCHEDULER", "HOSTS", "ACCESS", "METERING", "BROKER", "SNAPSHOTS"] as const satisfies ReadonlyArray<StreamName>
+
+/** Streams whose commits all follow each other in one order; in the others each subject has its own. */
+const ordered: ReadonlySet<StreamName> = new Set(["SCHEDULER", "ACCESS", "METERING", "BROKER", "SNAPSHOTS"])
+
+type Named<Name extends MillFact["_tag"]> = Extract<MillFact, { readonly _tag: Name }>
+
+/** A fact as the bystander heard it. */
+export interface Heard<Fact extends MillFact = MillFact> {
+  readonly stream: StreamName
+  readonly sequence: number
+  readonly storedAtMs: number
+  readonly decided?: Decided
+  readonly id: FactId
+  readonly event: Fact
+}
 
 /** The log as a bystander reads it while everything runs, and what it finds wrong with it. */
 export interface WatchedLog {
   /** What a log must never hold: an id twice, a broken chain, a second end of a job. */
   readonly broken: ReadonlyArray<string>
   readonly settled: (jobId: JobId) => ReadonlyArray<JobSettled>
-  readonly facts: (name: MillFact["_tag"]) => ReadonlyArray<MillFact>
+  readonly facts: <Name extends MillFact["_tag"]>(name: Name) => ReadonlyArray<Named<Name>>
+  /** Everything, each stream in its order. */
+  readonly history: ReadonlyArray<Heard>
   readonly deferred: (jobId: JobId) => boolean
   readonly exits: (jobId: JobId) => ReadonlyArray<AttemptExited>
   readonly admitted: (hostId: HostId) => number
@@ -25,10 +42,11 @@ export const watchLog: Effect.Effect<WatchedLog, never, Journal | Scope.Scope> =
   const broken: Array<string> = []
   const saidAt = new Map<string, string>()
   const byName = new Map<string, Array<MillFact>>()
+  const history: Array<Heard> = []
   const settled = new Map<JobId, Array<JobSettled>>()
   const reached = new Map<string, number>()
 
-  const heard = (stream: string, before: (commit: StoredCommit) => number, commit: StoredCommit) => {
+  const heard = (stream: StreamName, before: (commit: StoredCommit) => number, commit: StoredCommit) => {
     const where = `${stream} ${commit.place.sequence}`
     const { facts, unreadable } = readable(commit)
     for (const { name } of unreadable) broken.push(`${where} holds a ${name} that cannot be read`)
@@ -40,7 +58,11 @@ export const watchLog: Effect.Effect<WatchedLog, never, Journal | Scope.Scope> =
       const earlier = saidAt.get(id)
       if (earlier !== undefined) broken.push(`${event._tag} ${id} at ${where} was said before at ${earlier}`)
       saidAt.set(id, where)
-      byName.set(event._tag, [...(byName.get(event._tag) ?? []), event])
+      const named = byName.get(event._tag)
+      if (named === undefined) byName.set(event._tag, [event])
+      else named.push(event)
+      const { decided, place: { sequence, storedAtMs } } = commit
+      history.push({ stream, sequence, storedAtMs, id, event, ...(decided === undefined ? {} : { decided }) })
       if (event._tag === "JobSettled") {
         const ends = settled.get(event.jobId) ?? []
         settled.set(event.jobId, [...ends, event])
@@ -51,8 +73,7 @@ export const watchLog: Effect.Effect<WatchedLog, never, Journal | Scope.Scope> =
 
   const follow = Effect.fnUntraced(function*(stream: StreamName) {
     const lastOn = new Map<string, number>()
-    // The scheduler's commits follow each other in one order, and so do access's; others follow their own subject.
-    const before = ({ place, subject }: StoredCommit) => stream === "SCHEDULER" || stream === "ACCESS" ? place.sequence - 1 : lastOn.get(subjectText(subject)) ?? 0
+    const before = ({ place, subject }: StoredCommit) => ordered.has(stream) ? place.sequence - 1 : lastOn.get(subjectText(subject)) ?? 0
     yield* Effect.scoped(Effect.gen(function*() {
       const reader = yield* journal.read(stream, { after: reached.get(stream) ?? 0 })
       while (true) {
@@ -66,14 +87,15 @@ export const watchLog: Effect.Effect<WatchedLog, never, Journal | Scope.Scope> =
   })
 
   for (const stream of streams) yield* Effect.forkScoped(follow(stream))
-  const facts = (name: MillFact["_tag"]) => byName.get(name) ?? []
+  const facts = <Name extends MillFact["_tag"]>(name: Name) => (byName.get(name) ?? []) as unknown as ReadonlyArray<Named<Name>>
   return {
     broken,
     facts,
+    history,
     settled: (jobId) => settled.get(jobId) ?? [],
-    deferred: (jobId) => facts("JobDeferred").some((fact) => "jobId" in fact && fact.jobId === jobId),
-    exits: (jobId) => facts("AttemptExited").filter((fact): fact is AttemptExited => fact._tag === "AttemptExited" && fact.jobId === jobId),
-    admitted: (hostId) => facts("HostAdmitted").filter((fact) => "hostId" in fact && fact.hostId === hostId).length,
+    deferred: (jobId) => facts("JobDeferred").some((fact) => fact.jobId === jobId),
+    exits: (jobId) => facts("AttemptExited").filter((fact) => fact.jobId === jobId),
+    admitted: (hostId) => facts("HostAdmitted").filter((fact) => fact.hostId === hostId).length,
     upToNow: Effect.gen(function*() {
       const heads = yield* Effect.orDie(headsOf(streams))
       yield* within(60_000, () => Object.entries(heads).every(([stream, head]) => (reached.get(stream) ?? 0) >= head), () =>

@@ -6,8 +6,8 @@ import { readFileSync } from "node:fs"
 import type { Cell } from "./cell.ts"
 import { within } from "./within.ts"
 
-const ackMsMax = 75_000
-const settleMsMax = 75_000
+const ackMsMax = 240_000
+const settleMsMax = 150_000
 
 /** A job that the cell has acknowledged, and how it may end. */
 export interface Acknowledged {
@@ -25,7 +25,8 @@ export interface Work {
 /**
  * Asks for something of every kind at once, and asks again, under the same keys, until each is acknowledged:
  * jobs that succeed, fail twice, cannot start, are too large and cancelled while they wait, are cancelled while
- * they run; a request said twice; one that is denied; and, where a one-time key is given, a new host.
+ * they run; an array; a request said twice; one that is denied; an account, and a grant that is handed out and
+ * taken back; and, where a one-time key is given, a new host.
  */
 export const work = (cell: Cell, label: string, oneTimeKey?: string): Effect.Effect<Work> =>
   Effect.promise(async () => {
@@ -43,18 +44,20 @@ export const work = (cell: Cell, label: string, oneTimeKey?: string): Effect.Eff
       job("does nothing", { runtime: "noop", argv: [], attemptsMax: 4 }, ["succeeded"]),
       job("fails twice", shell("exit 3", 2), ["failed", "lost"]),
       job("cannot start", { runtime: "process", argv: ["/nowhere/program"], attemptsMax: 2 }, ["failed", "lost"]),
-      job("waits", { runtime: "noop", argv: [], attemptsMax: 1, cpuMilli: 10_000_000 }, ["cancelled"]).then((waiting) =>
+      job("waits", { runtime: "noop", argv: [], attemptsMax: 1, cpuMilli: 1_000_000 }, ["cancelled"]).then((waiting) =>
         cancelOnce(cell, waiting, () => cell.log.deferred(waiting.jobId))),
       job("runs on", shell("exec sleep 30", 9), ["cancelled"]).then((running) =>
         cancelOnce(cell, running, () => readFileSync(cell.startsFile, "utf8").includes(running.jobId))),
+      job("array", { ...shell("true", 4), more: { array: { tasks: 3 } } }, ["succeeded"]),
+      granted(cell, label),
       denied(cell)
     ])
     return { admitted, jobs: jobs.filter((each) => each !== undefined) }
   })
 
 /** Waits until every acknowledged job is settled; dies with the names of those that are not. */
-export const settled = ({ log }: Cell, { jobs }: Work): Effect.Effect<void> =>
-  within(settleMsMax, () => jobs.every(({ jobId }) => log.settled(jobId).length > 0), () =>
+export const settled = ({ log }: Cell, { jobs }: Work, msMax = settleMsMax): Effect.Effect<void> =>
+  within(msMax, () => jobs.every(({ jobId }) => log.settled(jobId).length > 0), () =>
     `acknowledged and not settled: ${jobs.filter(({ jobId }) => log.settled(jobId).length === 0).map(({ jobId, what }) => `${what} (${jobId})`).join(", ")}`)
 
 /** What became of acknowledged work, where it is not what it may be. */
@@ -79,34 +82,81 @@ export const output = (cell: Cell, jobId: JobId): Effect.Effect<string> =>
 export const statusOf = (cell: Cell, jobId: JobId): Effect.Effect<number> =>
   Effect.promise(async () => (await ask(cell, "GET", `/v1/jobs/${jobId}`)).status)
 
+/** What is asked for, beyond what every job here has: little room, little time, and work that is one's own. */
 export interface Request {
-  readonly runtime: "process" | "noop"
+  readonly runtime: "process" | "noop" | "sandbox"
   readonly argv: ReadonlyArray<string>
   readonly attemptsMax: number
   readonly cpuMilli?: number
+  readonly memoryMib?: number
+  readonly runMsMax?: number
+  /** How long it may go on without hearing from us. */
+  readonly keepMs?: number
+  readonly env?: Readonly<Record<string, string>>
+  /** Fields of the API as they are. */
+  readonly more?: Readonly<Record<string, unknown>>
 }
 
 /** Submits until it is acknowledged. */
-export const submit = (cell: Cell, name: string, { argv, attemptsMax, cpuMilli = 50, runtime }: Request): Promise<JobId> =>
-  until(async () => {
+export const submit = (cell: Cell, name: string, request: Request, token = cell.token): Promise<JobId> => {
+  const { argv, attemptsMax, cpuMilli = 50, env = {}, keepMs = 300_000, memoryMib = 8, more = {}, runMsMax = 60_000, runtime } = request
+  return until(async () => {
     const { body, status } = await ask(cell, "POST", "/v1/jobs", {
       runtime,
       trust: "own",
-      resources: { cpuMilli, memoryMib: 8, diskMib: 0, gpus: 0 },
+      resources: { cpuMilli, memoryMib, diskMib: 0, gpus: 0 },
       argv,
-      env: {},
+      env,
       labels: {},
       attemptsMax,
-      runMsMax: 60_000,
-      onSilence: { keepMs: 300_000 }
-    }, { "idempotency-key": name.replaceAll(/[^A-Za-z0-9_:-]/gu, "-") })
+      runMsMax,
+      onSilence: { keepMs },
+      ...more
+    }, { "idempotency-key": keyOf(name) }, token)
     return status === 200 ? (body as { jobId: JobId }).jobId : undefined
   }, `an acknowledgement of ${name}`)
+}
 
-const cancelOnce = async (cell: Cell, job: Acknowledged, may: () => boolean): Promise<Acknowledged> => {
+/** What was answered, and what is shown once: nothing, where an earlier answer to the same question was lost. */
+export interface Answer {
+  readonly name: string
+  readonly body: Readonly<Record<string, unknown>>
+  readonly secret?: string
+}
+
+/** Asks one of the services behind the gateway, under one key, until it has answered. */
+export const answered = (cell: Cell, key: string, path: string, body: object): Promise<Answer> =>
+  until(async () => {
+    const reply = await ask(cell, "POST", path, body, { "idempotency-key": keyOf(key) })
+    if (reply.status !== 200) return undefined
+    const { answer, secret } = reply.body as { readonly answer: Answer; readonly secret?: string }
+    return { ...answer, ...(secret === undefined ? {} : { secret }) }
+  }, `an answer to ${key}`)
+
+/** One read of the API, once it answers. */
+export const shown = <A>(cell: Cell, path: string): Promise<A> =>
+  until(async () => {
+    const { body, status } = await ask(cell, "GET", path)
+    return status === 200 ? body as A : undefined
+  }, path)
+
+const keyOf = (name: string): string => name.replaceAll(/[^A-Za-z0-9_:-]/gu, "-")
+
+export const cancelOnce = async (cell: Cell, job: Acknowledged, may: () => boolean): Promise<Acknowledged> => {
   await until(async () => may() ? true : undefined, `the moment to cancel ${job.what}`)
   await until(async () => (await ask(cell, "POST", `/v1/jobs/${job.jobId}/cancel`)).status === 200 ? true : undefined, `an acknowledgement of the cancel of ${job.what}`)
   return job
+}
+
+/** An account, and a grant on it that is taken back again. */
+const granted = async (cell: Cell, label: string): Promise<undefined> => {
+  const { body: { account } } = await answered(cell, `${label}-account`, "/v1/budgets", { limitPico: "1000000000" })
+  const { body: { grantId } } = await answered(cell, `${label}-grant`, "/v1/grants", { holder: "user:worker", reach: { actions: ["job.*"], lifeMs: 3_600_000 }, account })
+  const { name } = await answered(cell, `${label}-revoke`, `/v1/grants/${String(grantId)}/revoke`, { cause: "no longer needed" })
+  if (name !== "GrantRevoked") throw new Error(`the revocation of ${String(grantId)} was answered with ${name}`)
+  const principal = `user:${keyOf(label).toLowerCase()}`.slice(0, 40)
+  await answered(cell, `${label}-role`, "/v1/roles", { principal, role: "viewer" })
+  await answered(cell, `${label}-token`, "/v1/credentials", { principal })
 }
 
 const denied = async (cell: Cell): Promise<undefined> => {
@@ -138,12 +188,13 @@ const ask = async (cell: Cell, method: string, path: string, body?: unknown, hea
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     signal: AbortSignal.timeout(12_000)
   }).then(async (answer): Promise<Reply> => ({ status: answer.status, body: await answer.json() }), (): Reply => ({ status: 0, body: undefined }))
-  const expected = reply.status === 0 || reply.status === 200 || reply.status === 503 || reply.status === 403 || (reply.status === 404 && method === "GET")
+  const mayCome = [0, 200, 202, 502, 503, 504, 403, ...(method === "GET" ? [404] : [])]
+  const expected = mayCome.includes(reply.status)
   if (!expected) throw new Error(`${method} ${path} was answered with ${reply.status}: ${JSON.stringify(reply.body)}`)
   return reply
 }
 
-const until = async <A>(look: () => Promise<A | undefined>, what: string): Promise<A> => {
+export const until = async <A>(look: () => Promise<A | undefined>, what: string): Promise<A> => {
   const end = performance.now() + ackMsMax
   while (performance.now() < end) {
     const found = await look()
