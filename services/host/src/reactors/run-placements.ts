@@ -143,7 +143,9 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     const ended = yield* running.ended
     yield* doors.close(attemptId)
     const kept = yield* keptOf(story, ended)
-    const end = exited(story, ended.at ?? (yield* moment), { ...ended, cause: Option.getOrElse(stopped, () => ended.cause ?? "exited") })
+    // Its deadline may have ended it before anybody here could: an agent that stood still asks afterwards.
+    const cause = ended.cause === "lease_ended" ? ended.cause : Option.getOrElse(stopped, () => ended.cause ?? "exited")
+    const end = exited(story, ended.at ?? (yield* moment), { ...ended, cause })
     yield* tellEnd(story, [...before, ...kept, end])
     underway.delete(attemptId)
     yield* Deferred.succeed(over, undefined)
