@@ -2,7 +2,7 @@ import { Journal, type JournalUnavailable, Pulse } from "@millrace/journal"
 import type { Admission } from "@millrace/journal/admission"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { Digest, Principal, WorkspaceName } from "@millrace/schemas"
-import { Authentication, Authority, type WarrantVerifier, worker } from "@millrace/service"
+import { Authentication, Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
@@ -10,7 +10,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { HostsLive } from "./api/hosts.ts"
-import { ReadsLive, WellformedLive } from "./api/look.ts"
+import { ReadsLive } from "./api/look.ts"
 import type { FirstOwner } from "./domain/birth.ts"
 import { decisions } from "./projections/decisions.ts"
 import { grants } from "./projections/grants.ts"
@@ -50,7 +50,7 @@ export interface AccessOptions {
 export const AccessService = ({ host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable, Journal | Admission | Database | WarrantVerifier> => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide([HostsLive, ReadsLive]),
-    Layer.provide([Authentication.layer, WellformedLive]),
+    Layer.provide([Authentication.layer, Wellformed.layer]),
     Layer.provide(Authority.layer)
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(

@@ -2,13 +2,13 @@ import { NodeHttpServer } from "@effect/platform-node"
 import type { Blobs } from "@millrace/blobs"
 import { type Checkpoints, Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
-import { Authentication, type Authority, type WarrantVerifier, worker } from "@millrace/service"
+import { Authentication, type Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
-import { CapacityLive, WellformedLive } from "./api/capacity.ts"
+import { CapacityLive } from "./api/capacity.ts"
 import { leases } from "./projections/leases.ts"
 import { Providers } from "./providers/all.ts"
 import { observeOffers } from "./reactors/observe-offers.ts"
@@ -57,7 +57,7 @@ export const BrokerService = ({ host, port, ...options }: BrokerOptions): Layer.
 > => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide(CapacityLive),
-    Layer.provide([Authentication.layer, WellformedLive])
+    Layer.provide([Authentication.layer, Wellformed.layer])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
     Layer.provide(NodeHttpServer.layer(createServer, { host, port })),

@@ -1,7 +1,7 @@
 import type { Blobs } from "@millrace/blobs"
 import { Intake, Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
-import { Authentication, type Authority, type Keyring, type WarrantVerifier } from "@millrace/service"
+import { Authentication, type Authority, type Keyring, type WarrantVerifier, Wellformed } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
@@ -19,7 +19,6 @@ import { JobsLive } from "./api/jobs.ts"
 import { Metered } from "./api/metered.ts"
 import { serveHosts, TwoDoors } from "./api/relay.ts"
 import { routerLive, type RouterSettings } from "./api/router.ts"
-import { WellformedLive } from "./api/wellformed.ts"
 import type { Rate } from "./domain/token-bucket.ts"
 import { tables } from "./projections/tables.ts"
 import { EventsLive, HooksLive } from "./api/hooks.ts"
@@ -77,7 +76,7 @@ export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeM
   const routes = Layer.mergeAll(HttpApiBuilder.layer(Api), routerLive(routing), bodyLimit).pipe(
     Layer.provide([JobsLive, JobBytesLive, BlobsLive, AsksLive, TriggersLive, EventsLive, HooksLive]),
     Layer.provide([live, Watch.layer, Layer.succeed(FollowsEnd, server.closing)]),
-    Layer.provide([Authentication.layer, WellformedLive, Metered.layer(rate), rules]),
+    Layer.provide([Authentication.layer, Wellformed.layer, Metered.layer(rate), rules]),
     Layer.merge(published),
     Layer.provide(doors)
   )

@@ -1,14 +1,14 @@
 import { type Checkpoints, Journal, type JournalUnavailable, runDecider, type RunOptions, type StreamDecider } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { MillFact } from "@millrace/schemas"
-import { Authentication, Authority, type WarrantVerifier, worker } from "@millrace/service"
+import { Authentication, Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
-import { UsageLive, WellformedLive } from "./api/usage.ts"
+import { UsageLive } from "./api/usage.ts"
 import { actor } from "./domain/decide.ts"
 import type { Ledger } from "./domain/ledger.ts"
 import { metering } from "./domain/metering.ts"
@@ -48,7 +48,7 @@ export const MeteringLedger = ({ checkpointEvery, decider = metering, workspaceL
 export const MeteringReads = ({ host, port }: MeteringApiOptions): Layer.Layer<never, JournalUnavailable, Journal | Database | WarrantVerifier> => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide(UsageLive),
-    Layer.provide([Authentication.layer, WellformedLive]),
+    Layer.provide([Authentication.layer, Wellformed.layer]),
     Layer.provide(Authority.layer)
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(

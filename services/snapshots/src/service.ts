@@ -2,13 +2,13 @@ import { NodeHttpServer } from "@effect/platform-node"
 import type { Blobs } from "@millrace/blobs"
 import { type Checkpoints, Journal } from "@millrace/journal"
 import { type Database, runProjections } from "@millrace/readmodel"
-import { Authentication, type Authority, type WarrantVerifier, worker } from "@millrace/service"
+import { Authentication, type Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
-import { SnapshotsLive, WellformedLive } from "./api/snapshots.ts"
+import { SnapshotsLive } from "./api/snapshots.ts"
 import { snapshotsKept } from "./projections/snapshots.ts"
 import { type KeepingOptions, keepSnapshots } from "./reactors/keep-snapshots.ts"
 import { tellAside } from "./reactors/tell-asides.ts"
@@ -27,7 +27,7 @@ export const SnapshotsService = ({ host, port, ...options }: SnapshotsOptions): 
 > => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide(SnapshotsLive),
-    Layer.provide([Authentication.layer, WellformedLive])
+    Layer.provide([Authentication.layer, Wellformed.layer])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
     Layer.provide(NodeHttpServer.layer(createServer, { host, port })),

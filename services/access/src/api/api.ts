@@ -1,11 +1,11 @@
+import { refusalFields } from "@millrace/service"
 import { Count, EpochMillis } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { fields } from "./errors.ts"
 import { Reads } from "./reads.ts"
 
-export class EnrolmentRefused extends Schema.TaggedError<EnrolmentRefused>()("EnrolmentRefused", fields, { httpApiStatus: 403 }) {}
-export class EnrolmentUnclear extends Schema.TaggedError<EnrolmentUnclear>()("EnrolmentUnclear", fields, { httpApiStatus: 503 }) {}
+export class EnrolmentRefused extends Schema.TaggedError<EnrolmentRefused>()("EnrolmentRefused", refusalFields, { httpApiStatus: 403 }) {}
+export class EnrolmentUnclear extends Schema.TaggedError<EnrolmentUnclear>()("EnrolmentUnclear", refusalFields, { httpApiStatus: 503 }) {}
 
 /** What a host is given. Of no use without the seed that never left it. */
 export const Credentials = Schema.Struct({

@@ -1,9 +1,9 @@
 import { type ActionName, decisionMade, resourceOf } from "@millrace/authority"
 import { read, type Reading, type ReadOptions } from "@millrace/readmodel"
 import { type Cut, type Digest, Reach, type StreamName } from "@millrace/schemas"
-import { askOf, Authority, Caller } from "@millrace/service"
-import { Clock, Effect, Layer, Schema } from "effect"
-import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
+import { askOf, Authority, Caller, Forbidden, NotFound, Unavailable } from "@millrace/service"
+import { Clock, Effect, Schema } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
 import { sql } from "kysely"
 import { hash } from "node:crypto"
 import { type DecisionRow, type DecisionTables, decisions } from "../projections/decisions.ts"
@@ -11,9 +11,8 @@ import { grantHistory, type GrantRow, grants, type GrantTables } from "../projec
 import { credentialHistory, principalHistory, principals, type PrincipalTables } from "../projections/principals.ts"
 import { Register } from "../reactors/register.ts"
 import { Api } from "./api.ts"
-import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
 import { cutIn, momentOf } from "./moment.ts"
-import { type DecisionView, type GrantView, Wellformed } from "./reads.ts"
+import type { DecisionView, GrantView } from "./reads.ts"
 
 /** How many rows a page has unless told. */
 const pageRows = 100
@@ -128,14 +127,6 @@ export const ReadsLive = HttpApiBuilder.group(Api, "reads", Effect.fn(function*(
       })
   })
 }))
-
-export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSchemaErrorTransform(Wellformed, (error) =>
-  Effect.fail(new BadRequest({
-    code: "request_malformed",
-    what: error.cause.message.replaceAll("\n", " "),
-    where: `the request's ${error.kind.toLowerCase()}`,
-    remedy: "compare it with /openapi.json"
-  })))
 
 /** Which rows are read, and the moment that their ends are compared with. */
 const when = Effect.fnUntraced(function*({ after, at, waitMs }: Query, streams: ReadonlyArray<StreamName>) {

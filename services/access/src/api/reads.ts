@@ -1,8 +1,7 @@
-import { Authentication } from "@millrace/service"
+import { Authentication, BadRequest, Forbidden, NotFound, Unavailable, Wellformed } from "@millrace/service"
 import { Count, Cut, EpochMillis, GrantId, MissingCapability, Reach, Role } from "@millrace/schemas"
 import { Schema } from "effect"
-import { HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware } from "effect/http-api"
-import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
+import { HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { CutText, MomentText } from "./moment.ts"
 
 const Limit = Schema.NumberFromString.pipe(Schema.check(Schema.isInt()), Schema.check(Schema.isBetween({ minimum: 1, maximum: 1000 })))
@@ -70,9 +69,6 @@ export type DecisionView = typeof DecisionView.Type
 
 const next = { next: Schema.NullOr(Schema.String), cut: Cut }
 const error = [BadRequest, Forbidden, Unavailable] as const
-
-/** Turns what does not fit a schema into our own form of error, naming the field. */
-export class Wellformed extends HttpApiMiddleware.Service<Wellformed>()("millrace/access/Wellformed", { error: BadRequest }) {}
 
 /** Who may do what, and what was decided: now, or as it was. */
 export class Reads extends HttpApiGroup.make("reads")

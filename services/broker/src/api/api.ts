@@ -1,8 +1,7 @@
-import { Authentication } from "@millrace/service"
+import { Authentication, BadRequest, Forbidden, Unavailable, Wellformed } from "@millrace/service"
 import { Count, Cut, EpochMillis } from "@millrace/schemas"
 import { Schema } from "effect"
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
-import { BadRequest, Forbidden, Unavailable } from "./errors.ts"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 
 const Pico = Schema.String
 const maybe = <S extends Schema.Top>(schema: S) => Schema.NullOr(schema)
@@ -59,9 +58,6 @@ const read = {
   at: Schema.optionalKey(AtText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 }))))
 }
-
-/** Turns what does not fit a schema into our own form of error, naming the field. */
-export class Wellformed extends HttpApiMiddleware.Service<Wellformed>()("millrace/broker/Wellformed", { error: BadRequest }) {}
 
 export class Capacity extends HttpApiGroup.make("capacity")
   .add(

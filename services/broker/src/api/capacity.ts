@@ -1,14 +1,12 @@
-import { actionOf, resourceOf } from "@millrace/authority"
 import { Journal } from "@millrace/journal"
 import { cutAt, Database, read, type Reading, type ReadOptions } from "@millrace/readmodel"
 import type { Cut } from "@millrace/schemas"
-import { askOf, Authority, Caller } from "@millrace/service"
-import { Effect, Layer } from "effect"
-import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
+import { Authority, BadRequest, mayRead, Unavailable } from "@millrace/service"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
 import { perHour } from "../domain/money.ts"
 import { boundsHistory, type CapacityTables, type LeaseRow, leases, leasesHistory, type MarketRow, marketsHistory } from "../projections/leases.ts"
-import { Api, type LeaseView, Wellformed } from "./api.ts"
-import { BadRequest, Forbidden, Unavailable } from "./errors.ts"
+import { Api, type LeaseView } from "./api.ts"
 
 /** Leases that are over are many; those of interest are the newest. */
 const leasesMax = 1000
@@ -25,17 +23,7 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
   const database = yield* Database
   const journal = yield* Journal
 
-  const allowed = Effect.gen(function*() {
-    const caller = yield* Caller
-    const { decision } = yield* authority.decide(askOf(caller, { action: actionOf("capacity.read"), resource: resourceOf(caller.workspace) }))
-    if (decision.verdict === "allow") return
-    return yield* new Forbidden({
-      code: "capability_missing",
-      what: `${caller.principal} may not do capacity.read (${decision.rule})`,
-      where: `workspace ${caller.workspace}`,
-      remedy: "ask the owner of the workspace for a role or a grant that gives capacity.read"
-    })
-  })
+  const allowed = Effect.provideService(mayRead("capacity.read"), Authority, authority)
 
   const unavailable = (error: { readonly _tag: string; readonly message: string }) => new Unavailable({
     code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
@@ -99,15 +87,6 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
     })
   })
 }))
-
-/** Names the field that does not fit, in the form that every error has. */
-export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSchemaErrorTransform(Wellformed, (error) =>
-  Effect.fail(new BadRequest({
-    code: "request_malformed",
-    what: error.cause.message.replaceAll("\n", " "),
-    where: `the request's ${error.kind.toLowerCase()}`,
-    remedy: "compare it with /openapi.json"
-  })))
 
 const cutOf = (text: string): Cut => Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
 

@@ -1,5 +1,5 @@
 import { Bytes, Count, Cut, EpochMillis, Sequence } from "@millrace/schemas"
-import { Authentication } from "@millrace/service"
+import { Authentication, Wellformed } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { cutPattern } from "../domain/cuts.ts"
@@ -9,7 +9,6 @@ import { BlobBytes, JobBytes } from "./bytes.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
 import { EventGroup, HookGroup, TriggerGroup } from "./trigger-endpoints.ts"
-import { Wellformed } from "./wellformed.ts"
 
 /** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
 export const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(cutPattern))).annotate({

@@ -2,13 +2,12 @@ import {
   AccountId, ActionPattern, AskId, BudgetTerms, Constraints, Count, Cut, Digest, EpochMillis, GrantId, HostId, JobId, PicoDollars, Principal,
   ResourcePattern, Retention, Role, SnapshotForm, SnapshotId
 } from "@millrace/schemas"
-import { Authentication } from "@millrace/service"
+import { Authentication, Wellformed } from "@millrace/service"
 import { Effect, Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { Life } from "../domain/request.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
-import { Wellformed } from "./wellformed.ts"
 
 /** The owner has answered, and this is the fact that it wrote. */
 export const Answered = Schema.Struct({

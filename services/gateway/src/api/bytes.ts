@@ -1,9 +1,8 @@
 import { Bytes, Count, Digest } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
-import { Authentication } from "@millrace/service"
+import { Authentication, Wellformed } from "@millrace/service"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
-import { Wellformed } from "./wellformed.ts"
 
 const NaturalText = Schema.NumberFromString.pipe(Schema.check(Schema.isInt()), Schema.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })))
 

@@ -1,23 +1,12 @@
-import { MissingCapability } from "@millrace/schemas"
+import { BadRequest, Forbidden, NotFound, refusalFields, Unavailable } from "@millrace/service"
 import { Schema } from "effect"
 
-/** What every error says: a stable code, what is wrong, where, and one remedy. */
-const fields = {
-  code: Schema.NonEmptyString,
-  what: Schema.NonEmptyString,
-  where: Schema.String,
-  remedy: Schema.NonEmptyString
-}
+export { BadRequest, Forbidden, NotFound, Unavailable }
 
-export class BadRequest extends Schema.TaggedError<BadRequest>()("BadRequest", fields, { httpApiStatus: 400 }) {}
-/** `missing` names the capability that would have been needed, so that somebody can ask for just that. */
-export class Forbidden extends Schema.TaggedError<Forbidden>()("Forbidden", { ...fields, missing: Schema.optionalKey(MissingCapability) }, { httpApiStatus: 403 }) {}
-export class NotFound extends Schema.TaggedError<NotFound>()("NotFound", fields, { httpApiStatus: 404 }) {}
-export class Conflict extends Schema.TaggedError<Conflict>()("Conflict", fields, { httpApiStatus: 409 }) {}
-export class TooLarge extends Schema.TaggedError<TooLarge>()("TooLarge", fields, { httpApiStatus: 413 }) {}
+export class Conflict extends Schema.TaggedError<Conflict>()("Conflict", refusalFields, { httpApiStatus: 409 }) {}
+export class TooLarge extends Schema.TaggedError<TooLarge>()("TooLarge", refusalFields, { httpApiStatus: 413 }) {}
 /** The answer's `Retry-After` says when there is room again, in whole seconds. */
-export class TooMany extends Schema.TaggedError<TooMany>()("TooMany", { ...fields, retryAfterMs: Schema.Int }, { httpApiStatus: 429 }) {}
-export class Unavailable extends Schema.TaggedError<Unavailable>()("Unavailable", fields, { httpApiStatus: 503 }) {}
+export class TooMany extends Schema.TaggedError<TooMany>()("TooMany", { ...refusalFields, retryAfterMs: Schema.Int }, { httpApiStatus: 429 }) {}
 
 /** The log did not answer in time: whether it holds the request is not known. */
 export const logSilent = new Unavailable({

@@ -1,11 +1,10 @@
 import { Cause, Count, Cut, EpochMillis, TriggerName } from "@millrace/schemas"
-import { Authentication } from "@millrace/service"
+import { Authentication, Wellformed } from "@millrace/service"
 import { Effect, Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { JobRequest } from "../domain/request.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
-import { Wellformed } from "./wellformed.ts"
 
 /** One time that a trigger matched: the job that came of it, or why none did. */
 export const FiringView = Schema.Struct({

@@ -1,8 +1,7 @@
 import { Count, Cut, EpochMillis, Millis } from "@millrace/schemas"
-import { Authentication } from "@millrace/service"
+import { Authentication, BadRequest, Forbidden, Unavailable, Wellformed } from "@millrace/service"
 import { Schema } from "effect"
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
-import { BadRequest, Forbidden, Unavailable } from "./errors.ts"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 
 /** A cut as it travels in a query: `SCHEDULER=12,METERING=40`. */
 const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u)))
@@ -100,9 +99,6 @@ const read = {
   at: Schema.optionalKey(Schema.String.pipe(Schema.check(Schema.isMaxLength(200))))
 }
 const error = [BadRequest, Forbidden, Unavailable]
-
-/** Turns what does not fit a schema into our own form of error, naming the field. */
-export class Wellformed extends HttpApiMiddleware.Service<Wellformed>()("millrace/metering/Wellformed", { error: BadRequest }) {}
 
 export class Usage extends HttpApiGroup.make("usage")
   .add(

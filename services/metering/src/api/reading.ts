@@ -1,3 +1,4 @@
+import { BadRequest, Unavailable } from "@millrace/service"
 import { Journal, type JournalUnavailable } from "@millrace/journal"
 import { noBooks, type PriceBooks, publish } from "@millrace/pricing"
 import { cutAt, Database, type DatabaseUnavailable, HistoryNotKept, read, type Reading, type ReadOptions, ReadTooOld, type StatementFailed } from "@millrace/readmodel"
@@ -5,7 +6,6 @@ import { type Cut, PriceBook, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { sql } from "kysely"
 import { type AccountRow, accounts, type BookRow, books, losses, placed, type PlacedRow, spent, usage, type UsageTables, words, type WordsRow } from "../projections/tables.ts"
-import { BadRequest, Unavailable } from "./errors.ts"
 
 /** More attempts than this are not summed at once. */
 export const attemptsMax = 50_000

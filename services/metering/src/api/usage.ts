@@ -1,16 +1,14 @@
-import { resourceOf } from "@millrace/authority"
 import { Journal } from "@millrace/journal"
 import { dollarsText, ratesAt } from "@millrace/pricing"
 import { Database } from "@millrace/readmodel"
 import type { WorkspaceName } from "@millrace/schemas"
-import { askOf, Authority, Caller } from "@millrace/service"
-import { Clock, Effect, type Layer } from "effect"
-import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
+import { Authority, BadRequest, mayRead } from "@millrace/service"
+import { Clock, Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
 import { midnights, sumOf, type Summed, sumsBy } from "../domain/sums.ts"
 import { rowsOf } from "../domain/usage.ts"
 import type { AccountRow } from "../projections/tables.ts"
-import { type AccountView, Api, type PriceView, type UsageRow, Wellformed } from "./api.ts"
-import { BadRequest, Forbidden } from "./errors.ts"
+import { type AccountView, Api, type PriceView, type UsageRow } from "./api.ts"
 import { accountsOf, type AttemptKept, attemptsMax, attemptsOf, type BookKept, booksBefore, booksOf, momentOf, optionsOf } from "./reading.ts"
 
 /** What the outside asks of usage, accounts and prices, answered from this service's own tables. */
@@ -19,19 +17,7 @@ export const UsageLive = HttpApiBuilder.group(Api, "usage", Effect.fn(function*(
   const database = yield* Database
   const journal = yield* Journal
 
-  /** The caller's workspace, if the caller may read this of it. */
-  const allowed = Effect.fnUntraced(function*(action: "usage.read" | "budget.read") {
-    const caller = yield* Caller
-    const { decision } = yield* authority.decide(askOf(caller, { action, resource: resourceOf(caller.workspace) }))
-    if (decision.verdict === "allow") return caller.workspace
-    return yield* new Forbidden({
-      code: "capability_missing",
-      what: `${caller.principal} may not do ${action}: ${decision.rule}`,
-      where: `workspace ${caller.workspace}`,
-      remedy: `ask for a grant of ${action} on workspace/${caller.workspace}`,
-      ...(decision.missing === undefined ? {} : { missing: decision.missing })
-    })
-  })
+  const allowed = (action: "usage.read" | "budget.read") => Effect.provideService(mayRead(action), Authority, authority)
   const provided = <A, E>(effect: Effect.Effect<A, E, Database | Journal>) =>
     effect.pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal))
 
@@ -83,15 +69,6 @@ export const UsageLive = HttpApiBuilder.group(Api, "usage", Effect.fn(function*(
     })
   })
 }))
-
-/** Names the field that does not fit, in the form that every error has. */
-export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSchemaErrorTransform(Wellformed, (error) =>
-  Effect.fail(new BadRequest({
-    code: "request_malformed",
-    what: error.cause.message.replaceAll("\n", " "),
-    where: `the request's ${error.kind.toLowerCase()}`,
-    remedy: "compare it with /openapi.json"
-  })))
 
 const tooMany = new BadRequest({
   code: "usage_too_wide",

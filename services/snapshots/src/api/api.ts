@@ -1,8 +1,7 @@
 import { Bytes, Cut, EpochMillis, JobId, SnapshotId } from "@millrace/schemas"
-import { Authentication } from "@millrace/service"
+import { Authentication, BadRequest, Forbidden, NotFound, Unavailable, Wellformed } from "@millrace/service"
 import { Schema } from "effect"
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
-import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 
 const maybe = <S extends Schema.Top>(schema: S) => Schema.NullOr(schema)
 
@@ -36,9 +35,6 @@ const read = {
   at: Schema.optionalKey(AtText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 }))))
 }
-
-/** Turns what does not fit a schema into our own form of error, naming the field. */
-export class Wellformed extends HttpApiMiddleware.Service<Wellformed>()("millrace/snapshots/Wellformed", { error: BadRequest }) {}
 
 export class Snapshots extends HttpApiGroup.make("snapshots")
   .add(

@@ -1,13 +1,11 @@
-import { actionOf, resourceOf } from "@millrace/authority"
 import { Journal } from "@millrace/journal"
 import { cutAt, Database, read, type Reading, type ReadOptions } from "@millrace/readmodel"
 import type { Cut } from "@millrace/schemas"
-import { askOf, Authority, Caller } from "@millrace/service"
-import { Effect, Layer } from "effect"
-import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
+import { Authority, BadRequest, mayRead, NotFound, Unavailable } from "@millrace/service"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
 import { type SnapshotRow, snapshotsHistory, snapshotsKept, type SnapshotTables } from "../projections/snapshots.ts"
-import { Api, type SnapshotView, Wellformed } from "./api.ts"
-import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
+import { Api, type SnapshotView } from "./api.ts"
 
 interface ReadQuery {
   readonly after?: string
@@ -21,18 +19,7 @@ export const SnapshotsLive = HttpApiBuilder.group(Api, "snapshots", Effect.fn(fu
   const database = yield* Database
   const journal = yield* Journal
 
-  /** The caller's workspace, once it may read this in it. */
-  const allowed = Effect.fnUntraced(function*(...within: ReadonlyArray<string>) {
-    const caller = yield* Caller
-    const { decision } = yield* authority.decide(askOf(caller, { action: actionOf("snapshot.read"), resource: resourceOf(caller.workspace, ...within) }))
-    if (decision.verdict === "allow") return caller.workspace
-    return yield* new Forbidden({
-      code: "capability_missing",
-      what: `${caller.principal} may not do snapshot.read (${decision.rule})`,
-      where: `workspace ${caller.workspace}`,
-      remedy: "ask the owner of the workspace for a role or a grant that gives snapshot.read"
-    })
-  })
+  const allowed = (...within: ReadonlyArray<string>) => Effect.provideService(mayRead("snapshot.read", ...within), Authority, authority)
 
   const unavailable = (error: { readonly _tag: string; readonly message: string }) => new Unavailable({
     code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
@@ -81,15 +68,6 @@ export const SnapshotsLive = HttpApiBuilder.group(Api, "snapshots", Effect.fn(fu
     })
   })
 }))
-
-/** A request that fits no schema, in our own form of error. */
-export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSchemaErrorTransform(Wellformed, (error) =>
-  Effect.fail(new BadRequest({
-    code: "request_malformed",
-    what: error.cause.message.replaceAll("\n", " "),
-    where: `the request's ${error.kind.toLowerCase()}`,
-    remedy: "compare it with /openapi.json"
-  })))
 
 const cutOf = (text: string): Cut => Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
 
