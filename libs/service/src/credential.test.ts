@@ -4,6 +4,8 @@ import { looksLikeCredential, withoutCredentials } from "./credential.ts"
 // Put together here, so that no scanner takes this file for a leak.
 const letters = "aB3dE5gH7jK9mN1pQ2sT4vW6xY8zA0cD".repeat(4)
 const credentials: ReadonlyArray<readonly [kind: string, text: string]> = [
+  ["Millrace token", "mill_" + letters.slice(0, 43)],
+  ["webhook secret", "whsec_" + letters.slice(0, 43) + "="],
   ["AWS access key", "AKIA" + "IOSFODNN7EXAMPLE"],
   ["GitHub token", "ghp_" + letters.slice(0, 36)],
   ["GitHub token", "github_pat_" + letters.slice(0, 60)],

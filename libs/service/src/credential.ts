@@ -4,6 +4,8 @@
  */
 const SHAPES: ReadonlyArray<{ readonly kind: string; readonly form: RegExp }> = [
   { kind: "private key", form: /-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----(?:[\s\S]*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----|[\s\S]*)/gu },
+  { kind: "Millrace token", form: /\bmill_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])/gu },
+  { kind: "webhook secret", form: /\bwhsec_[A-Za-z0-9+/]{24,}={0,2}/gu },
   { kind: "AWS access key", form: /\b(?:AKIA|ASIA)[A-Z2-7]{16}\b/gu },
   { kind: "GitHub token", form: /\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{36,255})/gu },
   { kind: "GitLab token", form: /\bglpat-[A-Za-z0-9_-]{20,}/gu },
