@@ -196,6 +196,14 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(yield* ask("GET", "/v1/jobs?colour=red"), 400, "request_malformed")
     }))
 
+    it.effect("whoever may not read a snapshot starts no job from it", () => Effect.gen(function*() {
+      const startFrom = `snp_${"0".repeat(26)}`
+      const refused = yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], startFrom }, token: "agent" })
+      assertRefused(refused, 403, "capability_missing")
+      assert.deepInclude(refused.body.missing, { action: "snapshot.read", resource: `workspace/acme/snapshot/${startFrom}` })
+      assert.strictEqual((yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], startFrom } })).status, 200)
+    }))
+
     it.effect("numbers that no moment, attempt or task can have are refused", () => Effect.gen(function*() {
       for (const terms of [{ runMsMax: Number.MAX_SAFE_INTEGER }, { runMsMax: -1 }, { queueMsMax: 1e18 }, { attemptsMax: 1e9 }, { array: { tasks: 1_000_001 } }, { onSilence: { keepMs: 1e9 } }]) {
         assertRefused(yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], ...terms } }), 400, "request_malformed")

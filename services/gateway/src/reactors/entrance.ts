@@ -69,7 +69,10 @@ export class Entrance extends Context.Service<Entrance, {
       } as const
       if (trustOf(request, false) === "own" && !vouches(caller)) return yield* gate.refuse(caller, asked, { rule: "agents-vouch-for-nothing" })
       const atMs = yield* Clock.currentTimeMillis
-      return { acting: yield* gate.pass(caller, { ...asked, needs: needsOf(request, depth, prices.ratesAt(workspace, atMs)) }), depth }
+      const acting = yield* gate.pass(caller, { ...asked, needs: needsOf(request, depth, prices.ratesAt(workspace, atMs)) })
+      // Its program finds there what others have left: starting from it is reading it.
+      if (request.startFrom !== undefined) yield* gate.pass(caller, { ...asked, action: "snapshot.read", within: ["snapshot", request.startFrom] })
+      return { acting, depth }
     })
 
     const enter = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest, beginning: Omit<Beginning, "depth"> = {}) {
