@@ -56,6 +56,13 @@ describe("where work goes", () => {
     assertSays(cell, 2, "j2 succeeded: exited with 0", "j3 on a, attempt 1")
   })
 
+  it("an agent gets what it understands: a plain program any, more only one that says so", () => {
+    const older = (name: string): ReadonlyArray<MillFact> => [admitted(name), { ...joined(name), dialect: 1 } as MillFact]
+    assertSays(given(...older("a"), submitted("j1"), submitted("j2", { dialect: 2 })), 0, "j1 on a, attempt 1", "j2 waits: no_host")
+    assertSays(given(...older("a"), ...here("b"), submitted("j1", { dialect: 2 }), submitted("j2")), 0, "j1 on b, attempt 1", "j2 on a, attempt 1")
+    assertSays(given(...here("a"), submitted("j1", { dialect: 3 })), 0, "j1 waits: no_host")
+  })
+
   it("a smaller job goes on where a larger one waits", () =>
     assertSays(given(...here("a", needs(1000, 1000)), submitted("j1", { resources: needs(2000) }), submitted("j2")), 0, "j1 waits: no_room", "j2 on a, attempt 1"))
 

@@ -103,6 +103,14 @@ describe("a job that costs money", () => {
     assert.deepStrictEqual(cell.placed("j1").share, { account, slice: slice("s"), amountPico: 60_000n })
   })
 
+  it("goes to an agent that can write it down, which those of the first dialect cannot", () => {
+    const cell = given(admitted("a"), { ...joined("a", needs(4000, 4000)), dialect: 1 } as MillFact, ...opened, priced, budget, lent("s", 1_000_000n), submitted("j1"))
+    cell.rest(1)
+    assert.deepStrictEqual(cell.said("PlacementMade"), [])
+    cell.hear(joined("a", needs(4000, 4000))).rest(2)
+    assert.isDefined(cell.placed("j1").share)
+  })
+
   it("needs none where no account was ever opened", () => {
     const cell = given(...here, priced, submitted("j1"))
     cell.rest()

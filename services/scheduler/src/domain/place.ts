@@ -170,9 +170,11 @@ class Placing {
       return undefined
     }
     if (over?._tag === "Waits") return this.#remember(job, { reason: over.reason, unblockedBy: over.reason === "budget" ? "budget" : "quota", arithmetic: over.arithmetic })
-    const { dialect, resources, runtime, trust } = job.submitted!.fact.spec
+    const { resources, runtime, trust, dialect: asked } = job.submitted!.fact.spec
+    // Agents of the first dialect cannot write down a placement that money stands behind, and so never begin it.
+    const dialect = share === undefined ? asked : Math.max(asked ?? 1, 2)
     const host = this.#world.index.fleet.firstFit(resources, { dialect, runtime, trust })
-    if (host === undefined) return this.#remember(job, this.#noRoom(job))
+    if (host === undefined) return this.#remember(job, this.#noRoom(job, dialect))
     const reason = `the first host with room: ${inWords(resources)} of ${inWords(this.#world.index.fleet.free(host))} free`
     this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, links, share, reason }))
     this.#world.index.fleet.take(host, resources)
@@ -189,8 +191,8 @@ class Placing {
     return short
   }
 
-  #noRoom(job: JobState): Short {
-    const { dialect = 1, resources, runtime, trust } = job.submitted!.fact.spec
+  #noRoom(job: JobState, dialect = 1): Short {
+    const { resources, runtime, trust } = job.submitted!.fact.spec
     const key = `${runtime}/${trust}/${dialect}/${inWords(resources)}`
     const known = this.#whyNoRoom.get(key)
     if (known !== undefined) return known

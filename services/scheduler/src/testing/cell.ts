@@ -47,6 +47,7 @@ export const joined = (name: string, resources: Resources = needs(4000, 4000)): 
   hostId: host(name),
   bootId: `boot-${name}`,
   agentVersion: "1",
+  dialect: 2,
   capabilities: { resources, gpus: [], runtimes: ["noop", "process"], trusts: ["own"], labels: {} }
 })
 
@@ -68,7 +69,7 @@ export const submitted = (
     readonly trust?: "own" | "others"
     readonly by?: string
     readonly grant?: GrantId
-  } & Partial<Pick<JobSpec, "array" | "after" | "queueMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
+  } & Partial<Pick<JobSpec, "array" | "after" | "dialect" | "queueMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
 ): MillFact => ({
   _tag: "JobSubmitted",
   jobId: job(name),

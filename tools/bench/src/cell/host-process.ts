@@ -40,6 +40,7 @@ const joined = (hostId: HostId): MillFact => ({
   hostId,
   bootId: `boot-${hostId}`,
   agentVersion: "bench",
+  dialect: 2,
   capabilities: { resources: { cpuMilli: 4000, memoryMib: 4000, diskMib: 0, gpus: 0 }, gpus: [], runtimes: ["noop"], trusts: ["own"], labels: {} }
 })
 
