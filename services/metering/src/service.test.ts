@@ -9,7 +9,7 @@ import { Effect } from "effect"
 import { firstBook } from "./domain/first-book.ts"
 import { metering } from "./domain/metering.ts"
 import { usage } from "./projections/tables.ts"
-import { acme, acmeAccount, account, ask, budgetAsked, exited, host, hostLost, job, settled, started } from "./testing/cell.ts"
+import { acme, acmeAccount, account, ask, budgetAsked, exited, host, hostLost, job, retriedAsLost, settled, started } from "./testing/cell.ts"
 import { agentToken, metered, meteredSoFar, openWorkspace, ownerToken, type Running, say, World } from "./testing/world.ts"
 
 const isLeased = (fact: MillFact): fact is SliceLeased => fact._tag === "SliceLeased"
@@ -85,6 +85,7 @@ layer(World.layer, { timeout: "120 seconds", excludeTestServices: true })("meter
     const made = yield* place("lost1")
     yield* say("host", words, started(made, 20_000))
     yield* say("scheduler", { kind: "fleet", scope: "cell" }, hostLost(host("a"), Date.now() + 15_000))
+    yield* say("scheduler", schedule, retriedAsLost(made))
     assert.strictEqual((yield* spentBy(made)).amountPico, 0n)
     yield* say("host", words, exited(made, 99_000))
     const { body } = yield* get(running, `/v1/usage?job=${made.jobId}&by=job&after=${yield* behind}`)

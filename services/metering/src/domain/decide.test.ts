@@ -89,6 +89,19 @@ describe("an attempt", () => {
     cell.decide()
     assert.deepStrictEqual(spends(cell).map(({ amountPico }) => amountPico), [0n])
   })
+  it("costs what it ran when its host was lost after the scheduler had heard how it ended", () => {
+    const cell = openCell()
+    const made = cell.place("j1", "a")!
+    cell.hear(started(made, 0))
+    const end = cell.hear(exited(made, 5_000))
+    cell.atMs += 20_000
+    cell.hear(hostLost(host("a"), cell.atMs))
+    cell.decide()
+    assert.deepStrictEqual(spends(cell), [])
+    cell.hear(settled(made, end))
+    cell.decide()
+    assert.deepStrictEqual(spends(cell).map(({ amountPico, settledBy }) => [amountPico > 0n, settledBy]), [[true, end]])
+  })
   it("costs nothing when its host was lost, whatever that host says later", () => {
     const cell = openCell()
     const made = cell.place("j1", "a")!

@@ -119,8 +119,10 @@ export const evolve = (ledger: Ledger, heard: Heard): Ledger => {
       }
       return ledger
     case "HostDeclaredLost":
+      // The scheduler may hold the word of some of them already; which ones it gives up it says of each.
       for (const attempt of ledger.index.byHost.get(event.hostId) ?? []) {
-        decideOn(ledger, attempt, { verdict: "lost", atMs: event.leaseEndedAtMs, by: id })
+        attempt.hostLost ??= { atMs: event.leaseEndedAtMs, by: id }
+        if (attempt.verdict?.verdict === "released") decideOn(ledger, attempt, attempt.verdict)
       }
       return ledger
     case "AttemptStarted":
@@ -206,8 +208,10 @@ const judge = (ledger: Ledger, key: string, verdict: Verdict): Ledger => {
 const verdictOf = ({ endedBy, outcome }: TaskSettled | JobSettled, { id, storedAtMs }: Heard): Verdict =>
   outcome === "lost" ? { verdict: "lost", atMs: storedAtMs, by: id } : { verdict: endedBy === undefined ? "released" : "judged" }
 
-/** The scheduler's first verdict on an attempt counts; one that is released may still be lost with its host. */
-const decideOn = (ledger: Ledger, attempt: Attempt, verdict: Verdict): Ledger => {
+/** The scheduler's first verdict on an attempt counts; one that is released is lost with its host, before or after. */
+const decideOn = (ledger: Ledger, attempt: Attempt, said: Verdict): Ledger => {
+  const { hostLost } = attempt
+  const verdict = hostLost !== undefined && said.verdict !== "judged" ? { verdict: "lost" as const, ...hostLost } : said
   if (attempt.verdict === undefined || (attempt.verdict.verdict === "released" && verdict.verdict === "lost")) attempt.verdict = verdict
   if (isDue(attempt)) ledger.index.due.add(attempt)
   return ledger

@@ -80,6 +80,8 @@ export interface Attempt {
   readonly id: AttemptId
   placed: Placed | undefined
   verdict: Verdict | undefined
+  /** Its host was declared lost while nothing was made of it yet: until when it could have run, should it be given up. */
+  hostLost?: { readonly atMs: number; readonly by: FactId }
   readonly marks: Map<HostId, ReadonlyArray<Mark>>
 }
 

@@ -29,7 +29,7 @@ interface SavedLedger {
 /** The metering as the journal runs and replays it: everything it decides follows from these functions. */
 export const metering: StreamDecider<Ledger> = {
   name: "metering",
-  codeVersion: "2",
+  codeVersion: "3",
   actor,
   writes: "METERING",
   hears: ["ACCESS", "GATEWAY", "SCHEDULER", "HOSTS"],
