@@ -45,20 +45,24 @@ export class SimulatedMachine {
   readonly #marks: Array<WorkMark>
   readonly #work = new Map<AttemptId, Work>()
   readonly #bugs: MachineBugs
+  readonly #longWork: boolean
   #boots = 1
 
-  constructor({ broker, bugs, capabilities, chance, hostId, marks }: {
+  constructor({ broker, bugs, capabilities, chance, hostId, longWork, marks }: {
     readonly broker: Broker
     readonly chance: Chance
     readonly hostId: HostId
     readonly capabilities: Capabilities
     readonly marks: Array<WorkMark>
     readonly bugs: MachineBugs
+    /** All work lasts for seconds; without it the most of it is short. */
+    readonly longWork: boolean
   }) {
     this.#broker = broker
     this.#chance = chance
     this.#marks = marks
     this.#bugs = bugs
+    this.#longWork = longWork
     this.hostId = hostId
     this.capabilities = capabilities
   }
@@ -144,7 +148,9 @@ export class SimulatedMachine {
     // A second start of one attempt is what must never happen: it is marked, and the laws find it.
     const work: Work = { made, started: this.#mark(made, "started"), how: undefined, deadlineMs: 0, listeners: [] }
     this.#work.set(made.attemptId, work)
-    const lastsMs = this.#chance.happens(0.2) ? this.#chance.between(2_000, 8_000) : this.#chance.between(1, 800)
+    const lastsMs = this.#longWork
+      ? this.#chance.between(6_000, 15_000)
+      : this.#chance.happens(0.2) ? this.#chance.between(2_000, 8_000) : this.#chance.between(1, 800)
     const code = this.#chance.happens(0.75) ? 0 : 1
     this.#broker.time.after(lastsMs, () => {
       if (this.#work.get(made.attemptId) === work) this.#stop(made.attemptId, { code })

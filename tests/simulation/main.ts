@@ -14,9 +14,9 @@ const { values } = parseArgs({
     seed: { type: "string" },
     bug: { type: "string" },
     job: { type: "string", default: "" },
-    minutes: { type: "string", default: "0.2" },
+    minutes: { type: "string" },
     hosts: { type: "string", default: "3" },
-    jobs: { type: "string", default: "8" }
+    jobs: { type: "string" }
   }
 })
 
@@ -28,9 +28,9 @@ if (values.seed === undefined || !Number.isSafeInteger(seed) || (values.bug !== 
 
 const run = simulate({
   seed,
-  minutes: Number(values.minutes),
   hosts: Number(values.hosts),
-  jobs: Number(values.jobs),
+  ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
+  ...(values.jobs === undefined ? {} : { jobs: Number(values.jobs) }),
   ...(values.bug === undefined ? {} : { bug: values.bug as PlantedBugName })
 })
 for (const line of story(run, values.job)) console.log(line)

@@ -23,6 +23,10 @@ export interface Plants {
   readonly journal?: JournalBugs
   /** Faults that its circumstances need, as bad as they get. */
   readonly faults?: ReadonlyArray<FaultName>
+  /** All work lasts for seconds, so that a lease may end under it. */
+  readonly longWork?: boolean
+  /** A larger world than the usual one. */
+  readonly size?: { readonly jobs: number; readonly minutes: number }
   /** How wide the fence of a line is; 0 is none. */
   readonly fenceWidth?: number
 }
@@ -188,12 +192,15 @@ export const plantedBugs = {
   },
   ignores_deadlines: {
     what: "work goes on though its host's lease is over",
-    plants: { machine: { ignoresDeadlines: true } }
+    plants: { machine: { ignoresDeadlines: true }, faults: ["partition"], longWork: true, size: { jobs: 15, minutes: 0.4 } }
   },
   places_before_the_lease_is_over: {
     what: "the scheduler places the next attempt of a lost host's work at once",
     law: "two attempts of a task never run at once",
     plants: {
+      faults: ["partition"],
+      longWork: true,
+      size: { jobs: 15, minutes: 0.4 },
       decider: {
         ...scheduler,
         evolve: (world, fact) =>

@@ -69,11 +69,12 @@ const drainMsMax = 3 * 60_000
  * Everything in one process under one seed: gateways, two schedulers, metering, hosts and clients, over a log whose
  * network fails as the seed says. The same options give the same history, byte for byte.
  */
-export const simulate = ({ bug, faults, hosts = 3, jobs = 8, minutes = 0.2, seed }: SimulateOptions): Run => {
+export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOptions): Run => {
   const root = new Chance(`seed ${seed}`)
   const sometimes = new Sometimes()
   const time = new VirtualTime()
   const plants = plantsOf(bug)
+  const { jobs = 8, minutes = 0.2 } = { ...plants.size, ...size }
   const swarm = faults ?? { ...swarmOf(root.fork("swarm")), ...Object.fromEntries((plants.faults ?? []).map((fault) => [fault, 1])) }
   const broker = new Broker({
     time,
@@ -102,7 +103,7 @@ export const simulate = ({ bug, faults, hosts = 3, jobs = 8, minutes = 0.2, seed
     const hostId = deriveId<HostId>("hst", startMs, "simulated host", index)
     return {
       process: process(`host ${index + 1}`),
-      machine: new SimulatedMachine({ broker, marks, hostId, chance: machines.fork(hostId), capabilities: capabilitiesOf(machines, index), bugs: plants.machine ?? {} })
+      machine: new SimulatedMachine({ broker, marks, hostId, chance: machines.fork(hostId), capabilities: capabilitiesOf(machines, index), bugs: plants.machine ?? {}, longWork: plants.longWork === true })
     }
   })
   const schedulers = [process("scheduler 1"), process("scheduler 2")]
