@@ -40,7 +40,8 @@ const waitsFor = (name: string, keepMs: number) =>
     ].join("\n")
     const jobId = yield* Effect.promise(() => submit(cell, name, { runtime: "process", argv: ["/bin/sh", "-c", script], attemptsMax: 3, keepMs, runMsMax: 120_000 }))
     const starts = () => readFileSync(cell.startsFile, "utf8").split("\n").filter((line) => line.startsWith(jobId)).length
-    yield* within(patienceMs, () => starts() > 0, () => `${name} did not begin`)
+    const isTold = () => cell.log.facts("AttemptStarted").some((fact) => fact.jobId === jobId)
+    yield* within(patienceMs, () => starts() > 0 && isTold(), () => `${name} did not begin`)
     return { jobId, starts, overlaps: () => existsSync(`${file}.overlaps`), letEnd: () => writeFileSync(file, "") }
   })
 

@@ -5,6 +5,9 @@ import { join, resolve } from "node:path"
 import { within } from "./within.ts"
 
 const root = resolve(import.meta.dirname, "../..")
+/** Kept between runs: what is killed writes nothing there, and what ends kindly for the first time writes all of it. */
+const compiled = join(root, ".millrace", "compiled")
+const endMsMax = 120_000
 const readyMsMax = 90_000
 const linesKept = 40
 /** A service that dies more often than this has another trouble than the one it was given. */
@@ -82,7 +85,7 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
         env: {
           PATH: process.env["PATH"],
           ...env,
-          NODE_COMPILE_CACHE: join(folder, "compiled"),
+          NODE_COMPILE_CACHE: compiled,
           MILLRACE_LOG_FORMAT: "json",
           MILLRACE_STOP_WITHIN: "5 seconds",
           MILLRACE_FAULTS: "1",
@@ -128,7 +131,7 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
         life.child.kill(signal)
         return gone(life)
       })
-    const gone = (life: Life, msMax = 30_000) =>
+    const gone = (life: Life, msMax = endMsMax) =>
       within(msMax, () => life.ended() !== undefined, () => `${name} (${life.pid}) did not end; it passed ${life.passed().slice(-3).join(", ")} and said\n${life.said.join("\n")}`)
 
     yield* Effect.acquireRelease(Effect.sync(begin), () => {
