@@ -123,8 +123,8 @@ describe("the command, against a running cell", () => {
   })
 
   it("what -o json prints has the documented shapes", async () => {
-    const submitted = await json<{ jobId: string }>("submit", "--key", "shapes", ...node("console.log(1)"))
-    await here("story", submitted.jobId, "--follow", "--after", "GATEWAY=1")
+    const submitted = await json<{ jobId: string; cut: Cut }>("submit", "--key", "shapes", ...node("console.log(1)"))
+    await here("story", submitted.jobId, "--follow", "--after", cutText(submitted.cut))
     await charged(submitted.jobId)
     const story = await json<{ cut: Cut }>("story", submitted.jobId)
     const [ls, show, output, cancel, doctor, status] = await Promise.all([
