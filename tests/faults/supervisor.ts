@@ -109,7 +109,8 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
       })
       child.once("exit", (code, signal) => {
         ended = { code, signal }
-        arms = arms.slice(1)
+        // Whoever ended for another reason is yet to die there.
+        if (arms.length > 0 && lives.at(-1)?.diedAt() === arms[0]) arms = arms.slice(1)
         if (wanted && lives.length < livesMax) begin()
       })
       const noted = () => existsSync(log) ? readFileSync(log, "utf8").split("\n").filter((line) => line !== "") : []

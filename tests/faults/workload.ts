@@ -26,9 +26,10 @@ export interface Work {
  * Asks for something of every kind at once, and asks again, under the same keys, until each is acknowledged:
  * jobs that succeed, fail twice, cannot start, are too large and cancelled while they wait, are cancelled while
  * they run; an array; a request said twice; one that is denied; an account, and a grant that is handed out and
- * taken back; and, where a one-time key is given, a new host.
+ * taken back, unless without `asks`, whose answers are read from tables; and, where a one-time key is given, a
+ * new host.
  */
-export const work = (cell: Cell, label: string, oneTimeKey?: string): Effect.Effect<Work> =>
+export const work = (cell: Cell, label: string, oneTimeKey?: string, { asks = true }: { readonly asks?: boolean } = {}): Effect.Effect<Work> =>
   Effect.promise(async () => {
     const noted = `echo "$MILLRACE_JOB $MILLRACE_ATTEMPT" >> ${cell.startsFile}`
     const job = (what: string, request: Request, outcomes: Acknowledged["outcomes"]) =>
@@ -49,7 +50,7 @@ export const work = (cell: Cell, label: string, oneTimeKey?: string): Effect.Eff
       job("runs on", shell("exec sleep 30", 9), ["cancelled"]).then((running) =>
         cancelOnce(cell, running, () => readFileSync(cell.startsFile, "utf8").includes(running.jobId))),
       job("array", { ...shell("true", 4), more: { array: { tasks: 3 } } }, ["succeeded"]),
-      granted(cell, label),
+      asks ? granted(cell, label) : undefined,
       denied(cell)
     ])
     return { admitted, jobs: jobs.filter((each) => each !== undefined) }
