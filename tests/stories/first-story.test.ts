@@ -1,33 +1,16 @@
 import { Readiness } from "@millrace/service"
 import { Effect, Exit, Fiber } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { availableParallelism, tmpdir } from "node:os"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { startServices } from "../../tools/dev/src/all-in-one.ts"
 import { startCloud } from "../../tools/dev/src/cloud.ts"
 import { startStack } from "../../tools/dev/src/stack.ts"
 import { firstStory, isolation, type Stage, storyLeaseMs } from "../../tools/dev/src/story/first-story.ts"
+import { normalised } from "./normalised.ts"
 
-const cores = availableParallelism()
 const leaseMs = 4 * storyLeaseMs.usual
-
-/** What differs from run to run and from machine to machine, by name instead of value. */
-const normalised = (line: string): string =>
-  line
-    .replace(/\b(job|hst|grt|acc)_[0-9A-Z]{26}\b/gu, "$1_...")
-    .replace(/^( +)\+\d+\.\d{3} s +/u, "$1+... s  ")
-    .replace(/stdout is kept: \d+ bytes/u, "stdout is kept: ... bytes")
-    .replace(/\b[0-9a-f]{32}\b/gu, "...")
-    .replace(/needs \d+ cores, 256/u, "needs ... cores, 256")
-    .replace(/(of|hosts has) [\d.]+ cores, \d+ MiB(, \d+ MiB disk)? free/u, "$1 ... cores, ... MiB, ... MiB disk free")
-    .replace(`room: ${cores} cores`, "room: ... cores")
-    .replace(`sandbox, ${cores} cores`, "sandbox, ... cores")
-    .replace(/\$\d+\.\d+( is (needed|given))?/gu, (text, rest: string | undefined) => rest === undefined && text !== "$0.00" && text !== "$0.05" ? "$..." : text)
-    .replace(/ +\d+ ms/gu, " ... ms")
-    .replace(/after \d+ ms/u, "after ... ms")
-    .replace(/(\d+) bytes out/u, "... bytes out")
-    .replace(/ +$/u, "")
 
 /** What a program prints, and that somebody looks at it, comes beside the facts: each in its own order. */
 const inOrder = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {

@@ -4,13 +4,7 @@ import { readFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { startTestCell, type TestCell } from "../../tools/cli/src/testing/cell.ts"
 import { firstJob } from "../../tools/dev/src/first-job.ts"
-
-/** What differs from run to run and from machine to machine, by name instead of value. */
-const normalised = (line: string): string =>
-  line
-    .replace(/\b(job|hst)_[0-9A-Z]{26}\b/gu, "$1_...")
-    .replace(/\+\d+ ms */u, "+... ms  ")
-    .replace(/of [\d.]+ cores, \d+ MiB free/u, "of ... cores, ... MiB free")
+import { normalised } from "./normalised.ts"
 
 describe("the story of one job", () => {
   let cell: TestCell
