@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { type Cell, dropTables, startCell, startedTwice, workersOf } from "./cell.ts"
 import { differingTables, strangeDecisions } from "./replays.ts"
 import { type ServiceName, serviceNames } from "./supervisor.ts"
-import { output, settled, work, wrongEnds } from "./workload.ts"
+import { output, settled, work, type Work, wrongEnds } from "./workload.ts"
 
 /**
  * Every place where a process may die between two effects, as the services themselves passed them. Written
@@ -93,8 +93,8 @@ const rounds = Array.from({ length: Math.max(...serviceNames.map((name) => walks
 
 /** What was not acknowledged comes again after 30 s; anything else happens at once. */
 const patienceMs = (point: string | undefined): number => point?.startsWith("ack ") === true ? 40_000 : 1_000
-/** After all that work, a service may yet have to be begun again so often until it has died everywhere. */
-const startsMax = 6
+/** So often all that work is done, until every service has died wherever it was to. */
+const turnsMax = 4
 
 describe("services, killed where they pass", () => {
   for (const [round, dying] of rounds.entries()) {
@@ -111,30 +111,34 @@ describe("services, killed where they pass", () => {
           services[service].armed(...points)
           yield* services[service].start
         })
-      // Access takes up a new key at a start alone.
-      const key = dying.some(({ service }) => service === "access") ? cell.openKey() : undefined
-      yield* Effect.forEach(dying, ({ points, service }) =>
+      const isYetToDie = ({ points, service }: typeof dying[number]) => deaths(service).length < points.length
+      const diesAtStart = ({ points, service }: typeof dying[number]) =>
         service === "access" || points.some((point) => onEmptyTables[service].has(point) || atStart[service].has(point))
-          ? startedArmed(service, points)
-          : Effect.sync(() => services[service].armed(...points)), { concurrency: "unbounded" })
-      const done = yield* work(cell, `round ${round}`, key)
-      yield* Effect.forEach(dying, ({ points, service }) =>
-        Effect.gen(function*() {
-          while (deaths(service).length < points.length && starts[service] < startsMax) {
-            const life = services[service].life()
+      for (const one of dying) if (!diesAtStart(one)) services[one.service].armed(...one.points)
+      const all: Array<Work> = []
+      for (let turn = 0; turn < turnsMax && dying.some(isYetToDie); turn += 1) {
+        // Access takes up a new key at a start alone; what all that work does not pass is passed at a start.
+        const key = dying.some((one) => one.service === "access" && isYetToDie(one)) ? cell.openKey() : undefined
+        yield* Effect.forEach(dying.filter((one) => isYetToDie(one) && (turn > 0 || diesAtStart(one))), ({ points, service }) =>
+          startedArmed(service, points.slice(deaths(service).length)), { concurrency: "unbounded" })
+        const done = yield* work(cell, `round ${round}, turn ${turn}`, key)
+        all.push(done)
+        yield* Effect.forEach(dying, ({ points, service }) =>
+          Effect.gen(function*() {
             // Only a host with nothing to do leaves.
-            if (atEnd.has(points[0]!)) yield* Effect.andThen(settled(cell, done), services[service].kill("SIGTERM"))
-            if (Exit.isSuccess(yield* Effect.exit(services[service].ended(life, patienceMs(points[deaths(service).length]))))) continue
-            // What all that work does not pass is passed at a start.
-            yield* services[service].ready
-            if (services[service].life() === life && life.ended() === undefined) yield* startedArmed(service, points.slice(deaths(service).length))
-          }
-        }), { concurrency: "unbounded" })
-      assert.deepStrictEqual(dying.map(({ service }) => `${service}: ${deaths(service).join(", ")}`), dying.map(({ points, service }) => `${service}: ${points.join(", ")}`))
+            if (atEnd.has(points[0]!) && isYetToDie({ points, service })) yield* Effect.andThen(settled(cell, done), services[service].kill("SIGTERM"))
+            while (isYetToDie({ points, service })) {
+              const life = services[service].life()
+              if (Exit.isFailure(yield* Effect.exit(services[service].ended(life, patienceMs(points[deaths(service).length]))))) return
+            }
+          }), { concurrency: "unbounded" })
+      }
+      const elsewhere = dying.flatMap(({ points, service }) => deaths(service).join() === points.join() ? [] : [`${service} died at ${deaths(service).join(", ")} in ${services[service].lives.length - before[service]} lives`])
+      if (elsewhere.length > 0) assert.fail(elsewhere.join("; "))
       yield* Effect.forEach(dying, ({ service }) => services[service].ready, { concurrency: "unbounded", discard: true })
-      yield* settled(cell, done)
+      for (const done of all) yield* settled(cell, done)
       yield* Effect.provide(cell.log.upToNow, cell.reading)
-      assert.deepStrictEqual(wrongEnds(cell, done), [])
+      assert.deepStrictEqual(all.flatMap((done) => wrongEnds(cell, done)), [])
       assert.deepStrictEqual(cell.log.broken, [])
       assert.deepStrictEqual(startedTwice(cell), [])
       assert.deepStrictEqual(workersOf(cell.folder), [])

@@ -9,6 +9,9 @@ import { within } from "./within.ts"
 const ackMsMax = 240_000
 const settleMsMax = 150_000
 
+/** More than any machine here has, and less than the largest that there are. */
+const waitingCpuMilli = 1_000_000
+
 /** A job that the cell has acknowledged, and how it may end. */
 export interface Acknowledged {
   readonly what: string
@@ -45,8 +48,9 @@ export const work = (cell: Cell, label: string, oneTimeKey?: string, { asks = tr
       job("does nothing", { runtime: "noop", argv: [], attemptsMax: 4 }, ["succeeded"]),
       job("fails twice", shell("exit 3", 2), ["failed", "lost"]),
       job("cannot start", { runtime: "process", argv: ["/nowhere/program"], attemptsMax: 2 }, ["failed", "lost"]),
-      job("waits", { runtime: "noop", argv: [], attemptsMax: 1, cpuMilli: 1_000_000 }, ["cancelled"]).then((waiting) =>
-        cancelOnce(cell, waiting, () => cell.log.deferred(waiting.jobId))),
+      job("waits", { runtime: "noop", argv: [], attemptsMax: 1, cpuMilli: waitingCpuMilli }, ["cancelled"]).then((waiting) =>
+        // Not before the broker has been told what it waits for, which happens every two seconds at most.
+        cancelOnce(cell, waiting, () => cell.log.facts("DemandChanged").at(-1)?.classes.some(({ cpuMilli }) => cpuMilli === waitingCpuMilli) === true)),
       job("runs on", shell("exec sleep 30", 9), ["cancelled"]).then((running) =>
         cancelOnce(cell, running, () => readFileSync(cell.startsFile, "utf8").includes(running.jobId))),
       job("array", { ...shell("true", 4), more: { array: { tasks: 3 } } }, ["succeeded"]),
