@@ -178,6 +178,7 @@ const tellAll = Effect.fnUntraced(function*({ edition, projection }: Run, { tell
 const watch = Effect.fnUntraced(function*(run: Run, options: RunProjectionsOptions): Effect.fn.Return<never, DatabaseUnavailable | StatementFailed, Database | Journal> {
   const { name, hears } = run.projection
   let before = run.position
+  let due: ReturnType<typeof behind> = {}
   let older = 1
   while (true) {
     yield* Effect.sleep(options.checkMs ?? 5_000)
@@ -195,7 +196,9 @@ const watch = Effect.fnUntraced(function*(run: Run, options: RunProjectionsOptio
       yield* Metric.update(Metric.withAttributes(sequenceGauge, { projection: name, stream }), position[stream] ?? 0)
       yield* Metric.update(Metric.withAttributes(lagGauge, { projection: name, stream }), missing[stream] ?? 0)
     }
-    const stalled = hears.filter((stream) => missing[stream] !== undefined && position[stream] === before[stream])
+    // What came in this moment is behind and yet nobody's fault: it is what was due at the last look that had time.
+    const stalled = hears.filter((stream) => missing[stream] !== undefined && due[stream] !== undefined && position[stream] === before[stream])
+    due = missing
     yield* Metric.update(Metric.withAttributes(stalledGauge, { projection: name }), stalled.length)
     if (stalled.length > 0) yield* Effect.logError(`${name} stands still: ${stalled.map((stream) => `${missing[stream]} behind on ${stream}`).join(", ")}`)
     before = position
