@@ -1,7 +1,7 @@
 import { Schema } from "effect"
 import { Principal, ProviderName } from "./ids.ts"
 import { Column, Market } from "./machine.ts"
-import { BlobRef, Count, EpochMillis, Millis, PicoDollars, Resources } from "./quantities.ts"
+import { BlobRef, Count, EpochMillis, Mebibytes, Millis, PicoDollars, Resources } from "./quantities.ts"
 import { kind } from "./story.ts"
 
 /** One type of machine at a price, and where it could be had at that moment. */
@@ -10,9 +10,19 @@ export const Offer = Schema.Struct({
   market: Market,
   resources: Resources,
   gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  /** Memory of one GPU. */
+  gpuMemoryMib: Schema.optionalKey(Mebibytes),
   pricePicoPerSecond: PicoDollars,
   /** Where the provider says that it has one. Empty: nowhere now. */
-  regions: Schema.Array(Schema.NonEmptyString)
+  regions: Schema.Array(Schema.NonEmptyString),
+  /** Of one zone alone, where the provider sells by zones. Then `regions` holds the zone's region. */
+  zone: Schema.optionalKey(Schema.NonEmptyString),
+  /** The provider's own id of a single machine on a market: there is one of it, and it lives for seconds. */
+  offer: Schema.optionalKey(Schema.NonEmptyString),
+  /** Whole machines, or containers on somebody's; where it is not the same for all that the provider sells. */
+  sells: Schema.optionalKey(Schema.Literals(["machines", "containers"])),
+  /** Thousandths: how surely the machine stays, by the provider's own word. */
+  reliabilityPermille: Schema.optionalKey(Count)
 })
 export type Offer = typeof Offer.Type
 

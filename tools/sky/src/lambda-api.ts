@@ -71,6 +71,7 @@ export class LambdaApi {
     this.#settle(atMs)
     const route = `${method} ${path}`
     if (route === "GET /api/v1/instance-types") return { status: 200, body: { data: this.#types() } }
+    if (route === "GET /api/v1/ssh-keys") return { status: 200, body: { data: this.#account.sshKeys.map((name, at) => ({ id: String(at), name, public_key: "ssh-ed25519 AAAA" })) } }
     if (route === "GET /api/v1/instances") return { status: 200, body: { data: this.#books.all.filter((machine) => this.#isListed(machine, atMs)).map(instanceOf) } }
     if (method === "GET" && path.startsWith("/api/v1/instances/")) return this.#one(path.slice("/api/v1/instances/".length), atMs)
     if (route === "POST /api/v1/instance-operations/launch") return this.#launch(request)

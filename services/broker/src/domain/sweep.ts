@@ -1,5 +1,5 @@
 import { namedId } from "@millrace/decider"
-import type { LeaseId, MillFact, ProviderName } from "@millrace/schemas"
+import type { LeaseId, Market, MillFact, ProviderName } from "@millrace/schemas"
 import { billingOf, type Lease, machineOf, priceOf, sinceMsOf, stageOf } from "./lease.ts"
 import { type Billing, costPico } from "./money.ts"
 import type { State } from "./state.ts"
@@ -18,6 +18,12 @@ export interface Listed {
   readonly pricePicoPerSecond: bigint
   /** From when it costs money, where the provider or our own tag says so. */
   readonly sinceMs?: number
+  readonly zone?: string
+  readonly market?: Market
+  /** When its provider will take it back, where that has been said. */
+  readonly reclaimAtMs?: number
+  /** When it ends by itself unless that is pushed forward. */
+  readonly deadManAtMs?: number
 }
 
 /** What one look at a provider says of one lease. */

@@ -31,6 +31,9 @@ export type Instance = typeof Instance.Type
 /** `GET /api/v1/instances`. */
 export const Instances = Schema.Struct({ data: Schema.Array(Instance) })
 
+/** `GET /api/v1/ssh-keys`. */
+export const SshKeys = Schema.Struct({ data: Schema.Array(Schema.Struct({ name: Schema.String })) })
+
 /** `POST /api/v1/instance-operations/launch`. */
 export const Launched = Schema.Struct({ data: Schema.Struct({ instance_ids: Schema.Array(Schema.NonEmptyString) }) })
 

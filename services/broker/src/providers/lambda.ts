@@ -2,8 +2,9 @@ import type { Offer, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Redacted, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Listed } from "../domain/sweep.ts"
-import { Failed, type Instance, Instances, InstanceTypes, Launched, modelOf, Terminated } from "./lambda-words.ts"
+import { Failed, type Instance, Instances, InstanceTypes, Launched, modelOf, SshKeys, Terminated } from "./lambda-words.ts"
 import { type Bought, type Capabilities, picoPerSecondOfCents, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
+import { checksOf } from "./checks.ts"
 import { requestBudget } from "./request-budget.ts"
 
 /** Where Lambda's API is, and as whom we speak to it. */
@@ -18,9 +19,12 @@ export interface LambdaOptions {
 }
 
 export const lambdaCapabilities: Capabilities = {
+  manner: "instances",
   sells: "machines",
   spot: false,
   noticeMs: undefined,
+  fabric: false,
+  deadManMs: undefined,
   userData: true,
   // The launch has no idempotency key; the name is ours, so we look before we ask again.
   idempotent: false,
@@ -117,7 +121,14 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
         call("ending a machine", Terminated, HttpClientRequest.post(at("instance-operations/terminate")).pipe(HttpClientRequest.bodyJsonUnsafe({ instance_ids: [machine] }))),
         (told): Told<"ending" | "not_there"> | Refusal =>
           told._tag === "Told" ? { _tag: "Told", value: "ending" } : told.reason === "offer_gone" ? { _tag: "Told", value: "not_there" } : told
-      )
+      ),
+    check: checksOf([
+      ["instance-types", call("reading what it offers", InstanceTypes, HttpClientRequest.get(at("instance-types")))],
+      ["instances", call("listing machines", Instances, HttpClientRequest.get(at("instances")))],
+      [`ssh-keys/${sshKey}`, Effect.map(call("reading SSH keys", SshKeys, HttpClientRequest.get(at("ssh-keys"))), (told): Told<unknown> | Refusal =>
+        told._tag === "Refusal" || told.value.data.some((key) => key.name === sshKey) ? told
+          : { _tag: "Refusal", reason: "invalid", narrows: "provider", detail: `the account has no SSH key named ${sshKey}, and each launch needs one; add it, or name another as sshKey` })]
+    ])
   }
 })
 

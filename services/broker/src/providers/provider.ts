@@ -5,11 +5,20 @@ import type { Listed } from "../domain/sweep.ts"
 
 /** What a provider is like, as data: who chooses among providers reads it, and no one asks for a name. */
 export interface Capabilities extends Billing {
+  /**
+   * How it is bought from. `instances`: asked for and looked at. `market`: single offers that live for seconds.
+   * `pool`: a target is declared and may be met much later, or never, without an error.
+   */
+  readonly manner: "instances" | "market" | "pool"
   /** Whole machines, or containers on somebody's machine: no isolation of our own fits into the latter. */
   readonly sells: "machines" | "containers"
   readonly spot: boolean
   /** How long before a machine is taken back we are told, in ms. Undefined: never, or nobody says. */
   readonly noticeMs: number | undefined
+  /** Its machines of one region can be joined by a fast network of their own. */
+  readonly fabric: boolean
+  /** A machine ends by itself after so long unless that is pushed forward with `extend`, in ms. Undefined: it never does. */
+  readonly deadManMs: number | undefined
   /** A machine can be told at its start what to run. */
   readonly userData: boolean
   /** A create that is repeated under one token buys one machine, by the provider's own word. */
@@ -28,6 +37,8 @@ export interface Wish {
   readonly token: string
   readonly cell: string
   readonly column: Column
+  /** The most that we would pay: the bid, where the column is a market of bids. */
+  readonly pricePicoPerSecondMax: bigint
   /** What its first program is told, as cloud-init's user data. Holds the one-time key: never logged. */
   readonly userData: string
   /** Right before the call, in ms since 1970: kept beside the machine, as from when it costs money. */
@@ -58,6 +69,23 @@ export interface Refusal {
   readonly untilMs?: number
 }
 
+/** One thing that we must be allowed to do there, tried without buying or changing anything. */
+export interface Check {
+  /** The provider's own name of the permission or call. */
+  readonly permission: string
+  readonly allowed: boolean
+  /** What the provider said, and what to do where it said no. */
+  readonly detail: string
+}
+
+/** What a provider says that a machine has cost within a period. */
+export interface BillLine {
+  readonly machine: string
+  readonly fromMs: number
+  readonly untilMs: number
+  readonly amountPico: bigint
+}
+
 /** Perhaps it happened, perhaps it did not. The one kind of answer that costs money: look, then ask again. */
 export class ProviderUnclear extends Schema.TaggedError<ProviderUnclear>()("ProviderUnclear", {
   provider: Schema.String,
@@ -75,6 +103,8 @@ export class ProviderUnclear extends Schema.TaggedError<ProviderUnclear>()("Prov
  * - creating twice under one token, looking in between, leaves one machine;
  * - ending a machine that is gone is no error;
  * - `list` gives every machine of the account, with the token and the cell that it was asked for under;
+ * - nothing that was made for a machine outlives it: keys, scripts, disks, addresses, pools. Where something
+ *   does for now, `list` shows the machine as `ending`, and `terminate` removes what is left;
  * - every documented error is a `Refusal`; whatever leaves open whether something happened is `ProviderUnclear`.
  */
 export interface Provider {
@@ -85,6 +115,12 @@ export interface Provider {
   readonly list: Effect.Effect<Told<ReadonlyArray<Listed>> | Refusal, ProviderUnclear>
   /** Asks for the end of a machine. `list` says when it has come. */
   readonly terminate: (machine: string) => Effect.Effect<Told<"ending" | "not_there"> | Refusal, ProviderUnclear>
+  /** Credentials and permissions, one by one. Never fails: what cannot be found out is not allowed, and says why. */
+  readonly check: Effect.Effect<ReadonlyArray<Check>>
+  /** Pushes a machine's dead-man time forward to this moment, in ms since 1970. Only where `can.deadManMs` is set. */
+  readonly extend?: (machine: string, untilMs: number) => Effect.Effect<Told<"extended" | "not_there"> | Refusal, ProviderUnclear>
+  /** What the provider charges for our machines from one moment to another. Only where it can be asked. */
+  readonly bill?: (fromMs: number, untilMs: number) => Effect.Effect<Told<ReadonlyArray<BillLine>> | Refusal, ProviderUnclear>
 }
 
 /** An offer's price for whole cents an hour, in pico-dollars a second, rounded up: 10^10 pico are a cent. */

@@ -96,7 +96,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
     if (!mayStillBuy(order.state(), lease)) return
     yield* crashPoint("create machine before")
     const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
-    const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, userData, askedAtMs: nowMs }))
+    const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, pricePicoPerSecondMax: fact.pricePicoPerSecondMax, userData, askedAtMs: nowMs }))
     yield* crashPoint("create machine after")
     if (answer._tag === "Failure") {
       unclearSinceMs = yield* Clock.currentTimeMillis

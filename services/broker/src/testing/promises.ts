@@ -24,7 +24,7 @@ export interface ProviderUnderTest {
 
 const wish = (name: string, column: Wish["column"], cell = "test"): Wish => {
   const leaseId = `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId
-  return { leaseId, token: tokenOf(leaseId), cell, column, userData: "#cloud-config\n{}\n", askedAtMs: 1_000 }
+  return { leaseId, token: tokenOf(leaseId), cell, column, pricePicoPerSecondMax: 1_000_000_000_000n, userData: "#cloud-config\n{}\n", askedAtMs: 1_000 }
 }
 
 /** What the broker relies on, held up to any provider through its real client. */
@@ -40,6 +40,15 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       if (told._tag !== "Told") return
       assert.isAbove(told.value.rows.length, 0)
       for (const { pricePicoPerSecond, resources } of told.value.rows) assert.isTrue(pricePicoPerSecond > 0n && resources.cpuMilli > 0)
+    }))
+
+    under("what it may do there is told one permission at a time, and a wrong key is told as that", ({ provider, unauthorised }) => Effect.gen(function*() {
+      const checks = yield* provider.check
+      assert.isAbove(checks.length, 0)
+      assert.deepStrictEqual(checks.filter(({ allowed }) => !allowed), [])
+      unauthorised(true)
+      const without = yield* provider.check
+      assert.deepStrictEqual(without.map(({ allowed, permission }) => [permission, allowed]), checks.map(({ permission }) => [permission, false]))
     }))
 
     under("what was bought is listed under its token and its cell, and ended twice without an error", ({ column, paid, provider }) => Effect.gen(function*() {
