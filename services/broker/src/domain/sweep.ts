@@ -13,8 +13,11 @@ export interface Listed {
   readonly cell?: string
   readonly region: string
   readonly machineType: string
-  /** Whether it costs money still, and if not, how it ended. */
-  readonly stands: "coming" | "running" | "ending" | "terminated" | "reclaimed"
+  /**
+   * Whether it costs money still, and if not, how it ended. `declared`: it may come of a wish that its provider
+   * keeps; as long as it is that, a create under its token has not been answered.
+   */
+  readonly stands: "declared" | "coming" | "running" | "ending" | "terminated" | "reclaimed"
   readonly pricePicoPerSecond: bigint
   /** From when it costs money, where the provider or our own tag says so. */
   readonly sinceMs?: number
@@ -68,7 +71,7 @@ const strangers = (
   const awaited = new Set(own.flatMap((lease) => (["asked", "withdrawn"].includes(stageOf(lease)) ? [lease.requested?.fact.token] : [])))
   const known = new Map(own.map((lease) => [lease.id, lease]))
   return listed.flatMap((one): ReadonlyArray<Seen> => {
-    if (held.has(one.machine) || awaited.has(one.token) || !["coming", "running"].includes(one.stands)) return []
+    if (held.has(one.machine) || awaited.has(one.token) || !["declared", "coming", "running"].includes(one.stands)) return []
     const lease = orphanLease(provider, one.machine)
     const before = known.get(lease)
     if (before?.released !== undefined) return []
@@ -82,7 +85,7 @@ const strangers = (
         machine: one.machine,
         cell,
         runningSinceMs: sinceMs,
-        costSoFarPico: costPico(one.pricePicoPerSecond, billing, sinceMs, atMs),
+        costSoFarPico: one.stands === "declared" ? 0n : costPico(one.pricePicoPerSecond, billing, sinceMs, atMs),
         sweeps: (before?.found?.fact.sweeps ?? 0) + 1
       }
     }]

@@ -49,6 +49,19 @@ export interface Wish {
 export interface Bought {
   readonly _tag: "Bought"
   readonly machine: string
+  /** From when it costs money, where the provider says so. Otherwise: from right before the call. */
+  readonly billedSinceMs?: number
+}
+
+/**
+ * The wish is declared, and no machine has come of it yet: nothing costs money. Asking again under the token
+ * says how far it is: still `Coming`, `Bought`, or a `Refusal`. What is declared and wanted no longer, `terminate` takes back.
+ */
+export interface Coming {
+  readonly _tag: "Coming"
+  readonly detail: string
+  /** When it is worth asking again, in ms from now. */
+  readonly askAgainMs: number
 }
 
 /** What was seen, or done. */
@@ -111,12 +124,17 @@ export interface Provider {
   readonly name: ProviderName
   readonly can: Capabilities
   readonly offers: Effect.Effect<Told<{ readonly rows: ReadonlyArray<Offer>; readonly source: string }> | Refusal, ProviderUnclear>
-  readonly create: (wish: Wish) => Effect.Effect<Bought | Refusal, ProviderUnclear>
+  readonly create: (wish: Wish) => Effect.Effect<Bought | Coming | Refusal, ProviderUnclear>
   readonly list: Effect.Effect<Told<ReadonlyArray<Listed>> | Refusal, ProviderUnclear>
   /** Asks for the end of a machine. `list` says when it has come. */
   readonly terminate: (machine: string) => Effect.Effect<Told<"ending" | "not_there"> | Refusal, ProviderUnclear>
   /** Credentials and permissions, one by one. Never fails: what cannot be found out is not allowed, and says why. */
   readonly check: Effect.Effect<ReadonlyArray<Check>>
+  /**
+   * Does for the machines of our cell what a look has shown to be due: what is declared and would be filled anew is
+   * taken back, and what outlived its machine is removed. Called before each sweep; changes nothing when nothing is due.
+   */
+  readonly tend?: (cell: string) => Effect.Effect<void, ProviderUnclear>
   /** Pushes a machine's dead-man time forward to this moment, in ms since 1970. Only where `can.deadManMs` is set. */
   readonly extend?: (machine: string, untilMs: number) => Effect.Effect<Told<"extended" | "not_there"> | Refusal, ProviderUnclear>
   /** What the provider charges for our machines from one moment to another. Only where it can be asked. */

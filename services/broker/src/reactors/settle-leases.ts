@@ -79,6 +79,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
   const { order } = settling
   let unclearSinceMs = mayHaveAskedMs
   let unclearTimes = 0
+  let declared = false
   while (true) {
     const lease = leaseIn(order.state(), id, "asked")
     if (lease?.requested === undefined) return
@@ -92,7 +93,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
         continue
       }
     }
-    if (isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "type", detail: "it costs more than when it was chosen", untilMs: nowMs + 30_000 })
+    if (!declared && isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "type", detail: "it costs more than when it was chosen", untilMs: nowMs + 30_000 })
     if (!mayStillBuy(order.state(), lease)) return
     yield* crashPoint("create machine before")
     const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
@@ -105,7 +106,13 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
       if (unclearTimes >= unclearTimesMax) yield* suspended(order, provider, answer.failure.message)
       continue
     }
-    if (answer.success._tag === "Bought") return yield* granted(settling, provider, id, answer.success.machine, nowMs)
+    if (answer.success._tag === "Bought") return yield* granted(settling, provider, id, answer.success.machine, answer.success.billedSinceMs ?? nowMs)
+    // Asked again it says how far it is; when it is given up, `lookAfter` takes it back.
+    if (answer.success._tag === "Coming") {
+      declared = true
+      yield* Effect.sleep(Math.max(100, answer.success.askAgainMs))
+      continue
+    }
     const { reason, untilMs = nowMs + 60_000 } = answer.success
     // A turn that comes in time is waited for; everything else is an answer.
     if (reason !== "rate_limited" || untilMs >= fact.answerByMs) return yield* refused(order, id, answer.success)
@@ -123,10 +130,10 @@ const isDearer = (state: State, { provider, requested }: Lease): boolean => {
 }
 
 /** The machine under a token, if its provider lists one. Several, if a call was repeated too soon: the sweep ends the rest. */
-const find = (provider: Provider, token: string): Effect.Effect<Listed | "unclear" | undefined> =>
+const find = (provider: Provider, token: string, alsoDeclared = false): Effect.Effect<Listed | "unclear" | undefined> =>
   Effect.map(Effect.result(provider.list), (answer) => {
     if (answer._tag === "Failure" || answer.success._tag === "Refusal") return "unclear"
-    const alive = answer.success.value.filter((one) => one.token === token && (one.stands === "coming" || one.stands === "running"))
+    const alive = answer.success.value.filter((one) => one.token === token && (one.stands === "coming" || one.stands === "running" || (alsoDeclared && one.stands === "declared")))
     return [...alive].sort((a, b) => (a.machine < b.machine ? -1 : 1))[0]
   })
 
@@ -172,8 +179,14 @@ const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, prov
   while (true) {
     const lease = leaseIn(order.state(), id, "withdrawn")
     if (lease?.requested === undefined) return
-    const found = yield* find(provider, lease.requested.fact.token)
+    const found = yield* find(provider, lease.requested.fact.token, true)
     const nowMs = yield* Clock.currentTimeMillis
+    if (found !== undefined && found !== "unclear" && found.stands === "declared" && found.sinceMs === undefined) {
+      // Nothing has come of it, so there is nothing to grant: it is taken back, and looked at again.
+      yield* Effect.result(provider.terminate(found.machine))
+      yield* Effect.sleep(500)
+      continue
+    }
     if (found !== undefined && found !== "unclear") return yield* granted({ order, ...rest }, provider, id, found.machine, found.sinceMs ?? nowMs)
     // The call that may still be under way ends within its own limit; then the machine has to become visible.
     if (found === undefined && nowMs >= sinceMs + provider.can.visibleWithinMs) return yield* tell(order, id, ["withdrawn"], (one, atMs) => ended(one, "not_there", atMs))
@@ -201,7 +214,7 @@ const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Prov
       // A list that has shown machines and shows this one no more confirms its end; a new one may only be late.
       const gone = accepted ? "terminated" : "not_there"
       if (found === undefined && visible) return yield* tell(order, id, ["released"], (one, atMs) => ended(one, gone, atMs))
-      if (found?.stands === "coming" || found?.stands === "running" || found === undefined) {
+      if (found === undefined || ["declared", "coming", "running"].includes(found.stands)) {
         yield* crashPoint("terminate machine before")
         const answer = yield* Effect.result(provider.terminate(machine))
         accepted ||= answer._tag === "Success" && answer.success._tag === "Told" && answer.success.value === "ending"

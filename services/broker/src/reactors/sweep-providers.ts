@@ -14,6 +14,8 @@ export const sweepProviders = ({ cell, everyMs, order, providers }: {
   readonly everyMs: number
 }): Effect.Effect<never, Broken> => {
   const one = Effect.forEach([...providers.values()], (provider) => Effect.gen(function*() {
+    const tended = yield* Effect.result(provider.tend?.(cell) ?? Effect.void)
+    if (tended._tag === "Failure") yield* Effect.logWarning(tended.failure.message)
     const told = yield* Effect.result(provider.list)
     if (told._tag === "Failure") return yield* Effect.logWarning(told.failure.message)
     if (told.success._tag === "Refusal") return yield* Effect.logWarning(`${provider.name} does not list its machines: ${told.success.detail}`)
