@@ -1,7 +1,9 @@
 import { Schema } from "effect"
+import { GpuWish } from "./gpu.ts"
 import { HostId, Principal } from "./ids.ts"
-import { Count, CpuMilli, EpochMillis, Mebibytes } from "./quantities.ts"
+import { Count, CpuMilli, EpochMillis, GpuMilli, Mebibytes } from "./quantities.ts"
 import { kind } from "./story.ts"
+import { Where } from "./where.ts"
 
 /** Another scheduler decides from here on. Every append of the one before it fails. */
 export const SchedulerTookOver = Schema.TaggedStruct("SchedulerTookOver", {
@@ -42,8 +44,19 @@ export const DemandClass = Schema.Struct({
   gpus: Count,
   gpuModels: Schema.Array(Schema.String),
   waiting: Count,
-  oldestSinceMs: EpochMillis
+  oldestSinceMs: EpochMillis,
+  diskMib: Schema.optionalKey(Mebibytes),
+  /** Each wants a part of one device, instead of whole ones. */
+  gpuMilli: Schema.optionalKey(GpuMilli),
+  /** Kinds of GPU that would do, the most wished for first; `gpuModels` names the models among them. */
+  gpu: Schema.optionalKey(Schema.Array(GpuWish)),
+  where: Schema.optionalKey(Where),
+  /** So many of them begin together, on machines of one region that a fast network joins. */
+  gang: Schema.optionalKey(Count),
+  /** Work that is our own: a container on somebody's machine is isolation enough for it. */
+  own: Schema.optionalKey(Schema.Boolean)
 })
+export type DemandClass = typeof DemandClass.Type
 
 /** What waits for capacity has changed. It wakes the broker. */
 export const DemandChanged = Schema.TaggedStruct("DemandChanged", {

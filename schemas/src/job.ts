@@ -1,8 +1,10 @@
 import { Effect, Schema } from "effect"
 import { Cut } from "./cut.ts"
-import { AttemptId, FactId, GrantId, JobId, JobName, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
+import { AttemptId, FactId, GrantId, ImageId, JobId, JobName, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
+import { GpuWish } from "./gpu.ts"
 import { BlobRef, Count, Digest, Millis, Resources, Sealed } from "./quantities.ts"
 import { kind } from "./story.ts"
+import { Where } from "./where.ts"
 
 /** What an allowing gate knew and why it allowed. A denial is a fact of its own, `DecisionMade`. */
 export const Allowed = Schema.Struct({
@@ -52,12 +54,12 @@ export type Dependency = typeof Dependency.Type
  * What a host's agent must understand beyond a plain program. Raised by one whenever a placement or a program
  * gains something that an older agent would pass over. 1, which nobody says: argv and env. 2: tasks of an
  * array, input files, a working folder, snapshots to start from and to end with, egress; and its agent holds
- * a lease by its beats.
+ * a lease by its beats. 3: GPUs by their devices' numbers, and parts of one; and its scheduler minds where work may run.
  */
 export const Dialect = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 255 })))
 export type Dialect = typeof Dialect.Type
 /** What today's agents understand. */
-export const dialectNow: Dialect = 2
+export const dialectNow: Dialect = 3
 
 /** What is asked for. Everything that may hold a secret lies sealed under the workspace's key. */
 export const JobSpec = Schema.Struct({
@@ -76,6 +78,15 @@ export const JobSpec = Schema.Struct({
   after: Schema.optionalKey(Schema.Array(Dependency).pipe(Schema.check(Schema.isMaxLength(16)))),
   /** The kept state that it starts from, instead of an empty one. */
   startFrom: Schema.optionalKey(SnapshotId),
+  /** Kinds of GPU that would do, the most wished for first. All devices of one attempt are of one kind. Without it any do. */
+  gpu: Schema.optionalKey(Schema.Array(GpuWish).pipe(Schema.check(Schema.isMaxLength(16)))),
+  /** Where it may run; without it anywhere but on machines that can be taken back. */
+  where: Schema.optionalKey(Where),
+  /** What it reads when it begins, beside its snapshot: a host that holds it ready begins it sooner. Placing alone minds it. */
+  reads: Schema.optionalKey(Schema.Struct({
+    images: Schema.optionalKey(Schema.Array(ImageId).pipe(Schema.check(Schema.isMaxLength(16)))),
+    blobs: Schema.optionalKey(Schema.Array(BlobRef).pipe(Schema.check(Schema.isMaxLength(64))))
+  })),
   /** Where it may connect to, as `host:port`. Without it the work has no network at all. */
   egress: Schema.optionalKey(Schema.Array(Schema.NonEmptyString).pipe(Schema.check(Schema.isMaxLength(64)))),
   /** Its files are kept as a snapshot when it ends. */

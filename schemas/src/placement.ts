@@ -17,6 +17,8 @@ export const Warrant = Schema.Struct({
   attempt: Count,
   fence: Fence,
   resources: Resources,
+  /** The numbers of the devices that the attempt may use. */
+  gpus: Schema.optionalKey(Schema.Array(Count)),
   /** From the root of the delegation to the grant that was used. Empty for the owner's own work. */
   grantPath: Schema.Array(GrantId),
   expiresAtMs: EpochMillis,
@@ -60,6 +62,8 @@ export const PlacementMade = Schema.TaggedStruct("PlacementMade", {
   /** What it starts from: the snapshot, and the bytes that the host verifies before it unpacks them. */
   from: Schema.optionalKey(Schema.Struct({ snapshotId: SnapshotId, blob: BlobRef })),
   share: Schema.optionalKey(BudgetShare),
+  /** The numbers of its devices: as many as it asked whole ones of, or the one that it has a part of. */
+  gpus: Schema.optionalKey(Schema.Array(Count)),
   /** Why this host, in words. */
   reason: Schema.String
 })

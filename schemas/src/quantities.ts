@@ -54,11 +54,13 @@ export const Sealed = Schema.Struct({
 })
 export type Sealed = typeof Sealed.Type
 
-/** What a job needs, or a host has. GPUs are whole devices; `gpuMilli` below 1000 asks for a part of one. */
+/** What a job needs, or a host has. `gpus` counts whole devices; a job may ask for a part of one instead, by `gpuMilli`. */
 export const Resources = Schema.Struct({
   cpuMilli: CpuMilli,
   memoryMib: Mebibytes,
   diskMib: Mebibytes.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0))),
-  gpus: Count.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
+  gpus: Count.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0))),
+  /** A part of one device, shared with others. Nobody asks for parts and whole ones at once. */
+  gpuMilli: Schema.optionalKey(GpuMilli)
 })
 export type Resources = typeof Resources.Type

@@ -103,6 +103,9 @@ describe("the catalogue", () => {
       { after: [{ jobId: plain.jobId, on: "over" }] },
       { queueMsMax: 1 },
       { egress: [] },
+      { gpu: [{ model: "H100" }, { memoryMibMin: 40_960 }] },
+      { where: { only: { residency: ["eu"] }, spot: "tolerated" } },
+      { reads: { blobs: [] } },
       { snapshotAtEnd: "files" },
       { startFrom: SnapshotId.make("snp_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D") },
       { dialect: 2 }

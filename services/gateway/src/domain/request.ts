@@ -1,9 +1,9 @@
 import { namedId } from "@millrace/decider"
-import { Bytes, Count, dialectNow, Digest, GrantId, JobId, JobName, JobSpec, Millis, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
+import { Bytes, Count, type Dialect, Digest, GrantId, JobId, JobName, JobSpec, Millis, Program, type Sealed, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { hash } from "node:crypto"
 
-const { after, array, egress, onSilence, resources, runtime, snapshotAtEnd, startFrom, trust } = JobSpec.fields
+const { after, array, egress, gpu, onSilence, reads, resources, runtime, snapshotAtEnd, startFrom, trust, where } = JobSpec.fields
 
 /** Ten years. Whatever is added to a moment stays a moment. */
 export const lifeMsMax: typeof Millis.Type = 315_360_000_000
@@ -36,6 +36,9 @@ export const JobRequest = Schema.Struct({
   queueMsMax: Schema.optionalKey(Life),
   array,
   after,
+  gpu,
+  where,
+  reads,
   startFrom,
   egress,
   snapshotAtEnd
@@ -92,10 +95,18 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     attemptsMax,
     runMsMax,
     onSilence,
-    ...given(request, "queueMsMax", "array", "after", "startFrom", "egress", "snapshotAtEnd"),
-    ...(isPlain(request) ? {} : { dialect: dialectNow })
+    ...given(request, "queueMsMax", "array", "after", "gpu", "where", "reads", "startFrom", "egress", "snapshotAtEnd"),
+    ...dialectOf(request)
   }
 }
+
+/** The least that whoever places and runs it must understand. Nobody needs to for what every agent there has been does right. */
+const dialectOf = (request: JobRequest): { readonly dialect?: Dialect } =>
+  wantsPlaces(request) ? { dialect: 3 } : isPlain(request) ? {} : { dialect: 2 }
+
+/** Before the third dialect nobody told devices apart, and no scheduler minded where work runs. */
+const wantsPlaces = ({ gpu, resources: { gpuMilli = 0, gpus }, where }: JobRequest): boolean =>
+  gpus + gpuMilli > 0 || gpu !== undefined || where !== undefined
 
 /** Whether every agent there has been runs it as it is meant. Who reads the log does not see files and folder. */
 const isPlain = ({ array, cwd, egress, files, snapshotAtEnd, startFrom }: JobRequest): boolean =>
