@@ -37,7 +37,7 @@ const wholeLife = (life: Life) => Effect.gen(function*() {
 const costOf = (life: Life) => life.said("LeaseEnded").reduce((sum, { costPico }) => sum + costPico, 0n)
 
 const billOf = (life: Life) => Effect.map(Clock.currentTimeMillis, (atMs) =>
-  life.books.bills(atMs).reduce((sum, { microCents }) => sum + microCents, 0n) * 10_000n)
+  life.books.bills(atMs).reduce((sum, { costPico }) => sum + costPico, 0n))
 
 describe("a machine lease", () => {
   it.effect("goes from what waits to the provider's last word, at the ledger's cost", () =>
@@ -105,7 +105,7 @@ describe("the sweep", () => {
       const atMs = (yield* Clock.currentTimeMillis) + 1_500
       yield* life.pass(1_500)
       const body = { region_name: "us-east-1", instance_type_name: "cpu_1x_small", ssh_key_names: ["millrace"], name: "theirs", tags: [{ key: "millrace-cell", value: "another" }] }
-      assert.strictEqual(life.api.answer({ method: "POST", path: "/api/v1/instance-operations/launch", authorization: "Bearer right", body: JSON.stringify(body), atMs }).status, 200)
+      assert.strictEqual(life.api.answer({ method: "POST", path: "/api/v1/instance-operations/launch", url: "/api/v1/instance-operations/launch", query: new URLSearchParams(), headers: { authorization: "Bearer right" }, body: JSON.stringify(body), atMs }).status, 200)
       yield* life.pass(200_000)
       assert.deepStrictEqual(life.books.running.map(({ name }) => name), ["theirs"])
       assert.deepStrictEqual(life.said("OrphanFound"), [])
@@ -127,7 +127,7 @@ describe("bounds", () => {
     living({ machinesMax: 100, spendPicoPerHourMax: 130_000_000_000n, works: false }, (life) => Effect.gen(function*() {
       yield* life.waits({ ...small, waiting: 500 })
       yield* life.pass(120_000)
-      assert.strictEqual(life.books.all.reduce((sum, { ware }) => sum + ware.centsPerHour, 0), 12)
+      assert.strictEqual(life.books.all.reduce((sum, { ware }) => sum + ware.picoPerHour, 0n), 120_000_000_000n)
     })))
 })
 

@@ -1,4 +1,4 @@
-import { agents, type RunningSky, startSky } from "@millrace/sky"
+import { agents, lambdaCloud, type RunningCloud, startSky } from "@millrace/sky"
 import { Effect, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -7,7 +7,7 @@ import type { Stack } from "./stack.ts"
 
 /** A pretend cloud beside the cell, and the settings by which the broker buys there. */
 export interface Cloud {
-  readonly sky: RunningSky
+  readonly sky: RunningCloud
   readonly env: Readonly<Record<string, string>>
 }
 
@@ -26,7 +26,7 @@ export const startCloud = Effect.fnUntraced(function*({ env, folder }: Stack): E
   const at = (...names: ReadonlyArray<string>) => join(folder, ...names)
   const apiKey = keptSecret(at("keys", "sky.key"))
   rmSync(at("machines"), { recursive: true, force: true })
-  const sky = yield* startSky({ apiKey, everyMs: { any: quick.any, launch: quick.launch }, power: agents({ folder: at("machines") }) })
+  const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey, everyMs: { any: quick.any, launch: quick.launch } }) }, power: agents({ folder: at("machines") }) })
   const providers = { providers: [{ name: "lambda", speaks: "lambda", endpoint: sky.url, keyFile: at("keys", "sky.key"), everyMs: { any: quick.any, create: quick.create }, visibleWithinMs: 1_000 }] }
   writeFileSync(at("providers.json"), `${JSON.stringify(providers, null, 2)}\n`)
   writeFileSync(at("machines.env"), toldToMachines.flatMap((name) => (env[name] === undefined ? [] : [`${name}=${env[name]}\n`])).join(""))

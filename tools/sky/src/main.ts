@@ -11,6 +11,7 @@ import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
+import { lambdaCloud } from "./lambda/lambda-api.ts"
 import { agents, dark } from "./machines.ts"
 import { startSky } from "./sky.ts"
 
@@ -31,12 +32,11 @@ if (keyFile === undefined) {
 if (!existsSync(keyFile)) writeFileSync(keyFile, `${randomBytes(24).toString("base64url")}\n`, { mode: 0o600 })
 
 NodeRuntime.runMain(Effect.scoped(Effect.gen(function*() {
-  const sky = yield* startSky({
+  const { lambda } = yield* startSky({
     port: Number(values.port),
-    apiKey: readFileSync(keyFile, "utf8").trim(),
-    power: values.folder === undefined ? dark : agents({ folder: values.folder }),
-    ...(values.fast ? { everyMs: { any: 0, launch: 0 } } : {})
+    clouds: { lambda: lambdaCloud({ apiKey: readFileSync(keyFile, "utf8").trim(), ...(values.fast ? { everyMs: { any: 0, launch: 0 } } : {}) }) },
+    power: values.folder === undefined ? dark : agents({ folder: values.folder })
   })
-  process.stdout.write(`The pretend Lambda Cloud listens at ${sky.url}; its weather and ledger at ${sky.url}/sky/weather and /sky/ledger\n`)
+  process.stdout.write(`The pretend Lambda Cloud listens at ${lambda.url}; its weather and ledger at ${lambda.url}/sky/weather and /sky/ledger\n`)
   return yield* Effect.never
 })))

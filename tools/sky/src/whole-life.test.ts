@@ -12,6 +12,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { lambdaCloud } from "./lambda/lambda-api.ts"
 import { agents } from "./machines.ts"
 import { startSky } from "./sky.ts"
 
@@ -66,7 +67,7 @@ const cell = Effect.gen(function*() {
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
   const stack = yield* startStack({ folder, freePorts: true, databaseUrl: yield* testDatabase() })
-  const sky = yield* startSky({ apiKey: "a-key-of-the-sky", everyMs: { any: 10, launch: 50 }, power: agents({ folder: join(folder, "machines") }) })
+  const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "a-key-of-the-sky", everyMs: { any: 10, launch: 50 } }) }, power: agents({ folder: join(folder, "machines") }) })
   const port = yield* freePort
   const agentSettings = ["MILLRACE_NATS_URL", "MILLRACE_ACCESS_URL", "MILLRACE_CELL_KEY_PUBLIC", "MILLRACE_KEYS", "MILLRACE_BLOBS"].map((name) => `${name}=${stack.env[name]}`).join("\n")
   const providers = { providers: [{ name: "lambda", speaks: "lambda", endpoint: sky.url, keyFile: keptIn(folder, "sky.key", "a-key-of-the-sky\n"), everyMs: { any: 20, create: 100 }, visibleWithinMs: 1_000 }] }
@@ -118,8 +119,8 @@ describe("a rented machine, from what waits to the provider's last word", () => 
       const [bill] = sky.books.bills(ended.endedAtMs)
       assert.deepStrictEqual([sky.books.all.length, bill?.machine], [1, granted.machine])
       // Both count whole minutes from the launch on; the price list's cents an hour are no whole pico-dollars a second.
-      const difference = ended.costPico - (bill?.microCents ?? 0n) * 10_000n
-      assert.isTrue(difference >= 0n && difference < 1_000_000n, `ours ${ended.costPico}, the ledger's ${bill?.microCents} micro-cents`)
+      const difference = ended.costPico - (bill?.costPico ?? 0n)
+      assert.isTrue(difference >= 0n && difference < 1_000_000n, `ours ${ended.costPico}, the ledger's ${bill?.costPico}`)
       const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, reader))
       assert.deepStrictEqual(verdict.mismatches, [])
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type RunningSky, startSky } from "@millrace/sky"
+import { type LambdaApi, lambdaCloud, type RunningCloud, startSky } from "@millrace/sky"
 import type { ProviderName } from "@millrace/schemas"
 import { Effect, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
@@ -8,13 +8,13 @@ import { lambda } from "./lambda.ts"
 
 const column = { region: "us-east-1", machineType: "cpu_1x_small", market: "on_demand" } as const
 
-const client = (sky: RunningSky, everyMs: { readonly anyMs: number; readonly createMs: number }, key = "right") =>
+const client = (sky: RunningCloud<LambdaApi>, everyMs: { readonly anyMs: number; readonly createMs: number }, key = "right") =>
   lambda({ name: "lambda" as ProviderName, endpoint: sky.url, apiKey: Redacted.make(key), sshKey: "millrace", can: { requestsEvery: everyMs } }).pipe(Effect.provide(FetchHttpClient.layer))
 
 const quick = { anyMs: 0, createMs: 0 }
 
 const open = Effect.gen(function*() {
-  const sky = yield* startSky({ apiKey: "right", everyMs: { any: 0, launch: 0 } })
+  const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "right", everyMs: { any: 0, launch: 0 } }) } })
   const test: ProviderUnderTest = {
     provider: yield* client(sky, quick),
     column,
@@ -35,7 +35,7 @@ keepsItsPromises("Lambda's client", open)
 describe("Lambda's client", () => {
   it.live("a client that does not wait is told to, so the limit is one that can be broken", () =>
     Effect.scoped(Effect.gen(function*() {
-      const sky = yield* startSky({ apiKey: "right", everyMs: { any: 60_000, launch: 60_000 } })
+      const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "right", everyMs: { any: 60_000, launch: 60_000 } }) } })
       const provider = yield* client(sky, quick)
       yield* provider.list
       assert.deepInclude(yield* provider.list, { reason: "rate_limited" })
@@ -43,7 +43,7 @@ describe("Lambda's client", () => {
 
   it.live("another's key opens nothing", () =>
     Effect.scoped(Effect.gen(function*() {
-      const sky = yield* startSky({ apiKey: "right", everyMs: { any: 0, launch: 0 } })
+      const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "right", everyMs: { any: 0, launch: 0 } }) } })
       const provider = yield* client(sky, quick, "wrong")
       assert.deepInclude(yield* provider.offers, { reason: "unauthorised" })
     })))

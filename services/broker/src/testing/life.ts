@@ -5,8 +5,7 @@ import {
   type AttemptId, type DemandClass, type FactId, type HostId, type JobId, type MillFact, type PlacementMade, Principal, type ProviderName, type StreamName,
   type Subject, type WarrantId, WorkspaceName
 } from "@millrace/schemas"
-import { Books, type Machine, Sky, type Weather } from "@millrace/sky"
-import { LambdaApi } from "../../../../tools/sky/src/lambda-api.ts"
+import { dark, type LambdaApi, lambdaCloud, type Machine, Site, type Weather } from "@millrace/sky"
 import { Clock, Effect, Fiber, Layer, Redacted, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
@@ -24,7 +23,7 @@ const wired = (api: LambdaApi): HttpClient.HttpClient =>
   HttpClient.make((request, url) => Effect.gen(function*() {
     const atMs = yield* Clock.currentTimeMillis
     const body = request.body._tag === "Uint8Array" ? Buffer.from(request.body.body).toString("utf8") : ""
-    const answer = api.answer({ method: request.method, path: url.pathname, authorization: request.headers["authorization"] ?? "", body, atMs })
+    const answer = api.answer({ method: request.method, path: url.pathname, url: `${url.pathname}${url.search}`, query: url.searchParams, headers: request.headers, body, atMs })
     if (answer.cut === true) {
       return yield* new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause: new Error("the connection broke") }) })
     }
@@ -59,8 +58,7 @@ export interface LifeOptions {
 export class Life {
   readonly log = new MemoryLog()
   readonly journal: JournalShape = memoryJournal(this.log)
-  readonly books = new Books()
-  readonly sky: Sky
+  readonly site: Site
   readonly api: LambdaApi
   readonly points: Array<string> = []
   readonly #options: LifeOptions
@@ -71,8 +69,17 @@ export class Life {
 
   constructor(options: LifeOptions = {}) {
     this.#options = options
-    this.sky = new Sky(options.weather)
-    this.api = new LambdaApi({ apiKey: "right", sshKeys: ["millrace"], everyMs: { any: 1_000, launch: 12_000 }, bootMs: 5_000, endMs: 3_000 }, this.books, this.sky, () => undefined, () => undefined)
+    const { open, ...cloud } = lambdaCloud({ apiKey: "right", bootMs: 5_000, endMs: 3_000 })
+    this.site = new Site({ ...cloud, cloud: "lambda", power: dark, ...(options.weather === undefined ? {} : { weather: options.weather }) })
+    this.api = open(this.site)
+  }
+
+  get books() {
+    return this.site.books
+  }
+
+  get sky() {
+    return this.site.sky
   }
 
   /** One broker, until it dies or the scope ends; then the next. */

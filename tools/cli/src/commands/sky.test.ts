@@ -1,4 +1,4 @@
-import { type Machine, type Power, type RunningSky, startSky } from "@millrace/sky"
+import { lambdaCloud, type Machine, type Power, type RunningCloud, startSky } from "@millrace/sky"
 import { Effect, Fiber } from "effect"
 import { createServer, type Server } from "node:http"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
@@ -23,7 +23,7 @@ const hostId = `hst_${"A".repeat(26)}`
 describe("the pretend cloud, from the command", () => {
   const lamps = new Lamps()
   const folder = mkdtempSync(join(tmpdir(), "millrace-sky-"))
-  let sky: RunningSky
+  let sky: RunningCloud
   let stopSky: () => Promise<unknown>
   let leases: Server
   let machine: string
@@ -37,9 +37,10 @@ describe("the pretend cloud, from the command", () => {
 
   beforeAll(async () => {
     writeFileSync(join(folder, "token"), "mill_test\n")
-    sky = await new Promise<RunningSky>((settle, refuse) => {
+    sky = await new Promise<RunningCloud>((settle, refuse) => {
       const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
-        settle(yield* startSky({ apiKey: "key", everyMs: { any: 0, launch: 0 }, power: lamps }))
+        const { lambda } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "key", everyMs: { any: 0, launch: 0 } }) }, power: lamps })
+        settle(lambda)
         return yield* Effect.never
       })))
       stopSky = () => Effect.runPromise(Fiber.interrupt(fiber))

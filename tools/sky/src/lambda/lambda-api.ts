@@ -1,31 +1,25 @@
-import type { Books, Machine } from "./books.ts"
-import { regions, type Ware, wares } from "./prices.ts"
-import type { Sky } from "./weather.ts"
-
-/** What the pretend Lambda Cloud answers. `cut`: it does what was asked and the connection breaks. */
-export interface Answer {
-  readonly status: number
-  readonly body: unknown
-  readonly headers?: Readonly<Record<string, string>>
-  readonly cut?: boolean
-}
+import type { Machine } from "../books.ts"
+import type { Answer, Cloud, CloudRoom, Request } from "../cloud.ts"
+import type { Ware } from "../prices.ts"
+import type { Site } from "../site.ts"
+import { lambdaRegions, lambdaWares } from "./wares.ts"
 
 export interface LambdaAccount {
   readonly apiKey: string
   readonly sshKeys: ReadonlyArray<string>
   /** The documented limits, in ms: any request, and launches. */
   readonly everyMs: { readonly any: number; readonly launch: number }
-  readonly bootMs: number
-  readonly endMs: number
 }
 
-export interface Request {
-  readonly method: string
-  readonly path: string
-  readonly authorization: string
-  readonly body: string
-  readonly atMs: number
-}
+/** A pretend Lambda Cloud to run in the sky. It bills whole minutes from the launch on, as the vendor's documents say. */
+export const lambdaCloud = (
+  { bootMs = 0, endMs = 0, everyMs = { any: 1_000, launch: 12_000 }, sshKeys = ["millrace"], ...account }: Pick<LambdaAccount, "apiKey"> & Partial<LambdaAccount> & { readonly bootMs?: number; readonly endMs?: number }
+): Cloud<LambdaApi> => ({
+  billing: { stepMs: 60_000, minMs: 60_000, from: "asked", until: "gone" },
+  bootMs,
+  endMs,
+  open: (site) => new LambdaApi({ ...account, sshKeys, everyMs }, site)
+})
 
 const failed = (status: number, code: string, message: string, suggestion = "See the API documentation."): Answer =>
   ({ status, body: { error: { code, message, suggestion } } })
@@ -37,42 +31,38 @@ const unauthorised = failed(401, "global/invalid-api-key", "API key was invalid,
  * basic, required fields and their forms, error codes, and the documented limits of one request a second and one
  * launch in twelve. Written from the description, not from whoever calls it.
  */
-export class LambdaApi {
+export class LambdaApi implements CloudRoom {
   readonly #account: LambdaAccount
-  readonly #books: Books
-  readonly #sky: Sky
-  readonly #born: (machine: Machine) => void
-  readonly #gone: (machine: Machine) => void
+  readonly #site: Site
   #lastAtMs = Number.NEGATIVE_INFINITY
   #lastLaunchAtMs = Number.NEGATIVE_INFINITY
   #count = 0
   /** Requests that came faster than the documents allow: a well-behaved client causes none. */
   tooFast = 0
 
-  constructor(account: LambdaAccount, books: Books, sky: Sky, born: (machine: Machine) => void, gone: (machine: Machine) => void) {
+  constructor(account: LambdaAccount, site: Site) {
     this.#account = account
-    this.#books = books
-    this.#sky = sky
-    this.#born = born
-    this.#gone = gone
+    this.#site = site
   }
 
   answer(request: Request): Answer {
-    const { atMs, authorization, method, path } = request
-    if (!this.#knows(authorization) || this.#sky.now.unauthorised) return unauthorised
+    const { atMs, headers, method, path } = request
+    const { sky } = this.#site
+    if (!this.#knows(headers["authorization"] ?? "") || sky.now.unauthorised || sky.now.expired) return unauthorised
     const launching = path === "/api/v1/instance-operations/launch"
     const slow = this.#tooSoon(atMs, launching)
     if (slow !== undefined) {
       this.tooFast += 1
       return this.#tooMany(slow)
     }
-    if (this.#sky.strikes("tooMany")) return this.#tooMany(1_000)
-    if (this.#sky.strikes("failing")) return failed(503, "global/internal-error", "Something broke.")
-    this.#settle(atMs)
+    if (sky.strikes("tooMany")) return this.#tooMany(1_000)
+    if (sky.strikes("failing")) return failed(503, "global/internal-error", "Something broke.")
+    if (sky.now.forbidden.some((call) => path.startsWith(`/api/v1/${call}`))) return failed(403, "global/forbidden", "The key may not do this.")
+    this.#site.settle(atMs)
     const route = `${method} ${path}`
     if (route === "GET /api/v1/instance-types") return { status: 200, body: { data: this.#types() } }
     if (route === "GET /api/v1/ssh-keys") return { status: 200, body: { data: this.#account.sshKeys.map((name, at) => ({ id: String(at), name, public_key: "ssh-ed25519 AAAA" })) } }
-    if (route === "GET /api/v1/instances") return { status: 200, body: { data: this.#books.all.filter((machine) => this.#isListed(machine, atMs)).map(instanceOf) } }
+    if (route === "GET /api/v1/instances") return { status: 200, body: { data: this.#site.listed(atMs).filter((machine) => this.#site.said(machine) !== "terminated").map(this.#instance) } }
     if (method === "GET" && path.startsWith("/api/v1/instances/")) return this.#one(path.slice("/api/v1/instances/".length), atMs)
     if (route === "POST /api/v1/instance-operations/launch") return this.#launch(request)
     if (route === "POST /api/v1/instance-operations/terminate") return this.#terminate(request)
@@ -100,82 +90,70 @@ export class LambdaApi {
     return { ...failed(429, "global/too-many-requests", "Too many requests."), headers: { "retry-after": String(Math.max(1, Math.ceil(waitMs / 1000))) } }
   }
 
-  /** What time has brought about: machines that are up, and machines that are gone. */
-  #settle(atMs: number): void {
-    for (const machine of this.#books.all) {
-      if (machine.stands === "booting" && atMs >= machine.bornAtMs + this.#account.bootMs) machine.stands = "active"
-      if (machine.stands === "terminating" && atMs >= (machine.endedAtMs ?? 0)) this.#books.end(machine, atMs)
-    }
-  }
-
-  #isListed(machine: Machine, atMs: number): boolean {
-    return machine.stands !== "terminated" && atMs >= machine.visibleAtMs
-  }
-
   #types(): Record<string, unknown> {
-    return Object.fromEntries(wares.map((ware) => [ware.name, {
-      instance_type: typeOf(ware),
-      regions_with_capacity_available: regions.filter((region) => this.#sky.hasCapacity(ware.name, region)).map(regionOf)
+    return Object.fromEntries(lambdaWares.map((ware) => [ware.name, {
+      instance_type: this.#type(ware),
+      regions_with_capacity_available: lambdaRegions.filter((region) => this.#site.hasCapacity({ type: ware.name, region, market: "on_demand" })).map(regionOf)
     }]))
   }
 
+  readonly #type = (ware: Ware) => typeOf(ware, this.#site.sky.priceOf(ware.picoPerHour, { type: ware.name, region: "", market: "on_demand" }))
+
+  readonly #instance = (machine: Machine) => ({ ...instanceOf(machine), ssh_key_names: this.#account.sshKeys.slice(0, 1), status: this.#site.said(machine), instance_type: typeOf(machine.ware, machine.soldPicoPerHour) })
+
   #one(id: string, atMs: number): Answer {
-    const machine = this.#books.get(id)
-    return machine === undefined || !this.#isListed(machine, atMs)
+    const machine = this.#site.listed(atMs).find((one) => one.id === id)
+    return machine === undefined || this.#site.said(machine) === "terminated"
       ? failed(404, "global/object-does-not-exist", "Specified instance does not exist.")
-      : { status: 200, body: { data: instanceOf(machine) } }
+      : { status: 200, body: { data: this.#instance(machine) } }
   }
 
   #launch({ atMs, body }: Request): Answer {
+    const { sky } = this.#site
     const wish = objectIn(body)
     const wrong = wish === undefined ? "the body is no JSON object" : malformed(wish)
     if (wish === undefined || wrong !== undefined) return failed(400, "global/invalid-parameters", `Invalid request data: ${wrong}`)
-    const ware = wares.find(({ name }) => name === wish["instance_type_name"])
-    const region = regions.find((name) => name === wish["region_name"])
+    const ware = lambdaWares.find(({ name }) => name === wish["instance_type_name"])
+    const region = lambdaRegions.find((name) => name === wish["region_name"])
     const sshKeys = wish["ssh_key_names"] as ReadonlyArray<string>
     if (ware === undefined || region === undefined || sshKeys.some((key) => !this.#account.sshKeys.includes(key))) {
       return failed(404, "global/object-does-not-exist", `${ware === undefined ? "instance type" : region === undefined ? "region" : "SSH key"} does not exist`)
     }
-    if (this.#sky.now.quotaExceeded) return failed(400, "global/quota-exceeded", "Quota exceeded.")
-    if (!this.#sky.hasCapacity(ware.name, region)) return failed(400, "instance-operations/launch/insufficient-capacity", "Not enough capacity to fulfill launch request.")
-    const made = [this.#make(wish, ware, region, sshKeys, atMs)]
-    if (this.#sky.strikes("doubled")) made.push(this.#make(wish, ware, region, sshKeys, atMs))
+    const wanted = { type: ware.name, region, market: "on_demand" }
+    if (!sky.hasQuota(wanted)) return failed(400, "global/quota-exceeded", "Quota exceeded.")
+    if (!this.#site.hasCapacity(wanted)) return failed(400, "instance-operations/launch/insufficient-capacity", "Not enough capacity to fulfill launch request.")
+    const made = [this.#make(wish, ware, region, atMs)]
+    if (sky.strikes("doubled")) made.push(this.#make(wish, ware, region, atMs))
     const answer: Answer = { status: 200, body: { data: { instance_ids: [made[0]!.id] } } }
-    return this.#sky.strikes("answersLost") ? { ...answer, cut: true } : answer
+    return sky.strikes("answersLost") ? { ...answer, cut: true } : answer
   }
 
-  #make(wish: Record<string, unknown>, ware: Ware, region: string, sshKeys: ReadonlyArray<string>, atMs: number): Machine {
+  #make(wish: Record<string, unknown>, ware: Ware, region: string, atMs: number): Machine {
     this.#count += 1
-    const machine: Machine = {
+    return this.#site.make({
       id: `${Math.floor(atMs).toString(16).padStart(12, "0")}${this.#count.toString(16).padStart(20, "0")}`,
       name: typeof wish["name"] === "string" ? wish["name"] : "",
       ware,
       region,
-      tags: (wish["tags"] ?? []) as Machine["tags"],
-      sshKeys,
+      market: "on_demand",
+      tags: Object.fromEntries(((wish["tags"] ?? []) as ReadonlyArray<{ key: string; value: string }>).map(({ key, value }) => [key, value])),
       userData: typeof wish["user_data"] === "string" ? wish["user_data"] : "",
-      bornAtMs: atMs,
-      visibleAtMs: atMs + this.#sky.now.invisibleMs,
-      stands: "booting"
-    }
-    this.#books.add(machine)
-    this.#born(machine)
-    return machine
+      picoPerHour: this.#site.sky.priceOf(ware.picoPerHour, { type: ware.name, region, market: "on_demand" })
+    }, atMs)
   }
 
   #terminate({ atMs, body }: Request): Answer {
     const ids = objectIn(body)?.["instance_ids"]
     if (!Array.isArray(ids) || ids.length === 0 || ids.some((id) => typeof id !== "string")) return failed(400, "global/invalid-parameters", "Invalid request data: instance_ids")
-    const machines = ids.map((id: string) => this.#books.get(id))
-    if (machines.some((machine) => machine === undefined || machine.stands === "terminated")) return failed(404, "global/object-does-not-exist", "Specified instance does not exist.")
-    if (this.#sky.strikes("endsRefused")) return failed(500, "global/internal-error", "It could not be terminated.")
-    for (const machine of machines as ReadonlyArray<Machine>) {
-      if (machine.stands === "terminating") continue
-      machine.stands = "terminating"
-      machine.endedAtMs = atMs + this.#account.endMs
-      this.#gone(machine)
+    const machines = ids.flatMap((id: string) => this.#site.books.get(id) ?? [])
+    if (machines.length < ids.length || machines.some((machine) => this.#site.said(machine) === "terminated")) return failed(404, "global/object-does-not-exist", "Specified instance does not exist.")
+    for (const machine of machines) {
+      const refused = this.#site.end(machine, atMs)
+      if (refused === "minimum_term") return failed(400, "instance-operations/terminate/minimum-term", "The machine cannot be terminated yet.")
+      if (refused !== undefined) return failed(500, "global/internal-error", "It could not be terminated.")
     }
-    return { status: 200, body: { data: { terminated_instances: (machines as ReadonlyArray<Machine>).map(instanceOf) } } }
+    const answer: Answer = { status: 200, body: { data: { terminated_instances: machines.map(this.#instance) } } }
+    return this.#site.sky.strikes("endAnswersLost") ? { ...answer, cut: true } : answer
   }
 }
 
@@ -208,24 +186,21 @@ const malformed = (wish: Record<string, unknown>): string | undefined => {
 
 const regionOf = (name: string) => ({ name, description: `${name} (pretended)` })
 
-const typeOf = ({ centsPerHour, gpu, gpus, memoryGib, name, vcpus }: Ware) => ({
+const typeOf = ({ gpu, gpus, memoryGib, name, vcpus }: Ware, picoPerHour: bigint) => ({
   name,
   description: gpus === 0 ? `${vcpus} vCPUs` : `${gpus}x ${gpu}`,
-  gpu_description: gpu,
-  price_cents_per_hour: centsPerHour,
+  gpu_description: gpu ?? "N/A",
+  price_cents_per_hour: Number(picoPerHour / 10_000_000_000n),
   specs: { vcpus, memory_gib: memoryGib, storage_gib: 100, gpus }
 })
 
 const available = { available: true }
 
-const instanceOf = ({ id, name, region, sshKeys, stands, tags, ware }: Machine) => ({
+const instanceOf = ({ id, name, region, tags }: Machine) => ({
   id,
   name,
-  status: stands,
-  ssh_key_names: sshKeys,
   file_system_names: [],
   region: regionOf(region),
-  instance_type: typeOf(ware),
   actions: { migrate: available, rebuild: available, restart: available, cold_reboot: available, terminate: available },
-  tags
+  tags: Object.entries(tags).map(([key, value]) => ({ key, value }))
 })
