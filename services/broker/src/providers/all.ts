@@ -3,7 +3,8 @@ import { Context, Effect, Layer, Redacted, Schema } from "effect"
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import { readFile } from "node:fs/promises"
 import { lambda } from "./lambda.ts"
-import type { Provider } from "./provider.ts"
+import type { Capabilities, Provider } from "./provider.ts"
+import { vast } from "./vast.ts"
 
 /** The clouds that a broker buys from, by name. */
 export class Providers extends Context.Service<Providers, ReadonlyMap<ProviderName, Provider>>()("millrace/broker/Providers") {}
@@ -12,10 +13,12 @@ export class Providers extends Context.Service<Providers, ReadonlyMap<ProviderNa
 export const ProviderSettings = Schema.Struct({
   name: Schema.String,
   /** Which cloud's API it speaks. */
-  speaks: Schema.Literals(["lambda"]),
+  speaks: Schema.Literals(["lambda", "vast"]),
   endpoint: Schema.NonEmptyString,
   keyFile: Schema.NonEmptyString,
   sshKey: Schema.optionalKey(Schema.NonEmptyString),
+  /** What its machines start with, where the vendor sells no images of ours: of a virtual machine, and of a container. */
+  images: Schema.optionalKey(Schema.Struct({ machine: Schema.NonEmptyString, container: Schema.NonEmptyString })),
   /** Other limits than those of the vendor's documents, in ms. */
   everyMs: Schema.optionalKey(Schema.Struct({ any: Schema.Int, create: Schema.Int })),
   visibleWithinMs: Schema.optionalKey(Schema.Int)
@@ -31,21 +34,21 @@ export class ProviderUnusable extends Schema.TaggedError<ProviderUnusable>()("Pr
   }
 }
 
-type Adapter = (settings: ProviderSettings, apiKey: Redacted.Redacted) => Effect.Effect<Provider, never, HttpClient.HttpClient>
+type Adapter = (settings: ProviderSettings, apiKey: Redacted.Redacted) => Effect.Effect<Provider, ProviderUnusable, HttpClient.HttpClient>
+
+const canOf = ({ everyMs, visibleWithinMs }: ProviderSettings): Partial<Pick<Capabilities, "requestsEvery" | "visibleWithinMs">> => ({
+  ...(everyMs === undefined ? {} : { requestsEvery: { anyMs: everyMs.any, createMs: everyMs.create } }),
+  ...(visibleWithinMs === undefined ? {} : { visibleWithinMs })
+})
 
 /** One line a cloud. */
 const adapters: Readonly<Record<ProviderSettings["speaks"], Adapter>> = {
-  lambda: ({ endpoint, everyMs, name, sshKey, visibleWithinMs }, apiKey) =>
-    lambda({
-      name: name as ProviderName,
-      endpoint,
-      apiKey,
-      sshKey: sshKey ?? "millrace",
-      can: {
-        ...(everyMs === undefined ? {} : { requestsEvery: { anyMs: everyMs.any, createMs: everyMs.create } }),
-        ...(visibleWithinMs === undefined ? {} : { visibleWithinMs })
-      }
-    })
+  lambda: (settings, apiKey) =>
+    lambda({ name: settings.name as ProviderName, endpoint: settings.endpoint, apiKey, sshKey: settings.sshKey ?? "millrace", can: canOf(settings) }),
+  vast: (settings, apiKey) =>
+    settings.images === undefined
+      ? Effect.fail(new ProviderUnusable({ provider: settings.name, detail: "it needs `images`, a machine's and a container's with our agent" }))
+      : vast({ name: settings.name as ProviderName, endpoint: settings.endpoint, apiKey, images: settings.images, can: canOf(settings) })
 }
 
 /** Opens each provider of the settings with the key of its file. */

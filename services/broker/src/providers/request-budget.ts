@@ -10,7 +10,7 @@ export interface RequestBudget {
  * Waits its turn: each call at least so long behind the one before it, counted from when that one really went.
  * Callers queue in order of arrival; `then` is a further turn that the call has to wait for.
  */
-const spaced = Effect.fnUntraced(function*(everyMs: number, then: Effect.Effect<void> = Effect.void) {
+export const spaced = Effect.fnUntraced(function*(everyMs: number, then: Effect.Effect<void> = Effect.void) {
   const oneByOne = yield* Semaphore.make(1)
   let nextAtMs = 0
   return oneByOne.withPermits(1)(Effect.gen(function*() {
