@@ -1,4 +1,5 @@
 import type { AttemptId, AttemptRefused, Capabilities, FactId, Fence, PlacementMade, Resources } from "@millrace/schemas"
+import { devicesRefused } from "./devices.ts"
 
 /** What the host itself remembers of an attempt. It outlives the agent, not the machine's boot. */
 export type Remembered =
@@ -62,7 +63,8 @@ export const judge = (local: Local, made: PlacementMade): Judgement => {
   if (!local.capabilities.trusts.includes(trust)) return refuse("not_isolated", `this host runs only work with trust ${local.capabilities.trusts.join(", ")}`)
   const room = roomLeft(local)
   if (!within(resources, room)) return refuse("no_room", `${room.cpuMilli} milli-cores, ${room.memoryMib} MiB and ${room.gpus} GPUs are free`)
-  return { verdict: "start" }
+  const devices = devicesRefused(made, local)
+  return devices === undefined ? { verdict: "start" } : refuse(devices.reason, devices.detail)
 }
 
 /** What a fence orders: the attempts of one task of a job, and of no other. */
@@ -72,7 +74,7 @@ export const isOlder = (left: Fence, right: Fence): boolean =>
   left.epoch < right.epoch || (left.epoch === right.epoch && left.sequence < right.sequence)
 
 const within = (need: Resources, room: Resources): boolean =>
-  need.cpuMilli <= room.cpuMilli && need.memoryMib <= room.memoryMib && need.diskMib <= room.diskMib && need.gpus <= room.gpus
+  need.cpuMilli <= room.cpuMilli && need.memoryMib <= room.memoryMib && need.diskMib <= room.diskMib && need.gpus <= room.gpus && (need.gpuMilli ?? 0) <= (room.gpuMilli ?? 1000)
 
 const roomLeft = ({ capabilities: { resources }, held }: Local): Resources => ({
   cpuMilli: resources.cpuMilli - held.cpuMilli,

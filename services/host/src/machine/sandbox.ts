@@ -74,7 +74,7 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     const cannot = (detail: string) => new CannotStart({ runtime: "sandbox", detail })
     if (program.argv.length === 0) return yield* cannot("argv is empty: say what to run")
     if (spec.egress !== undefined && spec.egress.length > 0) return yield* cannot("it asks for a network, and this host's sandboxes have none: ask for none")
-    if (spec.resources.gpus > 0) return yield* cannot("it asks for a GPU, and this host's sandboxes have none")
+    if (spec.resources.gpus > 0 || (spec.resources.gpuMilli ?? 0) > 0) return yield* cannot("it asks for a GPU, and this host's sandboxes have none")
     if (spec.startFrom !== undefined && made.from === undefined) return yield* cannot("the placement does not say where the snapshot's bytes are")
     const places = placesIn(join(ground.folder, attemptId))
     const [argv0 = "", ...args] = commandLine(ground, attemptId)
