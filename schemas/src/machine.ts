@@ -1,5 +1,5 @@
 import { Schema } from "effect"
-import { FactId, HostId, LeaseId, ProviderName } from "./ids.ts"
+import { FactId, HostId, LeaseId, Principal, ProviderName } from "./ids.ts"
 import { Count, Digest, EpochMillis, Millis, PicoDollars, Resources } from "./quantities.ts"
 import { kind } from "./story.ts"
 
@@ -36,7 +36,11 @@ export const LeaseRequested = Schema.TaggedStruct("LeaseRequested", {
   oneTimeKeyDigest: Digest,
   answerByMs: EpochMillis,
   /** The plan that wanted it. */
-  plan: Schema.optionalKey(FactId)
+  plan: Schema.optionalKey(FactId),
+  /** A machine whose host has not joined by then is given back. Without it the broker's usual boot time holds. */
+  readyByMs: Schema.optionalKey(EpochMillis),
+  /** A second attempt at what that lease is late with. Whichever machine is ready first stays, the other is given back. */
+  insteadOf: Schema.optionalKey(LeaseId)
 })
 export type LeaseRequested = typeof LeaseRequested.Type
 
@@ -72,7 +76,9 @@ export type LeaseRefused = typeof LeaseRefused.Type
 /** We have stopped waiting for the machine. Should it still come, it is given straight back. */
 export const LeaseWithdrawn = Schema.TaggedStruct("LeaseWithdrawn", {
   ...which,
-  cause: Schema.Literals(["too_late", "not_needed", "cap_reached"])
+  cause: Schema.Literals(["too_late", "not_needed", "cap_reached"]),
+  /** More of the cause, in words. */
+  detail: Schema.optionalKey(Schema.String)
 })
 export type LeaseWithdrawn = typeof LeaseWithdrawn.Type
 
@@ -92,7 +98,11 @@ export type ReclaimNoticed = typeof ReclaimNoticed.Type
 export const LeaseReleased = Schema.TaggedStruct("LeaseReleased", {
   ...which,
   /** `unused`: it never had any work, so buying it again for the same demand would be no use. */
-  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked", "unused"])
+  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked", "unused"]),
+  /** More of the cause, in words. */
+  detail: Schema.optionalKey(Schema.String),
+  /** Who asked for its end, where somebody did. */
+  askedBy: Schema.optionalKey(Principal)
 })
 export type LeaseReleased = typeof LeaseReleased.Type
 

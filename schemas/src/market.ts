@@ -22,7 +22,11 @@ export const Offer = Schema.Struct({
   /** Whole machines, or containers on somebody's; where it is not the same for all that the provider sells. */
   sells: Schema.optionalKey(Schema.Literals(["machines", "containers"])),
   /** Thousandths: how surely the machine stays, by the provider's own word. */
-  reliabilityPermille: Schema.optionalKey(Count)
+  reliabilityPermille: Schema.optionalKey(Count),
+  /** How long it usually takes until a machine is there, by the provider's own word. */
+  arrivesMs: Schema.optionalKey(Millis),
+  /** Machines of it in one region can be joined by a fast network of their own. */
+  fabric: Schema.optionalKey(Schema.Boolean)
 })
 export type Offer = typeof Offer.Type
 
@@ -111,7 +115,9 @@ export const BrokerTookOver = Schema.TaggedStruct("BrokerTookOver", {
   answerMsMax: Millis,
   bootMsMax: Millis,
   /** A machine without work for so long is given back. */
-  idleMsMax: Millis
+  idleMsMax: Millis,
+  /** It decides and says what it would buy, and buys nothing. */
+  dryRun: Schema.optionalKey(Schema.Boolean)
 })
 export type BrokerTookOver = typeof BrokerTookOver.Type
 
