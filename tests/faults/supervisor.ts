@@ -1,6 +1,6 @@
 import { Effect, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { within } from "./within.ts"
 
@@ -37,7 +37,10 @@ export interface Supervised {
   readonly service: ServiceName
   readonly lives: ReadonlyArray<Life>
   readonly life: () => Life
-  /** Dies at these points, one a life: the running one is armed at once, each of its followers at its start. */
+  /**
+   * Dies at these points, one a life, in whichever order it passes them: the running one is armed at once, each of
+   * its followers at its start with what is left.
+   */
   readonly armed: (...points: ReadonlyArray<string>) => void
   readonly kill: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** Sends the running one a signal and waits for nothing, as for SIGSTOP and SIGCONT. */
@@ -73,9 +76,10 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
     let wanted = true
 
     const arm = () => {
-      const [next] = arms
-      if (next === undefined) rmSync(armFile, { force: true })
-      else writeFileSync(armFile, next)
+      if (arms.length === 0) return rmSync(armFile, { force: true })
+      // A process looks there whenever it passes a point: it must find the whole list or the one before it.
+      writeFileSync(`${armFile}.new`, arms.join("\n"))
+      renameSync(`${armFile}.new`, armFile)
     }
 
     const begin = () => {
@@ -109,8 +113,8 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
       })
       child.once("exit", (code, signal) => {
         ended = { code, signal }
-        // Whoever ended for another reason is yet to die there.
-        if (arms.length > 0 && lives.at(-1)?.diedAt() === arms[0]) arms = arms.slice(1)
+        const diedAt = lives.at(-1)?.diedAt()
+        arms = arms.filter((point) => point !== diedAt)
         if (wanted && lives.length < livesMax) begin()
       })
       const noted = () => existsSync(log) ? readFileSync(log, "utf8").split("\n").filter((line) => line !== "") : []

@@ -14,18 +14,21 @@ export const parseCrashAt = (text: string): CrashAt => {
   return match === null ? { point: text, passing: 1 } : { point: match[1] ?? "", passing: Number(match[2]) }
 }
 
-/** What `MILLRACE_CRASH_AT` says now. `@<path>` looks into a file at each point, so that a process is armed while it runs. */
-const wantedIn = (crashAt: string): (() => CrashAt | undefined) => {
+/**
+ * What `MILLRACE_CRASH_AT` says now. `@<path>` looks into a file at each point, so that a process is armed while it
+ * runs; each line of it names one point, and the first that is passed is the one.
+ */
+const wantedIn = (crashAt: string): (() => ReadonlyArray<CrashAt>) => {
   if (!crashAt.startsWith("@")) {
-    const wanted = parseCrashAt(crashAt)
+    const wanted = [parseCrashAt(crashAt)]
     return () => wanted
   }
   return () => {
     try {
-      return parseCrashAt(readFileSync(crashAt.slice(1), "utf8").trim())
+      return readFileSync(crashAt.slice(1), "utf8").trim().split("\n").map(parseCrashAt)
     } catch {
       // No file: not armed yet.
-      return undefined
+      return []
     }
   }
 }
@@ -44,18 +47,20 @@ export interface CrashSettings {
  */
 export const crashPointsLayer = ({ crashAt, crashLog, faults }: CrashSettings): Layer.Layer<never> => {
   if (!faults || (crashAt === undefined && crashLog === undefined)) return Layer.empty
-  const wantedNow = crashAt === undefined ? () => undefined : wantedIn(crashAt)
+  const wantedNow = crashAt === undefined ? () => [] : wantedIn(crashAt)
   const note = (point: string) => crashLog === undefined ? undefined : appendFileSync(crashLog, `${point}\n`)
   const passed = new Set<string>()
-  let passings = 0
+  /** How often it was passed while it was a place to die. */
+  const passings = new Map<string, number>()
   return Layer.succeed(CrashPoints, (point: string) =>
     Effect.suspend(() => {
       if (!passed.has(point)) note(point)
       passed.add(point)
-      const wanted = wantedNow()
-      if (point !== wanted?.point) return Effect.void
-      passings += 1
-      if (passings !== wanted.passing) return Effect.void
+      const wanted = wantedNow().find((one) => one.point === point)
+      if (wanted === undefined) return Effect.void
+      const passing = (passings.get(point) ?? 0) + 1
+      passings.set(point, passing)
+      if (passing !== wanted.passing) return Effect.void
       note(`died at ${point}`)
       process.kill(process.pid, "SIGKILL")
       // The signal may take a moment to arrive; nothing behind this point may run meanwhile.
