@@ -87,6 +87,16 @@ export const asking = ({ env, tokenFile }: Pick<Servers, "env" | "tokenFile">) =
     if (!answer.ok) throw new Error(`${method} ${path} is answered with ${answer.status}: ${text}`)
     return JSON.parse(text)
   }
+  /** What a read answers, once its tables are there: another release may build them anew. */
+  const shown = (path: string): Effect.Effect<any> => {
+    let answer: any
+    let said = ""
+    const told = within(stateMsMax, async () => {
+      answer = await ask("GET", path).catch((error: unknown) => void (said = String(error)))
+      return answer !== undefined
+    }, () => said)
+    return Effect.map(told, () => answer)
+  }
   const submit = (key: string, request: object): Effect.Effect<JobId> =>
     Effect.promise(async () => (await ask("POST", "/v1/jobs", request, { "idempotency-key": key }) as { readonly jobId: JobId }).jobId)
   /** Waits until jobs are shown in these states. */
@@ -100,7 +110,7 @@ export const asking = ({ env, tokenFile }: Pick<Servers, "env" | "tokenFile">) =
       return Object.entries(wanted).every(([jobId, state]) => seen[jobId] === state)
     }, () => `wanted ${JSON.stringify(wanted)}, and the gateway shows ${JSON.stringify(seen)}`)
   }
-  return { ask, states, submit }
+  return { shown, states, submit }
 }
 
 /** A job whose program says one word and ends. */

@@ -43,7 +43,7 @@ it("a cell that the first release leaves behind in the middle of its work goes o
   const reading = Layer.merge(Layer.succeedContext(context), Layer.succeed(Journal, journal))
   const services = yield* Effect.forEach(newServices, (service) => running({ release: thisRelease, service, env: stack.env, folder }))
   yield* Effect.all(services.map(({ ready }) => ready), { concurrency: "unbounded" })
-  const { ask, submit } = asking(stack)
+  const { shown, submit } = asking(stack)
   const array = yield* submit("array", { ...saying("$MILLRACE_TASK"), array: { tasks: 2 } })
   const again = yield* submit("done", saying("done"))
   assert.strictEqual(again, left.done, "a key that the first release took still names its job")
@@ -56,9 +56,9 @@ it("a cell that the first release leaves behind in the middle of its work goes o
   assert.deepStrictEqual(outcome(array), ["succeeded"])
 
   // What happened before is told, listed and kept as if it had happened under this release.
-  const { lines } = yield* Effect.promise(() => ask("GET", `/v1/jobs/${left.done}/story`))
+  const { lines } = yield* shown(`/v1/jobs/${left.done}/story`)
   assert.deepStrictEqual(lines.map(({ name }: { readonly name: string }) => name), ["JobSubmitted", "PlacementMade", "AttemptStarted", "ArtefactKept", "AttemptExited", "JobSettled"])
-  const { jobs } = yield* Effect.promise(() => ask("GET", "/v1/jobs?limit=10"))
+  const { jobs } = yield* shown("/v1/jobs?limit=10")
   assert.deepStrictEqual(jobs.map(({ jobId }: { readonly jobId: string }) => jobId).sort(), [...left.all, array].sort())
 
   yield* Effect.provide(Effect.gen(function*() {
