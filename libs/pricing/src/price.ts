@@ -8,6 +8,8 @@ export interface Priced {
 /** What work holds while its time is counted. Without a model, GPUs cost what the dearest model does. */
 export interface Held extends Pick<Resources, "cpuMilli" | "memoryMib" | "gpus"> {
   readonly diskMib?: number
+  /** A part of one device, beside whole ones. */
+  readonly gpuMilli?: number
   readonly gpuModel?: string
 }
 
@@ -54,7 +56,7 @@ export const gpuSku = (model: string): string =>
 /** The prices by which time is billed: every one but those of GPUs, of which one applies. */
 const appliedTo = ({ prices }: Priced, held: Held, ms: number): ReadonlyArray<Price> => {
   const timed = prices.filter(({ unit }) => unit === "second" || unit === "core_second" || unit === "mebibyte_second")
-  if (held.gpus === 0) return timed
+  if (held.gpus === 0 && (held.gpuMilli ?? 0) === 0) return timed
   const ofGpus = prices.filter(({ unit }) => unit === "gpu_second")
   const own = held.gpuModel === undefined ? undefined : gpuSku(held.gpuModel)
   const chosen = ofGpus.find(({ sku }) => sku === own) ?? dearest(ofGpus, held, ms)
@@ -66,7 +68,7 @@ const dearest = (prices: ReadonlyArray<Price>, held: Held, ms: number): Price | 
   return costs.reduce<(typeof costs)[number] | undefined>((most, cost) => most === undefined || cost.pico > most.pico ? cost : most, undefined)?.price
 }
 
-const quantityMilliOf = ({ sku, unit }: Price, { cpuMilli, diskMib = 0, gpus, memoryMib }: Held): number => {
+const quantityMilliOf = ({ sku, unit }: Price, { cpuMilli, diskMib = 0, gpuMilli = 0, gpus, memoryMib }: Held): number => {
   switch (unit) {
     case "second":
       return 1000
@@ -75,7 +77,7 @@ const quantityMilliOf = ({ sku, unit }: Price, { cpuMilli, diskMib = 0, gpus, me
     case "mebibyte_second":
       return (sku === "disk" ? diskMib : memoryMib) * 1000
     case "gpu_second":
-      return gpus * 1000
+      return gpus * 1000 + gpuMilli
     case "mebibyte":
     case "piece":
       return 0

@@ -35,6 +35,7 @@ describe("the price of held resources", () => {
     assert.strictEqual(priceOf({ prices: listed }, { cpuMilli: 1000, memoryMib: 256, gpus: 0 }, 1_234), 13_100_000n * 1_234n / 1_000n + (2_168n * 256n * 1_234n + 999n) / 1_000n)
     assert.strictEqual(priceOf({ prices: listed }, { cpuMilli: 0, memoryMib: 0, gpus: 1, gpuModel: "T4" }, 1), 164_000n)
     assert.strictEqual(priceOf({ prices: listed }, { cpuMilli: 0, memoryMib: 0, gpus: 1 }, 1), 1_097_000n)
+    assert.strictEqual(priceOf({ prices: listed }, { cpuMilli: 0, memoryMib: 0, gpus: 0, gpuMilli: 250, gpuModel: "T4" }, 1), 41_000n)
     assert.strictEqual(priceOf({ prices: [price("cpu-core", "core_second", 1n)] }, { cpuMilli: 1, memoryMib: 0, gpus: 0 }, 1), 1n)
   })
   it("bears minima and whole steps once", () => {

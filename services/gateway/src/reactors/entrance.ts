@@ -4,6 +4,7 @@ import { estimate } from "@millrace/pricing"
 import type { JobId, WorkspaceName } from "@millrace/schemas"
 import { type Caller, type KeyringUnavailable, looksLikeCredential } from "@millrace/service"
 import { Clock, Context, Effect, Layer, Schema } from "effect"
+import { type Contradiction, contradictionIn } from "../domain/gpu-ask.ts"
 import { digestOf, type IdempotencyKey, jobIdOf, type JobRequest, plainPartsOf, programBytesMax, programOf, trustOf } from "../domain/request.ts"
 import { Gate, type NotAllowed, type RefusalUntold, type ViewStale } from "./gate.ts"
 import { Holdings } from "./holdings.ts"
@@ -12,7 +13,7 @@ import { type Beginning, type IdempotencyMismatch, Submissions, type Submitted, 
 
 /** The request cannot be taken as it is, whoever asks. */
 export class RequestUnfit extends Schema.TaggedError<RequestUnfit>()("RequestUnfit", {
-  code: Schema.Literals(["program_too_large", "credential_in_plain", "dependency_unknown", "blob_unknown", "parent_unknown"]),
+  code: Schema.Literals(["program_too_large", "credential_in_plain", "dependency_unknown", "blob_unknown", "parent_unknown", "ask_contradictory"]),
   what: Schema.String,
   where: Schema.String,
   remedy: Schema.String
@@ -87,6 +88,8 @@ export class Entrance extends Context.Service<Entrance, {
 
 const checked = (request: JobRequest): Effect.Effect<void, RequestUnfit> => {
   if (JSON.stringify(programOf(request)).length > programBytesMax) return Effect.fail(unfit.size)
+  const contradiction = contradictionIn(request)
+  if (contradiction !== undefined) return Effect.fail(unfit.contradiction(contradiction))
   for (const { text, where } of plainPartsOf(request)) {
     const kind = looksLikeCredential(text)
     if (kind !== undefined) return Effect.fail(unfit.credential(where, kind))
@@ -95,11 +98,16 @@ const checked = (request: JobRequest): Effect.Effect<void, RequestUnfit> => {
 }
 
 /** What a job would use of what grants limit. Without a price book nobody can say what it costs, and the door does not ask. */
-const needsOf = ({ array, egress, resources, runMsMax }: JobRequest, depth: number, rates: ReturnType<Prices["Service"]["ratesAt"]>): Needs => ({
+const needsOf = ({ array, egress, gpu, resources, runMsMax, where }: JobRequest, depth: number, rates: ReturnType<Prices["Service"]["ratesAt"]>): Needs => ({
   cpuMilli: resources.cpuMilli,
   memoryMib: resources.memoryMib,
   diskMib: resources.diskMib,
-  gpus: resources.gpus,
+  // A part of a device is one that others cannot have whole.
+  gpus: Math.max(resources.gpus, Math.ceil((resources.gpuMilli ?? 0) / 1000)),
+  // What is not named is narrowed to what its grant allows when it is placed.
+  gpuModels: (gpu ?? []).flatMap(({ model }) => model ?? []),
+  providers: where?.only?.providers ?? [],
+  regions: where?.only?.regions ?? [],
   runMs: runMsMax,
   egress: egress ?? [],
   ...(depth === 0 ? {} : { depth }),
@@ -120,6 +128,7 @@ const unfit = {
       where,
       remedy: "pass it in env: that is sealed under the workspace's key, and only the program reads it"
     }),
+  contradiction: (contradiction: Contradiction) => new RequestUnfit({ code: "ask_contradictory", ...contradiction }),
   dependency: (jobId: string, at: number) =>
     new RequestUnfit({
       code: "dependency_unknown",

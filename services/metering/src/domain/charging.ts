@@ -30,7 +30,8 @@ export const charge = (ledger: Ledger, saying: Saying): void => {
 }
 
 /** What is priced of what an attempt was placed with. */
-export const heldOf = ({ cpuMilli, diskMib, gpus, memoryMib }: Resources): Held => ({ cpuMilli, memoryMib, diskMib, gpus })
+export const heldOf = ({ cpuMilli, diskMib, gpuMilli, gpus, memoryMib }: Resources): Held =>
+  ({ cpuMilli, memoryMib, diskMib, gpus, ...(gpuMilli === undefined ? {} : { gpuMilli }) })
 
 const livedBy = ({ marks, placed, verdict }: Attempt): Lived => ({
   placedAtMs: placed!.atMs,
