@@ -37,8 +37,6 @@ export const LeaseRequested = Schema.TaggedStruct("LeaseRequested", {
   answerByMs: EpochMillis,
   /** The plan that wanted it. */
   plan: Schema.optionalKey(FactId),
-  /** A machine whose host has not joined by then is given back. Without it the broker's usual boot time holds. */
-  readyByMs: Schema.optionalKey(EpochMillis),
   /** A second attempt at what that lease is late with. Whichever machine is ready first stays, the other is given back. */
   insteadOf: Schema.optionalKey(LeaseId)
 })
