@@ -2,6 +2,7 @@ import { JobRequest } from "@millrace/gateway/api"
 import { Effect, Option, Schema } from "effect"
 import { Argument, type Command, Flag } from "effect/cli"
 import { optionally, several, size, span, switched, text } from "./flags.ts"
+import { placingFlags, placingOf } from "./placing-flags.ts"
 import { Trouble } from "./trouble.ts"
 
 /** What describes a job, wherever one is asked for. */
@@ -19,7 +20,7 @@ export const jobFlags = {
   cpu: Flag.Finite("cpu").pipe(Flag.withMetavar("cores"), Flag.withDescription("cores, such as 0.5 (1)"), Flag.withDefault(1)),
   memory: size("memory").pipe(Flag.withDescription("memory, such as 256MiB or 2GiB (256MiB)"), Flag.withDefault(256)),
   disk: size("disk").pipe(Flag.withDescription("disk, such as 10GiB (0)"), Flag.withDefault(0)),
-  gpus: Flag.Int("gpus").pipe(Flag.withDescription("whole GPUs (0)"), Flag.withDefault(0)),
+  ...placingFlags,
   attempts: Flag.Int("attempts").pipe(Flag.withDescription("how often it may be tried (1)"), Flag.withDefault(1)),
   timeLimit: span("time-limit").pipe(Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
   queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
@@ -53,7 +54,8 @@ export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: Read
   // A plain process brings no files along.
   ...optionally("runtime", Option.orElse(given.runtime, () => (files.length > 0 ? Option.some("sandbox") : Option.none()))),
   ...optionally("trust", given.trust),
-  resources: { cpuMilli: Math.round(given.cpu * 1000), memoryMib: given.memory, diskMib: given.disk, gpus: given.gpus },
+  resources: { cpuMilli: Math.round(given.cpu * 1000), memoryMib: given.memory, diskMib: given.disk, ...given.gpus },
+  ...placingOf(given),
   argv,
   env: given.env,
   labels: given.label,
@@ -87,7 +89,13 @@ export const requestOf = (given: JobGiven, argv: ReadonlyArray<string>, files: R
     Effect.catchTag("SchemaError", (error) => Effect.fail(malformed(error.message.replaceAll("\n", " "))))
   )
 
-const sensible = (given: JobGiven): Effect.Effect<void, Trouble> =>
+const sensible = (given: JobGiven): Effect.Effect<void, Trouble> => {
+  const placing = placingOf(given)
+  if ("unreadable" in placing) return Effect.fail(malformed(`--rather ${placing.unreadable} is no wish: write region=NAME, provider=NAME or residency=NAME`))
+  return arraySensible(given)
+}
+
+const arraySensible = (given: JobGiven): Effect.Effect<void, Trouble> =>
   Option.isNone(given.tasks) && (Option.isSome(given.parallel) || Option.isSome(given.failures))
     ? Effect.fail(malformed("--parallel and --failures are about arrays, and this is none: --tasks is missing"))
     : Effect.void
