@@ -28,4 +28,5 @@ const answer = <const Stream extends StreamName>(stream: Stream, service: string
 /** Answers that change nothing. The other answers are the facts that were asked for, in their own stories. */
 export const answerSnapshots = answer("SNAPSHOTS", "snapshots")
 export const answerAccess = answer("ACCESS", "access")
+export const answerScheduler = answer("SCHEDULER", "scheduler")
 export const answerMetering = answer("METERING", "metering")

@@ -9,6 +9,7 @@ import { Period } from "./period.ts"
 import { PriceBook } from "./pricebook.ts"
 import { Role } from "./principal.ts"
 import { BlobRef, Digest, EpochMillis, PicoDollars } from "./quantities.ts"
+import { Priority, QuotaNodeName, QuotaTerms } from "./quota.ts"
 import { Retention, SnapshotForm } from "./snapshot.ts"
 import { kind } from "./story.ts"
 
@@ -160,6 +161,14 @@ export type SnapshotExpiryAsked = typeof SnapshotExpiryAsked.Type
 export const ImageAsked = Schema.TaggedStruct("ImageAsked", { ...asking, imageId: ImageId, reference: Schema.NonEmptyString })
 export type ImageAsked = typeof ImageAsked.Type
 
+/** Somebody asks that a workspace or a cohort is due so much; without `terms`, that nothing is said of it any more. */
+export const QuotaAsked = Schema.TaggedStruct("QuotaAsked", { ...asking, node: QuotaNodeName, terms: Schema.optionalKey(QuotaTerms) })
+export type QuotaAsked = typeof QuotaAsked.Type
+
+/** Somebody asks that a job counts as more or less urgent than it was submitted. */
+export const PriorityAsked = Schema.TaggedStruct("PriorityAsked", { ...asking, jobId: JobId, priority: Priority })
+export type PriorityAsked = typeof PriorityAsked.Type
+
 /**
  * What people ask of the services behind the gateway. Each ask ends in exactly one answer of its owner
  * that carries `answers: askId`: the fact that was asked for, or `AskRefused`, or `AskFoundDone`.
@@ -187,5 +196,7 @@ export const ask = kind(
   ExportAsked,
   SnapshotAsked,
   SnapshotExpiryAsked,
-  ImageAsked
+  ImageAsked,
+  QuotaAsked,
+  PriorityAsked
 )

@@ -1,7 +1,7 @@
 import { Result, Schema, SchemaAST } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { admission } from "./admission.ts"
-import { answerAccess, answerMetering, answerSnapshots } from "./answer.ts"
+import { answerAccess, answerMetering, answerScheduler, answerSnapshots } from "./answer.ts"
 import { asideAccess, asideBroker, asideGateway, asideMetering, asideSnapshots } from "./aside.ts"
 import { ask } from "./ask.ts"
 import { attempt } from "./attempt.ts"
@@ -20,6 +20,7 @@ import { placement } from "./placement.ts"
 import { policy } from "./policy.ts"
 import { pricebook } from "./pricebook.ts"
 import { principal } from "./principal.ts"
+import { quota } from "./quota.ts"
 import { schedule } from "./schedule.ts"
 import { session } from "./session.ts"
 import { image, snapshot } from "./snapshot.ts"
@@ -43,6 +44,8 @@ export const kinds = [
   placement,
   fleet,
   demand,
+  quota,
+  answerScheduler,
   decisionScheduler,
   host,
   attempt,

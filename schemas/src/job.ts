@@ -3,6 +3,7 @@ import { Cut } from "./cut.ts"
 import { AttemptId, FactId, GrantId, ImageId, JobId, JobName, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
 import { GpuWish } from "./gpu.ts"
 import { BlobRef, Count, Digest, Millis, Resources, Sealed } from "./quantities.ts"
+import { Priority } from "./quota.ts"
 import { kind } from "./story.ts"
 import { Where } from "./where.ts"
 
@@ -43,6 +44,20 @@ export const ArrayTerms = Schema.Struct({
 })
 export type ArrayTerms = typeof ArrayTerms.Type
 
+/**
+ * One job of several members that run at the same time or not at all. Each is one attempt on one host; the program
+ * finds its number in `MILLRACE_RANK` (0 to `members` - 1), their number in `MILLRACE_MEMBERS` and where each is found,
+ * in the order of ranks and joined by commas, in `MILLRACE_ADDRESSES`.
+ */
+export const GangTerms = Schema.Struct({
+  members: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 2, maximum: 256 }))),
+  /** How near to each other they must be; `fabric` is one fast network, as its hosts' label says. */
+  topology: Schema.Literals(["host", "fabric", "zone", "provider", "anywhere"]),
+  /** When a member ends otherwise than well: begin all again while attempts are left, or end the whole job. */
+  onLoss: Schema.Literals(["restart", "end"])
+})
+export type GangTerms = typeof GangTerms.Type
+
 /** A job that must be over first; with `succeeded`, one that ends otherwise has this one refused. */
 export const Dependency = Schema.Struct({
   jobId: JobId,
@@ -54,7 +69,8 @@ export type Dependency = typeof Dependency.Type
  * What a host's agent must understand beyond a plain program. Raised by one whenever a placement or a program
  * gains something that an older agent would pass over. 1, which nobody says: argv and env. 2: tasks of an
  * array, input files, a working folder, snapshots to start from and to end with, egress; and its agent holds
- * a lease by its beats. 3: GPUs by their devices' numbers, and parts of one; and its scheduler minds where work may run.
+ * a lease by its beats. 3: GPUs by their devices' numbers, and parts of one; and its scheduler minds where work may run;
+ * members of a gang.
  */
 export const Dialect = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 255 })))
 export type Dialect = typeof Dialect.Type
@@ -87,6 +103,9 @@ export const JobSpec = Schema.Struct({
     images: Schema.optionalKey(Schema.Array(ImageId).pipe(Schema.check(Schema.isMaxLength(16)))),
     blobs: Schema.optionalKey(Schema.Array(BlobRef).pipe(Schema.check(Schema.isMaxLength(64))))
   })),
+  /** How urgent it is; without it as urgent as its workspace's jobs are. */
+  priority: Schema.optionalKey(Priority),
+  gang: Schema.optionalKey(GangTerms),
   /** Where it may connect to, as `host:port`. Without it the work has no network at all. */
   egress: Schema.optionalKey(Schema.Array(Schema.NonEmptyString).pipe(Schema.check(Schema.isMaxLength(64)))),
   /** Its files are kept as a snapshot when it ends. */

@@ -3,6 +3,7 @@ import { Constraints } from "./authority.ts"
 import { Cut, Fence } from "./cut.ts"
 import { JobSpec } from "./job.ts"
 import { AccountId, AttemptId, GrantId, HostId, JobId, Principal, SliceId, SnapshotId, WarrantId, WorkspaceName } from "./ids.ts"
+import { Priority } from "./quota.ts"
 import { BlobRef, Count, EpochMillis, PicoDollars, Resources } from "./quantities.ts"
 import { kind } from "./story.ts"
 
@@ -44,6 +45,17 @@ export const BudgetShare = Schema.Struct({
 })
 export type BudgetShare = typeof BudgetShare.Type
 
+/**
+ * A member's place in its gang. All members are placed together, in one atomic batch; `addresses` says where each is
+ * found, in the order of ranks, and is the same for all.
+ */
+export const GangPlace = Schema.Struct({
+  rank: Count,
+  members: Count,
+  addresses: Schema.Array(Schema.NonEmptyString)
+})
+export type GangPlace = typeof GangPlace.Type
+
 /** This host runs this attempt. Its capacity counts as taken until it has exited or the host is lost. */
 export const PlacementMade = Schema.TaggedStruct("PlacementMade", {
   jobId: JobId,
@@ -64,6 +76,10 @@ export const PlacementMade = Schema.TaggedStruct("PlacementMade", {
   share: Schema.optionalKey(BudgetShare),
   /** The numbers of its devices: as many as it asked whole ones of, or the one that it has a part of. */
   gpus: Schema.optionalKey(Schema.Array(Count)),
+  /** The model of its devices, where it is known: what counts against quotas of that model. */
+  gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  /** Of a gang: which of its members it is, and where each of them is found, in the order of ranks. */
+  gang: Schema.optionalKey(GangPlace),
   /** Why this host, in words. */
   reason: Schema.String
 })
@@ -88,7 +104,11 @@ export const PlacementWithdrawn = Schema.TaggedStruct("PlacementWithdrawn", {
   attempt: Count,
   attemptId: AttemptId,
   fence: Fence,
-  cause: Schema.Literals(["cancelled", "timed_out", "preempted", "host_lost", "budget", "revoked", "settled"])
+  cause: Schema.Literals(["cancelled", "timed_out", "preempted", "host_lost", "budget", "revoked", "settled"]),
+  /** Of what gives way: for whom. */
+  by: Schema.optionalKey(Schema.Struct({ jobId: JobId, workspace: WorkspaceName, priority: Priority })),
+  /** By what right, in words that `millrace why` can show. */
+  why: Schema.optionalKey(Schema.String)
 })
 export type PlacementWithdrawn = typeof PlacementWithdrawn.Type
 

@@ -1,6 +1,7 @@
 import { Schema } from "effect"
-import { AccountId, AttemptId, FactId, HostId, JobId, WorkspaceName } from "./ids.ts"
+import { AccountId, AskId, AttemptId, FactId, HostId, JobId, Principal, WorkspaceName } from "./ids.ts"
 import { Count, EpochMillis, PicoDollars } from "./quantities.ts"
+import { Priority } from "./quota.ts"
 import { kind } from "./story.ts"
 
 /** What would let a waiting job go on. */
@@ -15,7 +16,12 @@ export const JobDeferred = Schema.TaggedStruct("JobDeferred", {
   unblockedBy: Unblocking,
   dueAtMs: Schema.optionalKey(EpochMillis),
   /** Of a job that waits for its budget: whose money, and how much of it one placement needs. */
-  budget: Schema.optionalKey(Schema.Struct({ account: AccountId, needsPico: PicoDollars }))
+  budget: Schema.optionalKey(Schema.Struct({ account: AccountId, needsPico: PicoDollars })),
+  /**
+   * Hosts that take nothing else until it is placed: what was made to end there ended for it, or it has waited so
+   * long that others go round it. Without them it holds none, whatever was said before.
+   */
+  heldOn: Schema.optionalKey(Schema.Array(HostId))
 })
 export type JobDeferred = typeof JobDeferred.Type
 
@@ -38,7 +44,11 @@ export const JobRetried = Schema.TaggedStruct("JobRetried", {
   cause: Schema.String,
   notBeforeMs: EpochMillis,
   /** Its host was lost: the failure is not the work's, and takes none of its attempts. */
-  lost: Schema.optionalKey(Schema.Boolean)
+  lost: Schema.optionalKey(Schema.Boolean),
+  /** It gave way to other work: that is no failure, and takes none of its attempts. */
+  preempted: Schema.optionalKey(Schema.Boolean),
+  /** Of a gang: another of its members ended, and all begin again together. It takes one attempt of the whole gang. */
+  gang: Schema.optionalKey(Schema.Boolean)
 })
 export type JobRetried = typeof JobRetried.Type
 
@@ -78,6 +88,16 @@ export const JobSettled = Schema.TaggedStruct("JobSettled", {
 })
 export type JobSettled = typeof JobSettled.Type
 
+/** The job counts as this urgent from here on, whatever it was submitted with. */
+export const PriorityChanged = Schema.TaggedStruct("PriorityChanged", {
+  jobId: JobId,
+  workspace: WorkspaceName,
+  priority: Priority,
+  changedBy: Principal,
+  answers: Schema.optionalKey(AskId)
+})
+export type PriorityChanged = typeof PriorityChanged.Type
+
 /** Something terminal was said of a job that is already over. It changes nothing, and is not forgotten. */
 export const LateWordNoted = Schema.TaggedStruct("LateWordNoted", {
   jobId: JobId,
@@ -95,6 +115,7 @@ export const schedule = kind(
   JobDeferred,
   JobRefused,
   JobRetried,
+  PriorityChanged,
   TaskSettled,
   JobSettled,
   LateWordNoted

@@ -59,7 +59,7 @@ describe("the catalogue", () => {
 
   it("has an ask for every answer: whoever can answer names the ask, and no fact of the gateway does", () => {
     const answering = all.filter(({ facts }) => facts.some((schema) => "answers" in schema.fields))
-    assert.deepStrictEqual([...new Set(answering.map(({ stream }) => stream))].sort(), ["ACCESS", "METERING", "SNAPSHOTS"])
+    assert.deepStrictEqual([...new Set(answering.map(({ stream }) => stream))].sort(), ["ACCESS", "METERING", "SCHEDULER", "SNAPSHOTS"])
     const asks = all.find(({ kind }) => kind === "ask")?.facts ?? []
     assert.isAbove(asks.length, 10)
     for (const schema of asks) {
@@ -106,6 +106,8 @@ describe("the catalogue", () => {
       { gpu: [{ model: "H100" }, { memoryMibMin: 40_960 }] },
       { where: { only: { residency: ["eu"] }, spot: "tolerated" } },
       { reads: { blobs: [] } },
+      { priority: 80 },
+      { gang: { members: 2, topology: "fabric", onLoss: "restart" } },
       { snapshotAtEnd: "files" },
       { startFrom: SnapshotId.make("snp_01K9ZQ4T7V8W9X0Y1Z2A3B4C5D") },
       { dialect: 2 }

@@ -40,6 +40,9 @@ const ulid = "01K9ZQ4T7V8W9X0Y1Z2A3B4C5D"
 /** Texts by the pattern they must match, most special first. */
 const texts: ReadonlyArray<readonly [pattern: RegExp, text: string]> = [
   [/^\^\[A-Za-z_\]/u, "data.state"],
+  [/^\^\(workspace\|cohort\)/u, "workspace/acme"],
+  [/^\^cohort/u, "cohort/research"],
+  [/^\^\(cpuMilli\|/u, "gpuMilli/H100"],
   [/^\^sha256:/u, `sha256:${"0f1e2d3c4b5a6978".repeat(4)}`],
   [/^\^\(user\|agent/u, "agent:reviewer-7"],
   [/^\^-\?\(0\|/u, "1097000000"],

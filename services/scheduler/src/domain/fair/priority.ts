@@ -1,5 +1,4 @@
-/** Classes of priority that people name; facts carry the number. More goes first. */
-export const priorityClasses = { low: 20, normal: 50, high: 80, urgent: 95 } as const
+import { priorityClasses } from "@millrace/schemas"
 
 /** What a workspace's quota says of priorities. */
 export interface PriorityTerms {
