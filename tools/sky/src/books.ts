@@ -24,6 +24,8 @@ export interface Machine {
   readonly market: "on_demand" | "spot" | "reserved"
   /** What it was sold for, an hour. */
   readonly soldPicoPerHour: bigint
+  /** What it costs an hour while it is there and does not run, at clouds that charge less for that. */
+  readonly idlePicoPerHour?: bigint
   readonly tags: Readonly<Record<string, string>>
   readonly userData: string
   readonly bornAtMs: number

@@ -1,4 +1,4 @@
-import type { Billing } from "./books.ts"
+import type { Billing, Machine } from "./books.ts"
 import type { Site } from "./site.ts"
 
 /** One HTTP request as it came. */
@@ -34,6 +34,10 @@ export interface Out {
 /** One vendor's protocol, over a site. Requests under `/sky/` never reach it. */
 export interface CloudRoom {
   readonly answer: (request: Request) => Answer
+  /** What time brings about there besides what it does at every site. */
+  readonly settle?: (atMs: number) => void
+  /** How a machine is taken back there, where that is not its end. */
+  readonly reclaim?: (machine: Machine, how: { readonly atMs: number; readonly noticeMs: number }) => void
 }
 
 /** A cloud to run: how it bills, and its room, once it has a site to stand on. */

@@ -60,7 +60,8 @@ export const own = ({ clouds, here, power }: Control, { atMs, body, method, path
         const owner = [...clouds.values()].find((one) => one.site.books.get(id) !== undefined)
         const machine = owner?.site.books.get(id)
         if (owner === undefined || machine === undefined || machine.stands === "terminated") return failed(404, "unknown", `no machine ${id} runs here`)
-        owner.site.reclaim(machine, { atMs, noticeMs })
+        if (owner.api.reclaim === undefined) owner.site.reclaim(machine, { atMs, noticeMs })
+        else owner.api.reclaim(machine, { atMs, noticeMs })
         return { status: 200, body: { machine: id, reclaimAtMs: machine.reclaimAtMs } }
       }
       default:

@@ -26,6 +26,8 @@ export interface Asked {
   readonly tags: Readonly<Record<string, string>>
   readonly userData: string
   readonly picoPerHour: bigint
+  /** What it costs from the request until it runs, and whenever it is stopped. */
+  readonly idlePicoPerHour?: bigint
 }
 
 /** Why a machine is not ended now. */
@@ -80,7 +82,8 @@ export class Site {
       tariff: []
     }
     this.books.add(machine)
-    if (!absent && this.#billing.from === "asked") this.books.charge(machine, picoPerHour, atMs)
+    if (!absent && machine.idlePicoPerHour !== undefined) this.books.charge(machine, machine.idlePicoPerHour, atMs)
+    else if (!absent && this.#billing.from === "asked") this.books.charge(machine, picoPerHour, atMs)
     if (machine.powered) this.#power.on(machine)
     return machine
   }
@@ -98,7 +101,7 @@ export class Site {
 
   #up(machine: Machine): void {
     machine.stands = "active"
-    if (machine.tariff.length === 0) this.books.charge(machine, machine.soldPicoPerHour, machine.bootsAtMs)
+    if (machine.tariff.length === 0 || machine.idlePicoPerHour !== undefined) this.books.charge(machine, machine.soldPicoPerHour, machine.bootsAtMs)
   }
 
   #gone(machine: Machine, ended: Machine["ended"], atMs: number): void {
@@ -107,6 +110,20 @@ export class Site {
     machine.chargedUntilMs ??= atMs
     if (ended !== undefined) machine.ended = ended
     this.#power.off(machine)
+  }
+
+  /** Stops what runs on it. It is there still, and costs what it costs idle. */
+  stop(machine: Machine, atMs: number): void {
+    machine.stands = "stopped"
+    this.books.charge(machine, machine.idlePicoPerHour ?? machine.soldPicoPerHour, atMs)
+    if (machine.powered) this.#power.off(machine)
+  }
+
+  /** Lets it run again. */
+  start(machine: Machine, atMs: number): void {
+    machine.stands = "active"
+    this.books.charge(machine, machine.soldPicoPerHour, atMs)
+    if (machine.powered) this.#power.on(machine)
   }
 
   /** What the cloud says of it. */

@@ -62,7 +62,11 @@ export const startSky = Effect.fnUntraced(function*<const All extends Clouds>({
     running[cloud] = { url, site, api, books: site.books, weather: site.sky }
   }
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(settleEveryMs), Effect.sync(() => {
-    for (const { site } of open.values()) site.settle(clock.currentTimeMillisUnsafe())
+    for (const { api, site } of open.values()) {
+      const atMs = clock.currentTimeMillisUnsafe()
+      site.settle(atMs)
+      api.settle?.(atMs)
+    }
   }))))
   return running as RunningSky<All>
 })
