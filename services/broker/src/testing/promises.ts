@@ -2,13 +2,17 @@ import { assert, describe, it } from "@effect/vitest"
 import type { LeaseId } from "@millrace/schemas"
 import { Effect, type Scope } from "effect"
 import { tokenOf } from "../domain/decide.ts"
-import type { Provider, Wish } from "../providers/provider.ts"
+import type { Provider, Refusal, Wish } from "../providers/provider.ts"
 
 /** A provider that somebody can make trouble for, and the truth about it. */
 export interface ProviderUnderTest {
   readonly provider: Provider
   /** Something that it sells now. */
   readonly column: Wish["column"]
+  /** Something that it does not sell. Absent: a type of machine that nobody has. */
+  readonly unsold?: Wish["column"]
+  /** What it answers where nothing can be had. Absent: that the type is out of capacity. */
+  readonly noneLeft?: Pick<Refusal, "reason" | "narrows">
   /** The names of the machines that truly cost money now. */
   readonly paid: () => ReadonlyArray<string>
   /** The next create happens, and its answer is lost. */
@@ -78,10 +82,10 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       assert.deepStrictEqual(listed._tag === "Told" ? listed.value.map(({ token }) => token) : [], [asked.token])
     }))
 
-    under("each documented error is the refusal that it means, and buys nothing", ({ column, noCapacity, paid, provider, quotaExceeded, tooMany, unauthorised }) => Effect.gen(function*() {
+    under("each documented error is the refusal that it means, and buys nothing", ({ column, noCapacity, noneLeft = { reason: "out_of_capacity", narrows: "type" }, paid, provider, quotaExceeded, tooMany, unauthorised, unsold }) => Effect.gen(function*() {
       noCapacity(true)
       const none = yield* provider.create(wish("a", column))
-      assert.deepInclude(none, { reason: "out_of_capacity", narrows: "type" })
+      assert.deepInclude(none, noneLeft)
       noCapacity(false)
       quotaExceeded(true)
       assert.deepInclude(yield* provider.create(wish("b", column)), { reason: "quota", narrows: "provider" })
@@ -94,8 +98,8 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       assert.deepInclude(yield* provider.list, { reason: "unauthorised", narrows: "provider" })
       assert.deepInclude(yield* provider.create(wish("d", column)), { reason: "unauthorised" })
       unauthorised(false)
-      assert.strictEqual(reasonOf(yield* provider.create(wish("e", { ...column, machineType: "none-such" }))), "offer_gone")
-      assert.strictEqual(reasonOf(yield* provider.create({ ...wish("f", column), token: "x".repeat(65) })), "invalid")
+      assert.strictEqual(reasonOf(yield* provider.create(wish("e", unsold ?? { ...column, machineType: "none-such" }))), "offer_gone")
+      assert.strictEqual(reasonOf(yield* provider.create({ ...wish("f", column), token: "x".repeat(300) })), "invalid")
       assert.deepStrictEqual(paid(), [])
     }))
 
