@@ -83,6 +83,8 @@ export const agents = ({ folder, bootMs = 0, settings = {} }: {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         PATH: process.env["PATH"] ?? "",
+        // What was compiled once is kept: a pretended machine boots no slower than a process must.
+        ...(process.env["NODE_COMPILE_CACHE"] === undefined ? {} : { NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] }),
         ...own,
         ...settings,
         MILLRACE_HOST_DIR: join(home, "host"),

@@ -1,6 +1,6 @@
 import { Database } from "@millrace/readmodel"
 import type { Cut } from "@millrace/schemas"
-import { Cause, Clock, Effect, Queue, Stream } from "effect"
+import { Cause, Clock, Effect, Fiber, Queue, Stream } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { placeText, type TellingPlace } from "../domain/cuts.ts"
 import { tables } from "../projections/tables.ts"
@@ -15,7 +15,7 @@ const quietMsMax = 15_000
 const eventsMax = 64
 /** The tables are asked no more often than this for one follower, and after this long at the latest, in ms. */
 const lookMs = { least: 50, most: 1_000 }
-/** What happens behind a job's end, such as what it cost, is told when it comes within this, in ms. */
+/** What happens behind a job's end is told when it comes within this, in ms; or until what each attempt cost is told. */
 const afterwordMs = 2_000
 
 /** A job's story as server-sent events; what they say stands at `Jobs`. */
@@ -57,23 +57,29 @@ const tell = Effect.fnUntraced(function*(jobId: string, from: TellingPlace | und
   // What was begun to be told is finished first, in the same order; then come the new lines.
   let upTo: Cut | undefined = from !== undefined && skip > 0 ? from.to : undefined
   let endedAtMs: number | undefined
+  const told = { placed: 0, charged: 0 }
   while (true) {
+    // Begun before the tables are read: what moves them from here on is not slept through.
+    const moving = yield* Effect.forkChild(moved, { startImmediately: true })
     const { cut, value } = yield* storyRows(jobId, { since, ...(upTo === undefined ? {} : { at: upTo }) }, upTo === undefined ? {} : { after: upTo })
     const to = upTo ?? cut
     const lines = storyLines(value)
     for (const [at, line] of lines.entries()) {
       if (at >= skip) yield* say(event("line", line, { from: since, to, told: at + 1 }))
+      if (line.name === "PlacementMade") told.placed += 1
+      if (line.name === "SpendCommitted") told.charged += 1
     }
     const nowMs = yield* Clock.currentTimeMillis
     if (endedAtMs === undefined && (isOver(lines) || (since === from?.from && (yield* overBefore(jobId, since))))) endedAtMs = nowMs
     since = { ...since, ...to }
     skip = 0
     upTo = undefined
-    if (endedAtMs !== undefined && nowMs - endedAtMs >= afterwordMs) {
+    const isPaid = told.placed > 0 && told.charged >= told.placed
+    if (endedAtMs !== undefined && (isPaid || nowMs - endedAtMs >= afterwordMs)) {
       return yield* say(event("over", { jobId }, { from: since, to: since, told: 0 }))
     }
     yield* Effect.sleep(lookMs.least)
-    yield* moved
+    yield* Fiber.join(moving)
   }
 })
 
