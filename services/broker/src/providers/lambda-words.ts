@@ -43,8 +43,14 @@ export const Terminated = Schema.Struct({ data: Schema.Struct({ terminated_insta
 /** Every error's body. */
 export const Failed = Schema.Struct({ error: Schema.Struct({ code: Schema.String, message: Schema.String }) })
 
-/** GPU names as jobs ask for them, by what the price list says: "H100 (80 GB SXM5)" is "H100". */
+/** GPU names as jobs ask for them, by what the price list says: "H100 (80 GB SXM5)" is "H100", "Tesla V100 (16 GB)" is "V100". */
 export const modelOf = (description: string): string | undefined => {
-  const model = description.split(" (")[0]?.trim() ?? ""
+  const model = (description.split(" (")[0] ?? "").trim().replace(/^(Tesla|Quadro) /u, "").replaceAll(" ", "")
   return model === "" || /^n\/?a$/iu.test(model) ? undefined : model
+}
+
+/** Memory of one GPU, where the price list says it: the same model is sold with more than one. */
+export const gpuMemoryMibOf = (description: string): number | undefined => {
+  const gib = Number(/\((\d+) GB\b/u.exec(description)?.[1] ?? "")
+  return gib > 0 ? gib * 1024 : undefined
 }

@@ -2,7 +2,7 @@ import type { Offer, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Redacted, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Listed } from "../domain/sweep.ts"
-import { Failed, type Instance, Instances, InstanceTypes, Launched, modelOf, SshKeys, Terminated } from "./lambda-words.ts"
+import { Failed, gpuMemoryMibOf, type Instance, Instances, InstanceTypes, Launched, modelOf, SshKeys, Terminated } from "./lambda-words.ts"
 import { type Bought, type Capabilities, picoPerSecondOfCents, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { checksOf } from "./checks.ts"
 import { requestBudget } from "./request-budget.ts"
@@ -39,19 +39,18 @@ export const lambdaCapabilities: Capabilities = {
 const cellTag = "millrace-cell"
 const sinceTag = "millrace-since"
 const answerMsMax = 30_000
-const minute = 60_000
 
-/** How long an answer holds, in ms, and what else would get the same one; by the vendor's own codes. */
-const refusals: Readonly<Record<string, Pick<Refusal, "reason" | "narrows"> & { readonly forMs: number }>> = {
-  "instance-operations/launch/insufficient-capacity": { reason: "out_of_capacity", narrows: "type", forMs: 2 * minute },
-  "global/quota-exceeded": { reason: "quota", narrows: "provider", forMs: 10 * minute },
-  "global/invalid-api-key": { reason: "unauthorised", narrows: "provider", forMs: 10 * minute },
-  "global/account-inactive": { reason: "unauthorised", narrows: "provider", forMs: 10 * minute },
-  "global/invalid-address": { reason: "unauthorised", narrows: "provider", forMs: 10 * minute },
-  "global/forbidden": { reason: "unauthorised", narrows: "provider", forMs: 10 * minute },
-  "global/object-does-not-exist": { reason: "offer_gone", narrows: "type", forMs: 10 * minute },
-  "global/invalid-parameters": { reason: "invalid", narrows: "type", forMs: 60 * minute },
-  "instance-operations/launch/file-system-in-wrong-region": { reason: "invalid", narrows: "region", forMs: 60 * minute }
+/** What the vendor's own codes mean, and what else would get the same answer. */
+const refusals: Readonly<Record<string, Pick<Refusal, "reason" | "narrows">>> = {
+  "instance-operations/launch/insufficient-capacity": { reason: "out_of_capacity", narrows: "type" },
+  "global/quota-exceeded": { reason: "quota", narrows: "provider" },
+  "global/invalid-api-key": { reason: "unauthorised", narrows: "provider" },
+  "global/account-inactive": { reason: "unauthorised", narrows: "provider" },
+  "global/invalid-address": { reason: "unauthorised", narrows: "provider" },
+  "global/forbidden": { reason: "unauthorised", narrows: "provider" },
+  "global/object-does-not-exist": { reason: "offer_gone", narrows: "type" },
+  "global/invalid-parameters": { reason: "invalid", narrows: "type" },
+  "instance-operations/launch/file-system-in-wrong-region": { reason: "invalid", narrows: "region" }
 }
 
 /** Lambda Cloud: plain REST with hard rate limits; whole machines by the minute, no spot, no quantity in a launch. */
@@ -77,9 +76,12 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
       Effect.mapError((error) => (error._tag === "ProviderUnclear" ? error : unclear(doing, error._tag)))
     ))
 
+  const ask = <A, I>(doing: string, form: Schema.Codec<A, I>, path: string, body: unknown, turn?: Effect.Effect<void>) =>
+    call(doing, form, HttpClientRequest.post(at(path)).pipe(HttpClientRequest.bodyJsonUnsafe(body)), turn)
+
   const refusalOf = Effect.fnUntraced(function*(response: HttpClientResponse.HttpClientResponse, body: unknown, doing: string): Effect.fn.Return<Refusal, ProviderUnclear> {
-    const nowMs = yield* Clock.currentTimeMillis
     if (response.status === 429) {
+      const nowMs = yield* Clock.currentTimeMillis
       const seconds = Number(response.headers["retry-after"] ?? "")
       return { _tag: "Refusal", reason: "rate_limited", narrows: "provider", detail: "it answered 429", untilMs: nowMs + (seconds > 0 ? seconds * 1000 : can.requestsEvery.createMs) }
     }
@@ -87,9 +89,22 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
     const known = Result.isSuccess(error) ? refusals[error.success.error.code] : undefined
     // An error that nobody documented, and every 5xx, leaves open what has happened.
     if (known === undefined || Result.isFailure(error)) return yield* unclear(doing, `status ${response.status}`)
-    const { forMs, narrows, reason } = known
-    return { _tag: "Refusal", reason, narrows, detail: `${error.success.error.code}: ${error.success.error.message}`.slice(0, 400), untilMs: nowMs + forMs }
+    return { _tag: "Refusal", ...known, detail: `${error.success.error.code}: ${error.success.error.message}`.slice(0, 400) }
   })
+
+  /** Each launch needs the key; without it every type is refused as one that does not exist. */
+  const keyIsThere = Effect.map(call("reading SSH keys", SshKeys, HttpClientRequest.get(at("ssh-keys"))), (told): Told<true> | Refusal =>
+    told._tag === "Refusal" ? told : told.value.data.some((key) => key.name === sshKey) ? { _tag: "Told", value: true } : {
+      _tag: "Refusal", reason: "invalid", narrows: "provider", detail: `the account has no SSH key named ${sshKey}, and each launch needs one; add it, or name another as sshKey`
+    })
+
+  /** What was refused, unless it is our key that is missing. */
+  const keyOr = (refused: Refusal): Effect.Effect<Refusal> =>
+    Effect.match(keyIsThere, { onFailure: () => refused, onSuccess: (key) => (key._tag === "Refusal" && key.reason === "invalid" ? key : refused) })
+
+  const terminate = (machine: string): Effect.Effect<Told<"ending" | "not_there"> | Refusal, ProviderUnclear> =>
+    Effect.map(ask("ending a machine", Terminated, "instance-operations/terminate", { instance_ids: [machine] }), (told) =>
+      told._tag === "Told" ? { _tag: "Told", value: "ending" } : told.reason === "offer_gone" ? { _tag: "Told", value: "not_there" } : told)
 
   const launch = ({ askedAtMs, cell, column, token, userData }: Wish) => ({
     region_name: column.region,
@@ -107,38 +122,37 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
       told._tag === "Refusal" ? told : { _tag: "Told", value: { rows: Object.values(told.value.data).map(offerOf), source: at("instance-types") } }),
     create: (wish) =>
       Effect.flatMap(
-        call("buying a machine", Launched, HttpClientRequest.post(at("instance-operations/launch")).pipe(HttpClientRequest.bodyJsonUnsafe(launch(wish))), budget.create),
+        ask("buying a machine", Launched, "instance-operations/launch", launch(wish), budget.create),
         (told): Effect.Effect<Bought | Refusal, ProviderUnclear> => {
-          if (told._tag === "Refusal") return Effect.succeed(told)
+          // The code does not say what does not exist: the type, the region, or our key.
+          if (told._tag === "Refusal") return told.reason === "offer_gone" ? keyOr(told) : Effect.succeed(told)
           const [machine] = told.value.data.instance_ids
           return machine === undefined ? Effect.fail(unclear("buying a machine", "it names no machine")) : Effect.succeed({ _tag: "Bought", machine })
         }
       ),
     list: Effect.map(call("listing machines", Instances, HttpClientRequest.get(at("instances"))), (told) =>
       told._tag === "Refusal" ? told : { _tag: "Told", value: told.value.data.map(listedOf) }),
-    terminate: (machine) =>
-      Effect.map(
-        call("ending a machine", Terminated, HttpClientRequest.post(at("instance-operations/terminate")).pipe(HttpClientRequest.bodyJsonUnsafe({ instance_ids: [machine] }))),
-        (told): Told<"ending" | "not_there"> | Refusal =>
-          told._tag === "Told" ? { _tag: "Told", value: "ending" } : told.reason === "offer_gone" ? { _tag: "Told", value: "not_there" } : told
-      ),
+    terminate,
     check: checksOf([
       ["instance-types", call("reading what it offers", InstanceTypes, HttpClientRequest.get(at("instance-types")))],
       ["instances", call("listing machines", Instances, HttpClientRequest.get(at("instances")))],
-      [`ssh-keys/${sshKey}`, Effect.map(call("reading SSH keys", SshKeys, HttpClientRequest.get(at("ssh-keys"))), (told): Told<unknown> | Refusal =>
-        told._tag === "Refusal" || told.value.data.some((key) => key.name === sshKey) ? told
-          : { _tag: "Refusal", reason: "invalid", narrows: "provider", detail: `the account has no SSH key named ${sshKey}, and each launch needs one; add it, or name another as sshKey` })]
+      [`ssh-keys/${sshKey}`, keyIsThere],
+      // A launch of nothing, and the end of what is not there: refused for what they lack, where we might make them.
+      ["instance-operations/launch", Effect.map(ask("trying a launch", Launched, "instance-operations/launch", {}, budget.create), (told) => (told._tag === "Refusal" && told.reason === "invalid" ? { _tag: "Told" as const, value: told } : told))],
+      ["instance-operations/terminate", terminate("0".repeat(32))]
     ])
   }
 })
 
 const offerOf = ({ instance_type: type, regions_with_capacity_available: regions }: (typeof InstanceTypes.Type)["data"][string]): Offer => {
   const gpuModel = type.specs.gpus > 0 ? modelOf(type.gpu_description) : undefined
+  const gpuMemoryMib = type.specs.gpus > 0 ? gpuMemoryMibOf(type.gpu_description) : undefined
   return {
     machineType: type.name,
     market: "on_demand",
     resources: { cpuMilli: type.specs.vcpus * 1000, memoryMib: type.specs.memory_gib * 1024, diskMib: type.specs.storage_gib * 1024, gpus: type.specs.gpus },
     ...(gpuModel === undefined ? {} : { gpuModel }),
+    ...(gpuMemoryMib === undefined ? {} : { gpuMemoryMib }),
     pricePicoPerSecond: picoPerSecondOfCents(type.price_cents_per_hour),
     regions: regions.map((region) => region.name).sort()
   }

@@ -13,6 +13,8 @@ export interface ProviderUnderTest {
   readonly unsold?: Wish["column"]
   /** What it answers where nothing can be had. Absent: that the type is out of capacity. */
   readonly noneLeft?: Pick<Refusal, "reason" | "narrows">
+  /** What it answers past the account's limit. Absent: that nothing more may be had of the provider. */
+  readonly overQuota?: Pick<Refusal, "reason" | "narrows">
   /** The names of the machines that truly cost money now. */
   readonly paid: () => ReadonlyArray<string>
   /** The next create happens, and its answer is lost. */
@@ -26,7 +28,8 @@ export interface ProviderUnderTest {
   readonly invisibleMs: (ms: number) => void
 }
 
-const wish = (name: string, column: Wish["column"], cell = "test"): Wish => {
+/** Something that is asked for under a name. */
+export const wish = (name: string, column: Wish["column"], cell = "test"): Wish => {
   const leaseId = `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId
   return { leaseId, token: tokenOf(leaseId), cell, column, pricePicoPerSecondMax: 1_000_000_000_000n, userData: "#cloud-config\n{}\n", askedAtMs: 1_000 }
 }
@@ -82,13 +85,13 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       assert.deepStrictEqual(listed._tag === "Told" ? listed.value.map(({ token }) => token) : [], [asked.token])
     }))
 
-    under("each documented error is the refusal that it means, and buys nothing", ({ column, noCapacity, noneLeft = { reason: "out_of_capacity", narrows: "type" }, paid, provider, quotaExceeded, tooMany, unauthorised, unsold }) => Effect.gen(function*() {
+    under("each documented error is the refusal that it means, and buys nothing", ({ column, noCapacity, noneLeft = { reason: "out_of_capacity", narrows: "type" }, overQuota = { reason: "quota", narrows: "provider" }, paid, provider, quotaExceeded, tooMany, unauthorised, unsold }) => Effect.gen(function*() {
       noCapacity(true)
       const none = yield* provider.create(wish("a", column))
       assert.deepInclude(none, noneLeft)
       noCapacity(false)
       quotaExceeded(true)
-      assert.deepInclude(yield* provider.create(wish("b", column)), { reason: "quota", narrows: "provider" })
+      assert.deepInclude(yield* provider.create(wish("b", column)), overQuota)
       quotaExceeded(false)
       tooMany(1)
       const late = yield* provider.create(wish("c", column))

@@ -62,7 +62,7 @@ export class LambdaApi implements CloudRoom {
     const route = `${method} ${path}`
     if (route === "GET /api/v1/instance-types") return { status: 200, body: { data: this.#types() } }
     if (route === "GET /api/v1/ssh-keys") return { status: 200, body: { data: this.#account.sshKeys.map((name, at) => ({ id: String(at), name, public_key: "ssh-ed25519 AAAA" })) } }
-    if (route === "GET /api/v1/instances") return { status: 200, body: { data: this.#site.listed(atMs).filter((machine) => this.#site.said(machine) !== "terminated").map(this.#instance) } }
+    if (route === "GET /api/v1/instances") return { status: 200, body: { data: this.#site.listed(atMs).filter((machine) => this.#site.said(machine) !== "terminated" || isNews(machine, atMs)).map(this.#instance) } }
     if (method === "GET" && path.startsWith("/api/v1/instances/")) return this.#one(path.slice("/api/v1/instances/".length), atMs)
     if (route === "POST /api/v1/instance-operations/launch") return this.#launch(request)
     if (route === "POST /api/v1/instance-operations/terminate") return this.#terminate(request)
@@ -99,7 +99,7 @@ export class LambdaApi implements CloudRoom {
 
   readonly #type = (ware: Ware) => typeOf(ware, this.#site.sky.priceOf(ware.picoPerHour, { type: ware.name, region: "", market: "on_demand" }))
 
-  readonly #instance = (machine: Machine) => ({ ...instanceOf(machine), ssh_key_names: this.#account.sshKeys.slice(0, 1), status: this.#site.said(machine), instance_type: typeOf(machine.ware, machine.soldPicoPerHour) })
+  readonly #instance = (machine: Machine) => ({ ...instanceOf(machine), ssh_key_names: this.#account.sshKeys.slice(0, 1), status: machine.ended === "reclaimed" ? "preempted" : this.#site.said(machine), instance_type: typeOf(machine.ware, machine.soldPicoPerHour) })
 
   #one(id: string, atMs: number): Answer {
     const machine = this.#site.listed(atMs).find((one) => one.id === id)
@@ -156,6 +156,10 @@ export class LambdaApi implements CloudRoom {
     return this.#site.sky.strikes("endAnswersLost") ? { ...answer, cut: true } : answer
   }
 }
+
+/** What nobody has asked to end is listed for a while after it has: failed while it came, or taken back. */
+const newsMs = 60_000
+const isNews = ({ ended, endedAtMs = 0 }: Machine, atMs: number): boolean => ended !== undefined && ended !== "asked" && atMs < endedAtMs + newsMs
 
 const objectIn = (body: string): Record<string, unknown> | undefined => {
   try {
