@@ -1,5 +1,7 @@
 export { type Bill, type Billing, Books, type Machine, type Stands } from "./books.ts"
 export type { Answer, Cloud, CloudRoom, Out, Request } from "./cloud.ts"
+export { Ec2Api, ec2Cloud } from "./ec2/ec2-api.ts"
+export { ec2Wares } from "./ec2/wares.ts"
 export { LambdaApi, lambdaCloud } from "./lambda/lambda-api.ts"
 export { agents, dark, type Power } from "./machines.ts"
 export { dollars, dollarsText, madeUp, type Ware } from "./prices.ts"

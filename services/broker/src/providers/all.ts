@@ -1,7 +1,10 @@
 import type { ProviderName } from "@millrace/schemas"
-import { Context, Effect, Layer, Redacted, Schema } from "effect"
+import { Context, Effect, Layer, Redacted, Schema, type Scope } from "effect"
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import { readFile } from "node:fs/promises"
+import { ec2 } from "./ec2.ts"
+import { awsCredentialsIn, ec2PricesIn } from "./ec2-files.ts"
+import { Ec2Settings } from "./ec2-words.ts"
 import { lambda } from "./lambda.ts"
 import type { Capabilities, Provider } from "./provider.ts"
 import { vast } from "./vast.ts"
@@ -13,12 +16,13 @@ export class Providers extends Context.Service<Providers, ReadonlyMap<ProviderNa
 export const ProviderSettings = Schema.Struct({
   name: Schema.String,
   /** Which cloud's API it speaks. */
-  speaks: Schema.Literals(["lambda", "vast"]),
+  speaks: Schema.Literals(["lambda", "vast", "ec2"]),
   endpoint: Schema.NonEmptyString,
   keyFile: Schema.NonEmptyString,
   sshKey: Schema.optionalKey(Schema.NonEmptyString),
   /** What its machines start with, where the vendor sells no images of ours: of a virtual machine, and of a container. */
   images: Schema.optionalKey(Schema.Struct({ machine: Schema.NonEmptyString, container: Schema.NonEmptyString })),
+  ec2: Schema.optionalKey(Ec2Settings),
   /** Other limits than those of the vendor's documents, in ms. */
   everyMs: Schema.optionalKey(Schema.Struct({ any: Schema.Int, create: Schema.Int })),
   visibleWithinMs: Schema.optionalKey(Schema.Int)
@@ -34,7 +38,7 @@ export class ProviderUnusable extends Schema.TaggedError<ProviderUnusable>()("Pr
   }
 }
 
-type Adapter = (settings: ProviderSettings, apiKey: Redacted.Redacted) => Effect.Effect<Provider, ProviderUnusable, HttpClient.HttpClient>
+type Adapter = (settings: ProviderSettings, apiKey: Redacted.Redacted) => Effect.Effect<Provider, ProviderUnusable, HttpClient.HttpClient | Scope.Scope>
 
 const canOf = ({ everyMs, visibleWithinMs }: ProviderSettings): Partial<Pick<Capabilities, "requestsEvery" | "visibleWithinMs">> => ({
   ...(everyMs === undefined ? {} : { requestsEvery: { anyMs: everyMs.any, createMs: everyMs.create } }),
@@ -48,7 +52,14 @@ const adapters: Readonly<Record<ProviderSettings["speaks"], Adapter>> = {
   vast: (settings, apiKey) =>
     settings.images === undefined
       ? Effect.fail(new ProviderUnusable({ provider: settings.name, detail: "it needs `images`, a machine's and a container's with our agent" }))
-      : vast({ name: settings.name as ProviderName, endpoint: settings.endpoint, apiKey, images: settings.images, can: canOf(settings) })
+      : vast({ name: settings.name as ProviderName, endpoint: settings.endpoint, apiKey, images: settings.images, can: canOf(settings) }),
+  ec2: ({ ec2: settings, ...rest }) =>
+    settings === undefined
+      ? Effect.fail(new ProviderUnusable({ provider: rest.name, detail: "it needs `ec2`, with the regions and an image with our agent" }))
+      : ec2PricesIn(settings.priceFile).pipe(
+        Effect.mapError((detail) => new ProviderUnusable({ provider: rest.name, detail })),
+        Effect.flatMap((prices) => ec2({ name: rest.name as ProviderName, endpoint: rest.endpoint, credentials: awsCredentialsIn(rest.keyFile, settings.profile), settings, prices, can: canOf(rest) }))
+      )
 }
 
 /** Opens each provider of the settings with the key of its file. */
