@@ -11,6 +11,7 @@ import { Api } from "./api/api.ts"
 import { CapacityLive } from "./api/capacity.ts"
 import { leases } from "./projections/leases.ts"
 import { Providers } from "./providers/all.ts"
+import { withSharedLooks } from "./providers/shared-looks.ts"
 import { observeOffers } from "./reactors/observe-offers.ts"
 import { BrokerSecret, withKeyDigests } from "./reactors/one-time-key.ts"
 import { openOrder, type OrderOptions } from "./reactors/order.ts"
@@ -32,7 +33,7 @@ export interface BuyingOptions {
  * effect, so that whatever ends one part ends all, and another broker begins with what the log holds.
  */
 export const buying = Effect.fnUntraced(function*({ agentSettings, bounds, checkpointEvery, offersEveryMs = 60_000, sweepEveryMs = 60_000 }: BuyingOptions) {
-  const providers = yield* Providers
+  const providers = new Map((yield* Effect.forEach([...(yield* Providers).values()], withSharedLooks)).map((provider) => [provider.name, provider]))
   const secret = yield* BrokerSecret
   const order = yield* openOrder({ bounds, finish: withKeyDigests(secret), ...(checkpointEvery === undefined ? {} : { checkpointEvery }) })
   return yield* Effect.all([

@@ -1,11 +1,9 @@
 import type { StoredCommit, StreamDecider } from "@millrace/journal"
 import type { HostId, MillFact, Principal } from "@millrace/schemas"
-import { decide, digestToCome, dueAtMs } from "./decide.ts"
+import { decide, digestToCome, dueAfterMs } from "./decide.ts"
 import { emptyState, evolve, type Host, type State } from "./state.ts"
 
-interface Saved extends Omit<{ readonly [K in keyof State]: unknown }, "bounds"> {
-  readonly bounds: State["bounds"] | null
-}
+type Saved = { readonly [K in keyof State]: unknown }
 
 const byKey = <V>(entries: Iterable<readonly [string, V]>): ReadonlyArray<readonly [string, V]> =>
   [...entries].sort(([left], [right]) => (left < right ? -1 : 1))
@@ -20,7 +18,7 @@ const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: Mill
  */
 export const broker: StreamDecider<State> = {
   name: "broker",
-  codeVersion: "1",
+  codeVersion: "2",
   actor: "service:broker" as Principal,
   writes: "BROKER",
   hears: ["SCHEDULER", "ACCESS", "HOSTS"],
@@ -31,7 +29,7 @@ export const broker: StreamDecider<State> = {
     return state
   },
   decide,
-  dueAtMs,
+  dueAtMs: (state) => dueAfterMs(state, 0),
   save: (state): Saved => ({
     term: state.term,
     bounds: state.bounds ?? null,
@@ -44,6 +42,11 @@ export const broker: StreamDecider<State> = {
     suspended: byKey(state.suspended),
     unauthorised: byKey(state.unauthorised),
     blocked: byKey(state.blocked),
+    refusals: byKey(state.refusals),
+    shares: byKey(state.shares),
+    chances: byKey(state.chances),
+    plan: state.plan === undefined ? null : { ...state.plan, demand: state.plan.demand ?? null, wanted: byKey(state.plan.wanted) },
+    lastRequestedAtMs: state.lastRequestedAtMs,
     frozen: [...state.frozen].sort()
   }),
   load: (saved: never) => {
@@ -57,7 +60,9 @@ export const broker: StreamDecider<State> = {
     for (const host of plain.hosts) {
       state.hosts.set(host.id as HostId, { ...host, running: new Set(host.running), endedEarly: new Set(host.endedEarly) } as Host)
     }
-    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked"] as const) {
+    state.plan = plain.plan === null ? undefined : { ...plain.plan, demand: plain.plan.demand ?? undefined, wanted: new Map(plain.plan.wanted) }
+    state.lastRequestedAtMs = plain.lastRequestedAtMs
+    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "chances"] as const) {
       for (const [key, value] of plain[name]) (state[name] as Map<unknown, unknown>).set(key, value)
     }
     for (const scope of plain.frozen) state.frozen.add(scope)

@@ -1,112 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { deriveId, namedId } from "@millrace/decider"
-import { commitsOf, foldCommit, foreseen, type StoredCommit } from "@millrace/journal"
-import {
-  type Digest, type FactId, type HostId, type LeaseId, type MillFact, type Offer, type OffersObserved, Principal, type ProviderName, type StreamName, type Subject
-} from "@millrace/schemas"
+import { foldCommit } from "@millrace/journal"
 import { Schema } from "effect"
+import { admitted, cents, Desk, digestOf, firstLease, given, granted, joined, observed, offer, provider, tags, tookOver, waits, wanted } from "../testing/desk.ts"
 import { broker } from "./broker.ts"
 import { tokenOf } from "./decide.ts"
 import { costPico } from "./money.ts"
-import type { State } from "./state.ts"
 import { sweep } from "./sweep.ts"
-
-const provider = "lambda" as ProviderName
-const cents = (perHour: bigint) => (perHour * 10_000_000_000n) / 3600n
-
-const offer = (machineType: string, { cores = 1, gpuModel, gpus = 0, price = 6n, regions = ["here"] }: {
-  readonly cores?: number
-  readonly gpus?: number
-  readonly gpuModel?: string
-  readonly price?: bigint
-  readonly regions?: ReadonlyArray<string>
-} = {}): Offer => ({
-  machineType,
-  market: "on_demand",
-  resources: { cpuMilli: cores * 1000, memoryMib: cores * 1024, diskMib: 1000, gpus },
-  ...(gpuModel === undefined ? {} : { gpuModel }),
-  pricePicoPerSecond: cents(price),
-  regions
-})
-
-const observed = (...rows: ReadonlyArray<Offer>): OffersObserved => ({
-  _tag: "OffersObserved", provider, observedAtMs: 0, offers: { digest: `sha256:${"0".repeat(64)}` as Digest, sizeBytes: 1 }, count: rows.length, source: "a list", rows
-})
-
-const waits = (waiting: number, more: { readonly gpus?: number; readonly gpuModels?: ReadonlyArray<string>; readonly cpuMilli?: number } = {}): MillFact => ({
-  _tag: "DemandChanged", classes: [{ cpuMilli: 800, memoryMib: 500, gpus: 0, gpuModels: [], waiting, oldestSinceMs: 0, ...more }]
-})
-
-const tookOver = (more: { readonly machinesMax?: number; readonly spendPicoPerHourMax?: bigint } = {}): MillFact => ({
-  _tag: "BrokerTookOver", term: 1, broker: Principal.make("service:broker"), codeVersion: "1", cell: "test", machinesMax: 10, spendPicoPerHourMax: 10n ** 15n,
-  answerMsMax: 60_000, bootMsMax: 120_000, idleMsMax: 30_000, ...more
-})
-
-const about = (event: MillFact): readonly [Subject, StreamName] => {
-  switch (event._tag) {
-    case "DemandChanged":
-      return [{ kind: "demand", scope: "cell" }, "SCHEDULER"]
-    case "BrokerTookOver":
-      return [{ kind: "brokerage", scope: "cell" }, "BROKER"]
-    case "OffersObserved":
-    case "ProviderSuspended":
-      return [{ kind: "market", scope: provider }, "BROKER"]
-    case "HostAdmitted":
-      return [{ kind: "admission", scope: "cell" }, "ACCESS"]
-    case "HostJoined":
-      return [{ kind: "host", scope: event.hostId }, "HOSTS"]
-    default:
-      return [{ kind: "machine", scope: provider, story: (event as { leaseId: string }).leaseId }, "BROKER"]
-  }
-}
-
-/** A broker whose log is a list. */
-class Desk {
-  state: State = broker.initial()
-  readonly log: Array<StoredCommit> = []
-  readonly saw: Record<string, number> = {}
-
-  hear(atMs: number, ...events: ReadonlyArray<MillFact>): this {
-    for (const event of events) {
-      const [subject, stream] = about(event)
-      const sequence = (this.saw[stream] ?? 0) + 1
-      const id = deriveId<FactId>("fct", atMs, stream, sequence)
-      const decided = { saw: { HOSTS: this.saw["HOSTS"] ?? 0, ACCESS: this.saw["ACCESS"] ?? 0 }, decidedAtMs: atMs, ordinal: 0, of: 1 }
-      this.#fold(foreseen({ subject, actor: Principal.make("service:test"), happenedAtMs: atMs, facts: [{ id, partOf: id, event }], decided }, stream, sequence, 1))
-    }
-    return this
-  }
-
-  decide(atMs: number): ReadonlyArray<MillFact> {
-    const round = { atMs, epoch: 1, saw: { ...this.saw }, silences: [] }
-    return commitsOf(broker, round as never, broker.decide(this.state, round as never)).flatMap((commit) => {
-      this.#fold(foreseen(commit, "BROKER", (this.saw["BROKER"] ?? 0) + 1, 1))
-      return commit.facts.map(({ event }) => event)
-    })
-  }
-
-  #fold(commit: StoredCommit): void {
-    this.log.push(commit)
-    this.saw[commit.place.stream] = commit.place.sequence
-    this.state = foldCommit(broker, this.state, commit)
-  }
-}
-
-const given = (...events: ReadonlyArray<MillFact>): Desk => new Desk().hear(0, tookOver(), ...events)
-const wanted = (facts: ReadonlyArray<MillFact>) => facts.flatMap((fact) => (fact._tag === "LeaseRequested" ? [`${fact.column.machineType}@${fact.column.region}`] : []))
-const tags = (facts: ReadonlyArray<MillFact>) => facts.map((fact) => ("cause" in fact ? `${fact._tag} ${fact.cause}` : fact._tag))
-
-const granted = (leaseId: LeaseId): MillFact => ({
-  _tag: "LeaseGranted", leaseId, provider, machine: `m-${leaseId}`, region: "here", pricePicoPerSecond: cents(6n), quote: { source: "a list", readAtMs: 0 }, billedStepMs: 60_000, billedMsMin: 60_000
-})
-const firstLease = (desk: Desk): LeaseId => [...desk.state.leases.keys()][0]!
-const hostId = namedId<HostId>("hst", "one")
-const admitted = (oneTimeKeyDigest: string): MillFact => ({ _tag: "HostAdmitted", hostId, publicKey: `U${"A".repeat(55)}`, admittedBy: Principal.make("service:access"), oneTimeKeyDigest })
-const joined: MillFact = {
-  _tag: "HostJoined", hostId, bootId: "b", agentVersion: "1",
-  capabilities: { resources: { cpuMilli: 1000, memoryMib: 900, diskMib: 0, gpus: 0 }, gpus: [], runtimes: [], trusts: [], labels: {} }
-}
-const digestOf = (desk: Desk): string => desk.state.leases.get(firstLease(desk))!.requested!.fact.oneTimeKeyDigest
 
 describe("what is bought", () => {
   it("is the cheapest for each that waits, and what is on its way is filled first", () => {

@@ -15,6 +15,8 @@ export interface Lease {
   withdrawn?: { readonly factId: FactId; readonly atMs: number }
   released?: { readonly cause: LeaseReleased["cause"]; readonly factId: FactId; readonly atMs: number }
   hostId?: HostId
+  /** Its provider will take it back then. */
+  reclaim?: { readonly deadlineAtMs: number; readonly factId: FactId }
   /** How many sweeps in a row have missed its machine. */
   missed: number
 }

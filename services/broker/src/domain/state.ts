@@ -1,7 +1,11 @@
 import type { Fact } from "@millrace/journal"
 import type {
-  AttemptId, BrokerTookOver, Column, DemandChanged, FactId, HostId, LeaseId, LeaseRefused, Offer, ProviderName, ProviderSuspended
+  AttemptId, BrokerTookOver, DemandChanged, FactId, HostId, LeaseEnded, LeaseGranted, LeaseId, LeaseRefused, LeaseReleased, Offer, ProviderName,
+  ProviderSuspended
 } from "@millrace/schemas"
+import { blockedUntilMs, blockNameOf, blockNames } from "./blocks.ts"
+import { type Found, foundIn } from "./boot-check.ts"
+import { type Chances, learnOutcome, learnReady } from "./chances.ts"
 import type { Lease } from "./lease.ts"
 
 /** A host, as far as the broker minds: whose key it used, and whether it has work. */
@@ -9,7 +13,7 @@ export interface Host {
   readonly id: HostId
   /** By which one-time key it was admitted, and where in ACCESS that lies. */
   admitted?: { readonly digest: string; readonly factId: FactId; readonly sequence: number }
-  joined?: { readonly sequence: number; readonly atMs: number }
+  joined?: { readonly sequence: number; readonly atMs: number; readonly found: Found }
   /** It is gone by its own will, or was declared lost, since then. */
   goneSinceMs?: number
   left: boolean
@@ -35,6 +39,22 @@ export interface Market {
   readonly observedAtMs: number
 }
 
+/** What the newest plan wants of each column, by its narrowest name. */
+export interface Plan {
+  readonly factId: FactId
+  readonly atMs: number
+  /** What waited when it was made. */
+  readonly demand: FactId | undefined
+  readonly wanted: ReadonlyMap<string, number>
+}
+
+/** How much may be asked of a provider that has come back, in thousandths, since when. */
+export interface Share {
+  readonly permille: number
+  readonly sinceMs: number
+  readonly factId: FactId
+}
+
 export interface Suspension {
   readonly reason: ProviderSuspended["reason"]
   readonly untilMs?: number
@@ -56,6 +76,14 @@ export interface State {
   readonly unauthorised: Map<ProviderName, FactId>
   /** What would get the same refusal again, and until when. */
   readonly blocked: Map<string, number>
+  /** How often in a row something has been refused, by the same names. */
+  readonly refusals: Map<string, number>
+  /** Providers that are asked again, little by little. */
+  readonly shares: Map<ProviderName, Share>
+  readonly chances: Chances
+  plan: Plan | undefined
+  /** When a machine was asked for last. */
+  lastRequestedAtMs: number
   /** What waited when a machine was bought for it that then never had work: more machines would not help it. */
   fruitless: FactId | undefined
   readonly frozen: Set<string>
@@ -72,33 +100,14 @@ export const emptyState = (): State => ({
   suspended: new Map(),
   unauthorised: new Map(),
   blocked: new Map(),
+  refusals: new Map(),
+  shares: new Map(),
+  chances: new Map(),
+  plan: undefined,
+  lastRequestedAtMs: 0,
   fruitless: undefined,
   frozen: new Set()
 })
-
-/** The names under which a refusal of a column is remembered, from the widest to the narrowest. */
-export const blockNames = (provider: ProviderName, { machineType, market, region }: Column) => ({
-  provider,
-  region: `${provider}/${region}`,
-  type: `${provider}/${region}/${machineType}`,
-  market: `${provider}/${region}/${machineType}/${market}`
-})
-
-const blockNameOf = (fact: LeaseRefused, column: Column): string => {
-  const names = blockNames(fact.provider, column)
-  switch (fact.narrows) {
-    case "provider":
-      return names.provider
-    case "region":
-      return names.region
-    case "zone":
-    case "type":
-      return names.type
-    case "market":
-    case "offer":
-      return names.market
-  }
-}
 
 const hostIn = (state: State, id: HostId): Host => {
   const known = state.hosts.get(id)
@@ -120,6 +129,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       state.demand = { fact: event, factId: id, partOf, sawHosts: commit.decided?.saw["HOSTS"] ?? 0, sawAccess: commit.decided?.saw["ACCESS"] ?? 0 }
       return state
     case "LeaseRequested":
+      state.lastRequestedAtMs = Math.max(state.lastRequestedAtMs, atMs)
       if (!state.leases.has(event.leaseId)) {
         state.leases.set(event.leaseId, { id: event.leaseId, provider: event.provider, factId: id, partOf, requested: { fact: event, atMs, ...(causedBy === undefined ? {} : { demand: causedBy }) }, missed: 0 })
       }
@@ -131,33 +141,23 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       else known.found = found
       return state
     }
-    case "LeaseRefused": {
-      const lease = state.leases.get(event.leaseId)
-      if (lease?.requested !== undefined && event.notBeforeMs !== undefined) {
-        const name = blockNameOf(event, lease.requested.fact.column)
-        state.blocked.set(name, Math.max(event.notBeforeMs, state.blocked.get(name) ?? 0))
-      }
-      if (event.reason === "unauthorised" && !state.suspended.has(event.provider)) state.unauthorised.set(event.provider, id)
-      state.leases.delete(event.leaseId)
-      return state
-    }
+    case "LeaseRefused":
+      return refused(state, event, id, atMs)
     case "LeaseEnded":
-      state.leases.delete(event.leaseId)
-      return state
+      return ended(state, event, atMs)
     case "LeaseGranted":
     case "LeaseWithdrawn":
     case "MachineEnrolled":
+    case "ReclaimNoticed":
     case "LeaseReleased":
     case "GhostFound": {
       const lease = state.leases.get(event.leaseId)
       if (lease === undefined) return state
-      if (event._tag === "LeaseGranted") lease.granted = { fact: event, factId: id, atMs }
+      if (event._tag === "LeaseGranted") granted(state, lease, event, id, atMs)
       else if (event._tag === "LeaseWithdrawn") lease.withdrawn = { factId: id, atMs }
-      else if (event._tag === "MachineEnrolled") lease.hostId = event.hostId
-      else if (event._tag === "LeaseReleased") {
-        lease.released = { cause: event.cause, factId: id, atMs }
-        if (event.cause === "unused") state.fruitless = lease.requested?.demand
-      }
+      else if (event._tag === "MachineEnrolled") enrolled(state, lease, event.hostId, atMs)
+      else if (event._tag === "ReclaimNoticed") reclaimed(state, lease, event.deadlineAtMs, id)
+      else if (event._tag === "LeaseReleased") released(state, lease, event, id, atMs)
       else lease.missed = event.sweeps
       return state
     }
@@ -166,10 +166,22 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       return state
     case "ProviderSuspended":
       state.unauthorised.delete(event.provider)
+      state.shares.delete(event.provider)
       if (event.region === undefined) state.suspended.set(event.provider, { reason: event.reason, factId: id, ...(event.untilMs === undefined ? {} : { untilMs: event.untilMs }) })
       return state
     case "ProviderResumed":
-      if (event.region === undefined) state.suspended.delete(event.provider)
+      if (event.region !== undefined) return state
+      state.suspended.delete(event.provider)
+      if (event.sharePermilleMax >= 1000) state.shares.delete(event.provider)
+      else state.shares.set(event.provider, { permille: event.sharePermilleMax, sinceMs: atMs, factId: id })
+      return state
+    case "PlanChosen":
+      state.plan = {
+        factId: id,
+        atMs,
+        demand: causedBy,
+        wanted: new Map(event.targets.map(({ column, provider, wanted }) => [blockNames(provider, column).offer, wanted]))
+      }
       return state
     case "HostAdmitted":
       hostIn(state, event.hostId).admitted = { digest: event.oneTimeKeyDigest, factId: id, sequence: commit.place.sequence }
@@ -180,11 +192,87 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
   }
 }
 
+type Refused = Pick<LeaseRefused, "reason" | "narrows">
+type Where = NonNullable<Lease["requested"]>["fact"]["column"]
+
+/** The same would be refused again: not asked for again until then, and each time in a row for longer. */
+const block = (state: State, provider: ProviderName, column: Where, why: Refused, atMs: number, untilMs?: number): void => {
+  const name = blockNameOf(provider, column, why)
+  const inARow = state.refusals.get(name) ?? 0
+  state.refusals.set(name, inARow + 1)
+  state.blocked.set(name, Math.max(untilMs ?? blockedUntilMs(why, column, inARow, atMs), state.blocked.get(name) ?? 0))
+  for (const [one, until] of state.blocked) {
+    if (until >= atMs - forgottenAfterMs) continue
+    state.blocked.delete(one)
+    state.refusals.delete(one)
+  }
+}
+
+/** What was refused a day ago says nothing of today. */
+const forgottenAfterMs = 86_400_000
+
+const refused = (state: State, event: LeaseRefused, id: FactId, atMs: number): State => {
+  const lease = state.leases.get(event.leaseId)
+  if (lease?.requested !== undefined) {
+    const { column } = lease.requested.fact
+    if (event.notBeforeMs !== undefined) block(state, event.provider, column, event, atMs, event.notBeforeMs)
+    // A wrong key or too many requests say nothing of the machines.
+    if (event.reason !== "unauthorised" && event.reason !== "rate_limited") learnOutcome(state.chances, event.provider, column, false, atMs)
+  }
+  if (event.reason === "unauthorised" && !state.suspended.has(event.provider)) state.unauthorised.set(event.provider, id)
+  state.leases.delete(event.leaseId)
+  return state
+}
+
+const granted = (state: State, lease: Lease, event: LeaseGranted, id: FactId, atMs: number): void => {
+  if (lease.granted !== undefined) return
+  lease.granted = { fact: event, factId: id, atMs }
+  if (lease.requested === undefined) return
+  const { column } = lease.requested.fact
+  learnOutcome(state.chances, lease.provider, column, true, atMs)
+  for (const name of Object.values(blockNames(lease.provider, column))) state.refusals.delete(name)
+}
+
+const enrolled = (state: State, lease: Lease, hostId: HostId, atMs: number): void => {
+  if (lease.hostId !== undefined) return
+  lease.hostId = hostId
+  if (lease.requested !== undefined) learnReady(state.chances, lease.provider, lease.requested.fact.column, atMs - lease.requested.atMs, atMs)
+}
+
+/** What is taken back here cannot be had here for a while. */
+const reclaimed = (state: State, lease: Lease, deadlineAtMs: number, id: FactId): void => {
+  if (lease.reclaim?.deadlineAtMs === deadlineAtMs) return
+  lease.reclaim = { deadlineAtMs, factId: id }
+  if (lease.requested !== undefined) block(state, lease.provider, lease.requested.fact.column, { reason: "out_of_capacity", narrows: "market" }, deadlineAtMs)
+}
+
+/** It was handed over and is of no use: as good as refused, and another of its kind would be no better for a while. */
+const failed = (state: State, { provider, requested }: Lease, atMs: number): void => {
+  if (requested === undefined) return
+  learnOutcome(state.chances, provider, requested.fact.column, false, atMs)
+  block(state, provider, requested.fact.column, { reason: "out_of_capacity", narrows: "market" }, atMs)
+}
+
+const released = (state: State, lease: Lease, { cause }: LeaseReleased, id: FactId, atMs: number): void => {
+  if (lease.released !== undefined) return
+  lease.released = { cause, factId: id, atMs }
+  if (cause === "unused") state.fruitless = lease.requested?.demand
+  if (cause === "never_enrolled" || (cause === "unhealthy" && state.hosts.get(lease.hostId as HostId)?.worked !== true)) failed(state, lease, atMs)
+}
+
+const ended = (state: State, event: LeaseEnded, atMs: number): State => {
+  const lease = state.leases.get(event.leaseId)
+  // Its end was not asked for and nobody ever was there: a refusal that came late.
+  if (lease?.granted !== undefined && lease.released === undefined && lease.hostId === undefined) failed(state, lease, atMs)
+  state.leases.delete(event.leaseId)
+  return state
+}
+
 const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: number): State => {
   switch (event._tag) {
     case "HostJoined": {
       const host = hostIn(state, event.hostId)
-      host.joined = { sequence, atMs }
+      host.joined = { sequence, atMs, found: foundIn(event.capabilities) }
       host.lastWorkAtMs = Math.max(host.lastWorkAtMs, atMs)
       host.left = false
       delete host.goneSinceMs

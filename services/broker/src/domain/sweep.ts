@@ -56,8 +56,38 @@ export const sweep = (
 ): ReadonlyArray<Seen> => {
   const own = [...state.leases.values()].filter((lease) => lease.provider === provider)
   const ours = listed.filter((one) => one.cell === cell)
-  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, ours, atMs, visibleWithinMs)]
+  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, ours, atMs, visibleWithinMs), ...reclaims(own, ours)]
 }
+
+/** Machines of ours that their provider means to take back, told once, and again only when it will be sooner. */
+const reclaims = (own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>): ReadonlyArray<Seen> => {
+  const byMachine = new Map(listed.map((one) => [one.machine, one]))
+  return own.flatMap((lease): ReadonlyArray<Seen> => {
+    const deadlineAtMs = stageOf(lease) === "held" ? byMachine.get(machineOf(lease) ?? "")?.reclaimAtMs : undefined
+    if (deadlineAtMs === undefined || (lease.reclaim !== undefined && deadlineAtMs >= lease.reclaim.deadlineAtMs)) return []
+    return [{ lease: lease.id, event: { _tag: "ReclaimNoticed", leaseId: lease.id, provider: lease.provider, ...(lease.hostId === undefined ? {} : { hostId: lease.hostId }), deadlineAtMs } }]
+  })
+}
+
+/** Machines of ours that would end by themselves before half of their dead-man time is over. */
+export const expiring = (state: State, provider: ProviderName, listed: ReadonlyArray<Listed>, deadManMs: number, atMs: number): ReadonlyArray<string> => {
+  const held = new Set([...state.leases.values()].filter((lease) => lease.provider === provider && stageOf(lease) === "held").map(machineOf))
+  return listed.flatMap(({ deadManAtMs, machine }) => (held.has(machine) && deadManAtMs !== undefined && deadManAtMs - atMs < deadManMs / 2 ? [machine] : []))
+}
+
+/**
+ * How long until the next look at a provider, in ms: the usual time, but several within the notice that it gives
+ * where machines of ours may be taken back, and sooner while something is there that nobody accounts for.
+ */
+export const nextLookMs = (state: State, provider: ProviderName, noticeMs: number | undefined, everyMs: number): number => {
+  const own = [...state.leases.values()].filter((lease) => lease.provider === provider)
+  const spot = noticeMs !== undefined && own.some((lease) => stageOf(lease) === "held" && lease.requested?.fact.column.market === "spot")
+  const unclear = own.some((lease) => stageOf(lease) === "orphan" || lease.missed > 0)
+  return Math.min(everyMs, spot ? Math.max(looksMsMin, Math.trunc(noticeMs / 4)) : everyMs, unclear ? Math.max(looksMsMin, Math.trunc(everyMs / 2)) : everyMs)
+}
+
+/** No provider is looked at more often than this for a notice. */
+const looksMsMin = 5_000
 
 /** An orphan's lease is named after its machine, so that every sweep means the same one. */
 export const orphanLease = (provider: ProviderName, machine: string): LeaseId => namedId<LeaseId>("lse", "orphan", provider, machine)

@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { Offer, type ProviderName } from "@millrace/schemas"
-import { Effect, Schema } from "effect"
+import { Clock, Effect, Schema } from "effect"
 import type { Provider } from "../providers/provider.ts"
 import type { Broken, Order } from "./order.ts"
 
@@ -9,23 +9,34 @@ const inlineBytesMax = 16 * 1024
 /** Offers that have not changed are told again after so long, so that a reader can tell old from still so. */
 const sayAgainMs = 600_000
 
+/** A look that came to nothing is tried again after so long. */
+const soonMs = 10_000
+
 const encode = Schema.encodeSync(Schema.fromJsonString(Schema.Array(Offer)))
 
 /** Reads what a provider offers, and says so when it has changed. The whole list lies in the blob store. */
 export const observeOffers = ({ everyMs, order, provider }: { readonly order: Order; readonly provider: Provider; readonly everyMs: number }): Effect.Effect<never, Broken, Blobs> =>
   Effect.gen(function*() {
     const blobs = yield* Blobs
+    const soon = Math.min(everyMs, soonMs)
     let saidText = ""
     let saidAtMs = 0
     const once = Effect.gen(function*() {
       const told = yield* Effect.result(provider.offers)
-      if (told._tag === "Failure") return yield* Effect.logWarning(told.failure.message)
-      if (told.success._tag === "Refusal") return yield* refusedOffers(order, provider.name, told.success.reason, told.success.detail, told.success.untilMs)
-      const { rows, source } = told.success.value
-      const sorted = [...rows].sort((a, b) => (a.machineType < b.machineType ? -1 : 1))
+      const nowMs = yield* Clock.currentTimeMillis
+      if (told._tag === "Failure") return yield* Effect.as(Effect.logWarning(told.failure.message), soon)
+      if (told.success._tag === "Refusal") {
+        const { detail, reason, untilMs } = told.success
+        yield* refusedOffers(order, provider.name, reason, detail, untilMs)
+        // A turn that comes in time is waited for.
+        return reason === "rate_limited" && untilMs !== undefined ? Math.min(everyMs, Math.max(100, untilMs - nowMs)) : everyMs
+      }
+      const { source } = told.success.value
+      const rows = told.success.value.rows.map((row) => withCapabilities(row, provider.can))
+      const sorted = [...rows].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
       const text = encode(sorted)
       const kept = yield* Effect.result(blobs.putBytes(Buffer.from(text)))
-      if (kept._tag === "Failure") return yield* Effect.logWarning(`The offers of ${provider.name} could not be kept: ${kept.failure._tag}`)
+      if (kept._tag === "Failure") return yield* Effect.as(Effect.logWarning(`The offers of ${provider.name} could not be kept: ${kept.failure._tag}`), soon)
       // What is too large for the fact is cut to what can be had now; the blob holds all of it.
       const inline = text.length <= inlineBytesMax ? sorted : sorted.filter(({ regions }) => regions.length > 0)
       yield* order.observe((_, atMs) => {
@@ -37,9 +48,19 @@ export const observeOffers = ({ everyMs, order, provider }: { readonly order: Or
           event: { _tag: "OffersObserved", provider: provider.name, observedAtMs: atMs, offers: kept.success, count: rows.length, source, rows: inline }
         }]
       })
+      return everyMs
     })
-    return yield* Effect.forever(Effect.andThen(once, Effect.sleep(everyMs)))
+    return yield* Effect.forever(Effect.flatMap(once, Effect.sleep))
   })
+
+const keyOf = ({ machineType, market, offer = "", regions, zone = "" }: Offer): string => [machineType, market, zone, offer, ...regions].join("/")
+
+/** What holds for all that a provider sells is said of each row: a decision reads facts, not adapters. */
+const withCapabilities = (row: Offer, { fabric, sells }: Provider["can"]): Offer => ({
+  ...row,
+  ...(row.sells === undefined && sells === "containers" ? { sells } : {}),
+  ...(row.fabric === undefined && fabric ? { fabric } : {})
+})
 
 /** A provider that does not know our key is asked nothing for a while. */
 const refusedOffers = (order: Order, provider: ProviderName, reason: string, detail: string, untilMs: number | undefined) =>

@@ -6,6 +6,7 @@ import {
 import type { BrokerTookOver, Cut, FactId, MillFact, Subject } from "@millrace/schemas"
 import { Clock, Effect, Queue, Random, type Scope, Semaphore } from "effect"
 import { broker } from "../domain/broker.ts"
+import { dueAfterMs } from "../domain/decide.ts"
 import type { State } from "../domain/state.ts"
 
 /** What somebody saw outside of the log, to be told on one subject. It is no decision: a replay takes it as it stands. */
@@ -171,7 +172,7 @@ export const openOrder = Effect.fnUntraced(function*({ bounds, checkpointEvery =
       while (true) {
         yield* inTurn.withPermits(1)(Effect.andThen(decideAll, checkpoint))
         const atMs = yield* Clock.currentTimeMillis
-        const due = broker.dueAtMs?.(state)
+        const due = dueAfterMs(state, lastAtMs)
         const pauseMs = due === undefined ? waitMsMax : Math.max(10, Math.min(waitMsMax, due - atMs))
         const first = yield* Effect.raceFirst(Queue.take(heard), Effect.as(Effect.sleep(pauseMs), []))
         const batches = [first, ...(yield* Queue.clear(heard))]

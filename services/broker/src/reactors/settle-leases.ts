@@ -1,6 +1,10 @@
 import { crashPoint } from "@millrace/journal"
 import type { LeaseId, LeaseRefused, MillFact } from "@millrace/schemas"
 import { Clock, Effect, FiberMap, Redacted } from "effect"
+import { blockedUntilMs, blockNameOf } from "../domain/blocks.ts"
+import { beyondBounds } from "../domain/bounds.ts"
+import { offerOf } from "../domain/choosing.ts"
+import { drainsForMs } from "../domain/ending.ts"
 import { type Lease, machineOf, stageOf } from "../domain/lease.ts"
 import { type Listed, ended } from "../domain/sweep.ts"
 import type { State } from "../domain/state.ts"
@@ -8,6 +12,7 @@ import type { Provider, Refusal } from "../providers/provider.ts"
 import type { Providers } from "../providers/all.ts"
 import { oneTimeKeyOf, userDataOf } from "./one-time-key.ts"
 import type { Broken, Order } from "./order.ts"
+import { suspended } from "./sweep-providers.ts"
 
 /** What carrying out a lease stands on. */
 export interface Settling {
@@ -21,7 +26,6 @@ export interface Settling {
 /** How often a machine that is to end is asked for again, and looked at, in ms. */
 const askAgainMs = 5_000
 const unclearTimesMax = 3
-const outageMs = 120_000
 
 /**
  * Carries out what leases ask for, one fiber a lease: buys on `LeaseRequested`, gives back on `LeaseReleased`,
@@ -93,7 +97,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
         continue
       }
     }
-    if (!declared && isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "type", detail: "it costs more than when it was chosen", untilMs: nowMs + 30_000 })
+    if (!declared && isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "market", detail: "it costs more than when it was chosen" })
     if (!mayStillBuy(order.state(), lease)) return
     yield* crashPoint("create machine before")
     const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
@@ -103,7 +107,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
       unclearSinceMs = yield* Clock.currentTimeMillis
       unclearTimes += 1
       yield* Effect.logWarning(answer.failure.message)
-      if (unclearTimes >= unclearTimesMax) yield* suspended(order, provider, answer.failure.message)
+      if (unclearTimes >= unclearTimesMax) yield* suspended(order, provider.name, answer.failure.message)
       continue
     }
     if (answer.success._tag === "Bought") return yield* granted(settling, provider, id, answer.success.machine, answer.success.billedSinceMs ?? nowMs)
@@ -120,12 +124,12 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
   }
 })
 
-/** Once more, right before money is spent: the bounds hold with everything that is open, this one included. */
+/** Once more, right before money is spent: the bounds hold with everything that is open, this one included, and its provider may be asked. */
 const mayStillBuy = (state: State, lease: Lease): boolean =>
-  state.bounds !== undefined && [...state.leases.keys()].filter((id) => id <= lease.id).length <= state.bounds.machinesMax && !state.suspended.has(lease.provider)
+  state.bounds !== undefined && state.bounds.dryRun !== true && !beyondBounds(state).has(lease.id) && !state.suspended.has(lease.provider)
 
 const isDearer = (state: State, { provider, requested }: Lease): boolean => {
-  const offer = state.markets.get(provider)?.rows.find(({ machineType, market }) => machineType === requested?.fact.column.machineType && market === requested.fact.column.market)
+  const offer = requested === undefined ? undefined : offerOf(state, provider, requested.fact.column)
   return offer !== undefined && requested !== undefined && offer.pricePicoPerSecond > requested.fact.pricePicoPerSecondMax
 }
 
@@ -141,7 +145,7 @@ const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: 
   tell(order, id, ["asked", "withdrawn"], ({ requested }, atMs): MillFact => {
     const fact = requested!.fact
     const market = order.state().markets.get(provider.name)
-    const offer = market?.rows.find(({ machineType }) => machineType === fact.column.machineType)
+    const offer = offerOf(order.state(), provider.name, fact.column)
     return {
       _tag: "LeaseGranted",
       leaseId: id,
@@ -156,22 +160,14 @@ const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: 
     }
   })
 
-const refused = (order: Order, id: LeaseId, { detail, narrows, reason, untilMs }: Refusal) =>
-  tell(order, id, ["asked", "withdrawn"], ({ provider }, atMs): LeaseRefused => ({
-    _tag: "LeaseRefused",
-    leaseId: id,
-    provider,
-    reason,
-    narrows,
-    detail,
-    notBeforeMs: untilMs ?? atMs + 60_000
-  }))
-
-const suspended = (order: Order, { name }: Provider, detail: string) =>
-  order.observe((state, atMs) => state.suspended.has(name) ? [] : [{
-    subject: { kind: "market", scope: name },
-    event: { _tag: "ProviderSuspended", provider: name, reason: "outage", detail: detail.slice(0, 400), untilMs: atMs + outageMs }
-  }])
+/** Says the refusal, and until when it holds: by what it means, and how often it has been said in a row. */
+const refused = (order: Order, id: LeaseId, refusal: Refusal) =>
+  tell(order, id, ["asked", "withdrawn"], ({ provider, requested }, atMs): LeaseRefused => {
+    const { detail, narrows, reason } = refusal
+    const { column } = requested!.fact
+    const inARow = order.state().refusals.get(blockNameOf(provider, column, refusal)) ?? 0
+    return { _tag: "LeaseRefused", leaseId: id, provider, reason, narrows, detail: detail.slice(0, 400), notBeforeMs: blockedUntilMs(refusal, column, inARow, atMs) }
+  })
 
 /** A lease that was given up before its answer: what still comes is told, and so is that nothing came. */
 const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, provider: Provider, id: LeaseId) {
@@ -202,6 +198,11 @@ const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Prov
     const lease = leaseIn(order.state(), id, "released")
     const machine = lease === undefined ? undefined : machineOf(lease)
     if (lease === undefined || machine === undefined) return
+    const drainMs = drainsForMs(order.state(), lease, yield* Clock.currentTimeMillis)
+    if (drainMs > 0) {
+      yield* Effect.sleep(Math.min(2_000, drainMs))
+      continue
+    }
     const looked = yield* Effect.result(provider.list)
     const nowMs = yield* Clock.currentTimeMillis
     if (looked._tag === "Success" && looked.success._tag === "Told") {

@@ -161,7 +161,7 @@ export class Life {
       this.hear({ kind: "admission", scope: "cell" }, { _tag: "HostAdmitted", hostId, publicKey: `U${"A".repeat(55)}`, admittedBy: Principal.make("service:access"), oneTimeKeyDigest: `sha256:${hash("sha256", key, "hex")}` }),
       this.hear({ kind: "host", scope: hostId }, {
         _tag: "HostJoined", hostId, bootId: "b", agentVersion: "1",
-        capabilities: { resources: { cpuMilli: 1000, memoryMib: 900, diskMib: 0, gpus: 0 }, gpus: [], runtimes: ["noop"], trusts: ["own"], labels: {} }
+        capabilities: { resources: { cpuMilli: machine.ware.vcpus * 1000, memoryMib: Math.floor(machine.ware.memoryGib * 900), diskMib: 0, gpus: machine.ware.gpus }, gpus: [], runtimes: ["noop"], trusts: ["own"], labels: {} }
       })
     )
   }

@@ -1,0 +1,142 @@
+import type { Column, LeaseId, Offer, ProviderName } from "@millrace/schemas"
+import { inOrder, openIn } from "./bounds.ts"
+import { blockNames } from "./blocks.ts"
+import { chanceOf } from "./chances.ts"
+import { type Choice, nameOf, type Room, roomOf } from "./greedy.ts"
+import { hostOf, shortOf } from "./hosts.ts"
+import { type Lease, pricePerHourOf, stageOf } from "./lease.ts"
+import { perHour } from "./money.ts"
+import type { State } from "./state.ts"
+import { asksAtOnce } from "./suspensions.ts"
+
+/** A plan steers for so long: by then there is a newer one, or whoever plans is gone. */
+export const planMsMax = 90_000
+
+export const freshPlan = ({ plan }: State, atMs: number): State["plan"] => (plan !== undefined && atMs - plan.atMs < planMsMax ? plan : undefined)
+
+/** The columns that an offer stands for: one in each region, or the one zone or single machine that it names. */
+export const columnsOf = ({ machineType, market, offer, regions, zone }: Offer): ReadonlyArray<Column> =>
+  regions.map((region) => ({ region, ...(zone === undefined ? {} : { zone }), machineType, market, ...(offer === undefined ? {} : { offer }) }))
+
+/** What is offered now under a column's own names. */
+export const offerOf = (state: State, provider: ProviderName, { machineType, market, offer, region, zone }: Column): Offer | undefined =>
+  state.markets.get(provider)?.rows.find((row) =>
+    row.machineType === machineType && row.market === market && row.offer === offer && row.zone === zone && (row.regions.length === 0 || row.regions.includes(region)))
+
+/** Leases that are open in each column, by its narrowest name. */
+export const openByColumn = (state: State): ReadonlyMap<string, number> => {
+  const open = new Map<string, number>()
+  for (const { provider, released, requested } of state.leases.values()) {
+    if (requested === undefined || released !== undefined) continue
+    const name = blockNames(provider, requested.fact.column).offer
+    open.set(name, (open.get(name) ?? 0) + 1)
+  }
+  return open
+}
+
+/** In pico-dollars a second: a price, made dearer by half of how often asking fails and by half of how surely the machine stays not. */
+const reckoned = ({ pricePicoPerSecond, reliabilityPermille = 1000 }: Offer, permille: number): bigint =>
+  (pricePicoPerSecond * BigInt(3000 - permille - Math.min(1000, reliabilityPermille))) / 1000n
+
+/** What could be bought now: offered, not blocked, from providers that may be asked. A single machine on a market is there once. */
+export const choicesIn = (state: State, atMs: number, isFrozen: (provider: ProviderName) => boolean): ReadonlyArray<Choice> => {
+  const taken = new Set([...state.leases.values()].flatMap(({ provider, requested }) => requested?.fact.column.offer === undefined ? [] : [`${provider}#${requested.fact.column.offer}`]))
+  const wanted = freshPlan(state, atMs)?.wanted
+  const open = wanted === undefined ? undefined : openByColumn(state)
+  return [...state.markets].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([provider, { rows }]) =>
+    state.suspended.has(provider) || state.unauthorised.has(provider) || isFrozen(provider) ? [] : rows.flatMap((offer) =>
+      // A price of nothing is an error of the list, never an offer.
+      offer.pricePicoPerSecond <= 0n ? [] : columnsOf(offer).flatMap((column) => {
+        const names = blockNames(provider, column)
+        if (Object.values(names).some((name) => (state.blocked.get(name) ?? 0) > atMs) || taken.has(names.offer)) return []
+        return [{
+          provider,
+          column,
+          offer,
+          reckonedPico: reckoned(offer, chanceOf(state.chances, provider, column, atMs).permille),
+          lacking: Math.max(0, (wanted?.get(names.offer) ?? 0) - (open?.get(names.offer) ?? 0))
+        }]
+      })))
+}
+
+/** Says of each choice whether it may be bought, and counts what was: machines, dollars an hour, and what a provider may be asked at once. */
+export class Purse {
+  readonly #state: State
+  readonly #asks = new Map<ProviderName, number>()
+  readonly #singles = new Set<string>()
+  #machines: number
+  #picoPerHour: bigint
+
+  constructor(state: State) {
+    const open = openIn(state)
+    this.#state = state
+    this.#machines = open.machines
+    this.#picoPerHour = open.picoPerHour
+    for (const lease of state.leases.values()) if (stageOf(lease) === "asked") this.#asks.set(lease.provider, (this.#asks.get(lease.provider) ?? 0) + 1)
+  }
+
+  take(choice: Choice, count: number): boolean {
+    const { bounds } = this.#state
+    const { offer, provider } = choice
+    const picoPerHour = this.#picoPerHour + perHour(offer.pricePicoPerSecond) * BigInt(count)
+    const asks = (this.#asks.get(provider) ?? 0) + count
+    const single = offer.offer !== undefined
+    if (bounds === undefined || this.#machines + count > bounds.machinesMax || picoPerHour > bounds.spendPicoPerHourMax || asks > asksAtOnce(this.#state, provider)) return false
+    if (single && (count > 1 || this.#singles.has(nameOf(choice)))) return false
+    if (single) this.#singles.add(nameOf(choice))
+    this.#machines += count
+    this.#picoPerHour = picoPerHour
+    this.#asks.set(provider, asks)
+    return true
+  }
+}
+
+/** Whether the scheduler knew of the lease's capacity when it said what waits. */
+const isCounted = (state: State, lease: Lease): boolean => {
+  const host = hostOf(state, lease)
+  return host?.joined !== undefined && host.admitted !== undefined && state.demand !== undefined &&
+    host.joined.sequence <= state.demand.sawHosts && host.admitted.sequence <= state.demand.sawAccess
+}
+
+/** Capacity that is on its way, or has come since the scheduler last said what waits. A second attempt is no more capacity than the first. */
+export const onTheWay = (state: State): ReadonlyArray<Room> =>
+  inOrder(state).flatMap((lease) => {
+    const { provider, requested } = lease
+    const stage = stageOf(lease)
+    if ((stage !== "asked" && stage !== "held") || requested === undefined || lease.reclaim !== undefined || isCounted(state, lease)) return []
+    const { column, gpuModel, insteadOf, resources } = requested.fact
+    if ((insteadOf !== undefined && state.leases.has(insteadOf)) || shortOf(state, lease) !== undefined) return []
+    const offer = offerOf(state, provider, column)
+    return [roomOf(provider, column, resources, { gpuModel, gpuMemoryMib: offer?.gpuMemoryMib, sells: offer?.sells, fabric: offer?.fabric } as Parameters<typeof roomOf>[3])]
+  })
+
+/** Something else that does what a late lease was to do: elsewhere, no smaller, and not more than twice as dear. */
+export const insteadOf = (lease: Lease, choices: ReadonlyArray<Choice>, purse: Purse): Choice | undefined => {
+  if (lease.requested === undefined) return undefined
+  const { column, gpuModel, resources } = lease.requested.fact
+  const dearest = pricePerHourOf(lease) * 2n
+  return choices.filter(({ column: other, offer, provider }) =>
+    (provider !== lease.provider || other.region !== column.region || other.zone !== column.zone) &&
+    other.market === column.market && offer.gpuModel === gpuModel &&
+    offer.resources.gpus >= resources.gpus && offer.resources.cpuMilli >= resources.cpuMilli && offer.resources.memoryMib >= resources.memoryMib &&
+    perHour(offer.pricePicoPerSecond) <= dearest
+  ).sort((a, b) => a.reckonedPico === b.reckonedPico ? (nameOf(a) < nameOf(b) ? -1 : 1) : a.reckonedPico < b.reckonedPico ? -1 : 1).find((choice) => purse.take(choice, 1))
+}
+
+/** Idle machines that the newest plan wants to be there: as many of a column as it wants beyond those that have work. */
+export const keptByPlan = (state: State, atMs: number): ReadonlySet<LeaseId> => {
+  const plan = freshPlan(state, atMs)
+  const kept = new Set<LeaseId>()
+  if (plan === undefined) return kept
+  const left = new Map(plan.wanted)
+  const held = inOrder(state).filter((lease) => stageOf(lease) === "held" && lease.requested !== undefined)
+  const working = (lease: Lease): boolean => (hostOf(state, lease)?.running.size ?? 0) > 0
+  for (const lease of [...held.filter(working), ...held.filter((one) => !working(one))]) {
+    const name = blockNames(lease.provider, lease.requested!.fact.column).offer
+    const wanted = left.get(name) ?? 0
+    if (wanted <= 0) continue
+    left.set(name, wanted - 1)
+    kept.add(lease.id)
+  }
+  return kept
+}
