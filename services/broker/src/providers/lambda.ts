@@ -138,8 +138,8 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
       ["instances", call("listing machines", Instances, HttpClientRequest.get(at("instances")))],
       [`ssh-keys/${sshKey}`, keyIsThere],
       // A launch of nothing, and the end of what is not there: refused for what they lack, where we might make them.
-      ["instance-operations/launch", Effect.map(ask("trying a launch", Launched, "instance-operations/launch", {}, budget.create), (told) => (told._tag === "Refusal" && told.reason === "invalid" ? { _tag: "Told" as const, value: told } : told))],
-      ["instance-operations/terminate", terminate("0".repeat(32))]
+      ["instance-operations/launch", Effect.map(ask("trying a launch", Launched, "instance-operations/launch", {}, budget.create), (told) => (told._tag === "Refusal" && told.reason === "invalid" ? { _tag: "Told" as const, value: undefined } : told))],
+      ["instance-operations/terminate", Effect.map(terminate("0".repeat(32)), (told) => (told._tag === "Told" ? { ...told, value: undefined } : told))]
     ])
   }
 })

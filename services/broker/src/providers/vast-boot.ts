@@ -3,15 +3,17 @@ import { gzipSync } from "node:zlib"
 /** A start script may have so many characters. */
 export const onstartMax = 4_048
 
-/** Applies the two parts of a cloud-config that we use. Nothing of cloud-init is needed, so it works in containers too. */
-const apply = `import json,os,subprocess,sys
-c=json.loads(sys.stdin.read().split("\\n",1)[1])
-for f in c.get("write_files",[]):
- os.makedirs(os.path.dirname(f["path"]),exist_ok=True)
- d=os.open(f["path"],os.O_WRONLY|os.O_CREAT|os.O_TRUNC,0o600)
- os.fchmod(d,int(f.get("permissions","0644"),8))
- os.write(d,f["content"].encode());os.close(d)
-for r in c.get("runcmd",[]):subprocess.run(r,shell=isinstance(r,str))`
+/**
+ * Applies the two parts of a cloud-config that we use. Our agent runs on node, so every image with it has node;
+ * cloud-init is in no container. What is packed comes by standard input: arguments can be read by anyone there.
+ */
+const apply = [
+  "const f=require('fs'),p=require('path'),s=require('child_process').spawnSync",
+  "const t=require('zlib').gunzipSync(Buffer.from(f.readFileSync(0,'latin1'),'base64')).toString()",
+  "const c=JSON.parse(t.slice(t.indexOf('\\n')))",
+  "for(const w of c.write_files||[]){f.mkdirSync(p.dirname(w.path),{recursive:true});f.writeFileSync(w.path,w.content,{mode:0o600});f.chmodSync(w.path,parseInt(w.permissions||'0644',8))}",
+  "for(const r of c.runcmd||[])typeof r=='string'?s(r,{shell:true,stdio:'inherit'}):s(r[0],r.slice(1),{stdio:'inherit'})"
+].join(";")
 
 /**
  * User data as a start script: this vendor takes shell, and little of it, where others take cloud-init's forms.
@@ -20,7 +22,7 @@ for r in c.get("runcmd",[]):subprocess.run(r,shell=isinstance(r,str))`
 export const onstartOf = (userData: string): string | undefined => {
   if (!isPlain(userData)) return undefined
   const packed = gzipSync(userData, { level: 9 }).toString("base64")
-  const script = `echo ${packed}|base64 -d|gunzip|python3 -c '${apply}'`
+  const script = `node -e "${apply}" <<'MILLRACE'\n${packed}\nMILLRACE\n`
   return script.length > onstartMax ? undefined : script
 }
 

@@ -206,7 +206,7 @@ export const vast = Effect.fnUntraced(function*(
       ["misc: search offers", search("on_demand", { limit: 1 })],
       ["instance_read: show instances", instances(1)(undefined)],
       // No instance has the number 0: that it is not there says only whether we might have ended it.
-      ["instance_write: destroy instance", Effect.map(destroy("0"), (told) => (told._tag === "Refusal" && told.reason === "invalid" ? { _tag: "Told" as const, value: told } : told))],
+      ["instance_write: destroy instance", Effect.map(destroy("0"), (told) => (told._tag === "Told" || told.reason === "invalid" ? { _tag: "Told" as const, value: undefined } : told))],
       ["user_read: show ssh-keys", Effect.map(call("keys", "reading SSH keys", SshKeys, HttpClientRequest.get(at("v0/ssh/"))), (told): Told<unknown> | Refusal =>
         told._tag === "Told" && told.value.length === 0 || told._tag === "Refusal" && told.reason === "offer_gone"
           ? invalid("the account has no SSH key, and each virtual machine needs one at its start; add one") : told)],
