@@ -11,6 +11,7 @@ const planted: ReadonlyArray<readonly [path: string, text: string, says: string]
   ["libs/decider/src/x.ts", "import { JobId } from \"@millrace/schemas\"", "leans on schemas"],
   ["libs/authority/src/x.ts", "import { Journal } from \"@millrace/journal\"", "leans on libs/journal"],
   ["libs/pricing/src/x.ts", "import { Journal } from \"@millrace/journal\"", "leans on libs/journal"],
+  ["libs/packing/src/x.ts", "import { randomInt } from \"node:crypto\"", "leans on node:crypto"],
   ["libs/journal/src/x.ts", "import { projection } from \"@millrace/readmodel\"", "leans on libs/readmodel"],
   ["libs/readmodel/src/x.ts", "export { Blobs } from \"@millrace/blobs\"", "leans on libs/blobs"],
   ["libs/wire/src/x.ts", "import {\n  Journal\n} from \"@millrace/journal\"", "leans on libs/journal"],

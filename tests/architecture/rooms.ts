@@ -9,7 +9,7 @@ interface Room {
   readonly because: string
 }
 
-const libs = ["schemas", "libs/decider", "libs/authority", "libs/pricing", "libs/journal", "libs/readmodel", "libs/wire", "libs/blobs", "libs/service"]
+const libs = ["schemas", "libs/decider", "libs/authority", "libs/pricing", "libs/packing", "libs/journal", "libs/readmodel", "libs/wire", "libs/blobs", "libs/service"]
 const everyDay = ["effect", "@effect", "node"]
 
 /** Who may lean on whom. The first column is where a file lives; see STYLE.md, "The story first". */
@@ -33,6 +33,11 @@ export const table: ReadonlyArray<Room> = [
     room: "libs/pricing",
     may: ["schemas", "libs/decider", "effect", "node:crypto"],
     because: "what is promised before work begins and what is charged after it come from the same pure function"
+  },
+  {
+    room: "libs/packing",
+    may: ["schemas"],
+    because: "the service and the bench place by the same function, and a replay on any machine must place the same"
   },
   {
     room: "libs/journal",
@@ -66,7 +71,7 @@ export const table: ReadonlyArray<Room> = [
   },
   {
     room: "domain",
-    may: ["schemas", "libs/decider", "libs/authority", "libs/pricing", "own:domain", "effect", "node:crypto", "highs", "@cedar-policy", "@biscuit-auth"],
+    may: ["schemas", "libs/decider", "libs/authority", "libs/pricing", "libs/packing", "own:domain", "effect", "node:crypto", "highs", "@cedar-policy", "@biscuit-auth"],
     mayName: ["libs/journal", "libs/service"],
     because: "a decision sees its arguments and nothing else: what it could reach, it would one day depend on"
   },
@@ -74,7 +79,7 @@ export const table: ReadonlyArray<Room> = [
     room: "reactors",
     may: [
       "schemas", "libs/decider", "libs/authority", "libs/pricing", "libs/journal", "libs/readmodel", "libs/blobs", "libs/wire", "libs/service",
-      "own:domain", "own:reactors", "own:providers", "own:machine", "own:store", "effect", "node:crypto"
+      "own:domain", "own:reactors", "own:providers", "own:machine", "own:store", "own:solver", "effect", "node:crypto"
     ],
     mayName: ["own:projections"],
     because: "a reactor hears facts, tells deciders and touches the world through an adapter, and says what a projection set aside; tables are for people who ask"
@@ -87,12 +92,12 @@ export const table: ReadonlyArray<Room> = [
   },
   {
     room: "adapters",
-    may: [...libs, "own:domain", "own:providers", "own:machine", "own:store", "own:api", "own:reactors", "own:projections", ...everyDay, "kysely", "anything of its foreign system"],
+    may: [...libs, "own:domain", "own:providers", "own:machine", "own:store", "own:solver", "own:api", "own:reactors", "own:projections", ...everyDay, "kysely", "anything of its foreign system"],
     because: "one adapter speaks to one foreign system, and Postgres and NATS are not foreign"
   },
   {
     room: "assembly",
-    may: [...libs, "own:domain", "own:reactors", "own:projections", "own:providers", "own:machine", "own:store", "own:api", "own:assembly", ...everyDay],
+    may: [...libs, "own:domain", "own:reactors", "own:projections", "own:providers", "own:machine", "own:store", "own:solver", "own:api", "own:assembly", ...everyDay],
     because: "service.ts puts the rooms of its own service together: reading it tells everything the service does"
   },
   {
@@ -128,7 +133,7 @@ export const roomOf = (path: string): string | undefined => {
       return "infra"
     case "services":
       if (folder === undefined || rest === undefined) return "assembly"
-      if (["providers", "machine", "store", "api"].includes(folder)) return "adapters"
+      if (["providers", "machine", "store", "solver", "api"].includes(folder)) return "adapters"
       return table.some(({ room }) => room === folder) ? folder : undefined
     default:
       return undefined

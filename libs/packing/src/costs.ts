@@ -1,0 +1,155 @@
+import { devicesMax, wholeMilli } from "./host.ts"
+import type { Mix } from "./mix.ts"
+import type { Size } from "./request.ts"
+import { Scarcity } from "./scarcity.ts"
+import type { Stock } from "./stock.ts"
+import { Usable } from "./usable.ts"
+
+/** What one size costs on each host, as far as it was asked and the host has not changed since. */
+export interface Costs {
+  /** By slot: steps of fragmentation, and the device for a part of one. */
+  steps: Int32Array
+  device: Int8Array
+  /** The host's version for which that holds. */
+  at: Float64Array
+  mixVersion: number
+}
+
+/** Sizes whose costs are kept; of more, those that were asked for least recently are forgotten. */
+const sizesMax = 192
+
+/** Works out costs of fragmentation and prices, and keeps them until what they follow from changes. */
+export class CostBook {
+  readonly #stock: Stock
+  readonly #mix: Mix
+  readonly #stepMilli: number
+  readonly #bySize = new Map<string, Costs>()
+  #mixVersion = -1
+  #typicalSum = 0
+  #usable: Array<Usable | undefined> = []
+  #usableNow = new Float64Array(0)
+  #usableAt = new Float64Array(0)
+  #scarcity: Scarcity | undefined
+  #classes = 0
+  #prices = new Float64Array(0)
+
+  constructor(stock: Stock, mix: Mix, stepMilli: number) {
+    this.#stock = stock
+    this.#mix = mix
+    this.#stepMilli = stepMilli
+  }
+
+  /** The costs of a size, of which those of any slot are to be asked by `stepsAt`. */
+  of(key: string): Costs {
+    this.#fresh()
+    const known = this.#bySize.get(key)
+    const { slots } = this.#stock
+    if (known !== undefined && known.at.length >= slots) {
+      if (known.mixVersion !== this.#mix.version) {
+        known.at.fill(-1)
+        known.mixVersion = this.#mix.version
+      }
+      this.#bySize.delete(key)
+      this.#bySize.set(key, known)
+      return known
+    }
+    const length = this.#stock.classOf.length
+    const costs: Costs = { steps: new Int32Array(length), device: new Int8Array(length), at: new Float64Array(length).fill(-1), mixVersion: this.#mix.version }
+    this.#bySize.delete(key)
+    this.#bySize.set(key, costs)
+    if (this.#bySize.size > sizesMax) this.#bySize.delete(this.#bySize.keys().next().value!)
+    return costs
+  }
+
+  /**
+   * How many steps of fragmentation the size makes on the host of a slot, at the device where it makes least: what
+   * typical tasks could use before less what they could use after, less the devices it takes itself.
+   */
+  stepsAt(costs: Costs, size: Size, slot: number): number {
+    if (costs.at[slot] === this.#stock.version[slot]) return costs.steps[slot]!
+    const stock = this.#stock
+    const { cpuMilli, deviceMilli, devices, memoryMib } = size
+    const from = slot * devicesMax
+    const count = stock.hosts[slot]!.gpus
+    const usable = this.#usableOf(slot)
+    const before = this.#nowOf(slot, usable, from, count)
+    let after = 0
+    let device = -1
+    if (stock.gpuMilli[slot]! > 0) {
+      usable.on(stock.deviceMilli, from, count)
+      usable.beside(stock.cpuMilli[slot]! - cpuMilli, stock.memoryMib[slot]! - memoryMib)
+      if (devices === 0) after = usable.now()
+      else if (deviceMilli === wholeMilli) after = usable.withoutWhole(devices)
+      else {
+        after = -Infinity
+        for (let at = 0; at < count; at += 1) {
+          const free = stock.deviceMilli[from + at]!
+          if (free < deviceMilli || isEarlier(stock.deviceMilli, from, at, free)) continue
+          const left = usable.withoutPart(free, deviceMilli)
+          if (left > after) {
+            after = left
+            device = at
+          }
+        }
+      }
+    }
+    const typical = this.#typicalSum
+    costs.steps[slot] = typical === 0 ? 0 : -Math.floor((devices * deviceMilli * typical - (before - after)) / (this.#stepMilli * typical)) + 0
+    costs.device[slot] = device < 0 && deviceMilli < wholeMilli && devices === 1 ? firstWith(stock.deviceMilli, from, count, deviceMilli) : device
+    costs.at[slot] = stock.version[slot]!
+    return costs.steps[slot]!
+  }
+
+  /** What a device of each class is worth to those who can use no other; 1 is the average. */
+  prices(): Float64Array {
+    this.#fresh()
+    const { classes, freeMilliOf } = this.#stock
+    if (this.#scarcity === undefined || this.#classes !== classes.all.length) {
+      this.#classes = classes.all.length
+      this.#scarcity = new Scarcity(this.#mix.typical, classes.all)
+      this.#prices = new Float64Array(this.#classes)
+    }
+    this.#scarcity.pricesInto(this.#prices, freeMilliOf)
+    return this.#prices
+  }
+
+  #fresh(): void {
+    if (this.#mixVersion === this.#mix.version) return
+    this.#mixVersion = this.#mix.version
+    this.#typicalSum = this.#mix.typical.reduce((sum, { count }) => sum + count, 0)
+    this.#usable = []
+    this.#usableAt.fill(-1)
+    this.#scarcity = undefined
+  }
+
+  #usableOf(slot: number): Usable {
+    const number = this.#stock.classOf[slot]!
+    return this.#usable[number] ??= new Usable(this.#mix.typical, this.#stock.classes.all[number]!)
+  }
+
+  #nowOf(slot: number, usable: Usable, from: number, count: number): number {
+    const stock = this.#stock
+    if (this.#usableAt.length < stock.classOf.length) {
+      this.#usableAt = new Float64Array(stock.classOf.length).fill(-1)
+      this.#usableNow = new Float64Array(stock.classOf.length)
+    }
+    if (this.#usableAt[slot] !== stock.version[slot]) {
+      usable.on(stock.deviceMilli, from, count)
+      usable.beside(stock.cpuMilli[slot]!, stock.memoryMib[slot]!)
+      this.#usableNow[slot] = usable.now()
+      this.#usableAt[slot] = stock.version[slot]!
+    }
+    return this.#usableNow[slot]!
+  }
+}
+
+/** Whether a device before this one has as much free: it would cost the same. */
+const isEarlier = (milli: Int32Array, from: number, at: number, free: number): boolean => {
+  for (let other = from; other < from + at; other += 1) if (milli[other] === free) return true
+  return false
+}
+
+const firstWith = (milli: Int32Array, from: number, count: number, least: number): number => {
+  for (let at = 0; at < count; at += 1) if (milli[from + at]! >= least) return at
+  return -1
+}

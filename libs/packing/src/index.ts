@@ -1,0 +1,5 @@
+export { type Choice, Fleet, type Mark, type Reason, type Starts } from "./fleet.ts"
+export { devicesMax, type Free, type Host, type Placed, wholeMilli } from "./host.ts"
+export { Mix, type SavedMix, type Typical } from "./mix.ts"
+export { type ModelAsk, type Request, type Where } from "./request.ts"
+export { usualWeights, type Weights } from "./weights.ts"

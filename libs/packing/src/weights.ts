@@ -1,0 +1,17 @@
+/** How the parts of a choice are weighed against each other, in points: 100 points are one device lost to later work. */
+export interface Weights {
+  /**
+   * Fragmentation counts in whole steps of so many milli-devices. What makes less difference than a step is left to
+   * the tie-break, which fills the fullest host first; without steps the score spreads work over hosts that look a
+   * hair better (measured by the packing bench: unrounded, two points of allocation are lost).
+   */
+  readonly stepMilli: number
+  /** For a whole device of average scarcity. */
+  readonly scarcityPoints: number
+  /** For a second of estimated waiting and loading. */
+  readonly startPointsPerSecond: number
+  /** Of the hosts that have room, so many are compared, the first by id: what bounds the cost of one choice. */
+  readonly hostsMax: number
+}
+
+export const usualWeights: Weights = { stepMilli: 80, scarcityPoints: 40, startPointsPerSecond: 1, hostsMax: 2048 }
