@@ -1,5 +1,6 @@
 import { type Clock, Effect, type Scope } from "effect"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { createServer as createSecureServer } from "node:https"
 import type { Answer, Request } from "./cloud.ts"
 
 const bodyBytesMax = 2_000_000
@@ -27,11 +28,12 @@ const send = (response: ServerResponse, { body, headers = {}, status, stream }: 
 }
 
 /** Serves answers on 127.0.0.1 for as long as the scope lives, and says where. */
-export const serve = Effect.fnUntraced(function*({ answer, clock, port, slowMs }: {
+export const serve = Effect.fnUntraced(function*({ answer, clock, port, slowMs, tls }: {
   readonly port: number
   readonly slowMs: () => number
   readonly answer: (request: Request) => Answer
   readonly clock: Clock.Clock
+  readonly tls?: { readonly key: string; readonly cert: string } | undefined
 }): Effect.fn.Return<string, Error, Scope.Scope> {
   const handle = async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = incoming.url ?? "/"
@@ -44,8 +46,9 @@ export const serve = Effect.fnUntraced(function*({ answer, clock, port, slowMs }
     else send(response, answered)
   }
   const server = yield* Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>, Error>((resume) => {
-      const made = createServer((request, response) => void handle(request, response).catch(() => response.destroy()))
+    Effect.callback<Server, Error>((resume) => {
+      const serveOne = (request: IncomingMessage, response: ServerResponse): void => void handle(request, response).catch(() => response.destroy())
+      const made = tls === undefined ? createServer(serveOne) : createSecureServer(tls, serveOne)
       made.once("error", (error) => resume(Effect.fail(error)))
       made.listen(port, "127.0.0.1", () => resume(Effect.succeed(made)))
     }),
@@ -55,5 +58,5 @@ export const serve = Effect.fnUntraced(function*({ answer, clock, port, slowMs }
     })
   )
   const address = server.address()
-  return `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : port}`
+  return `${tls === undefined ? "http" : "https"}://127.0.0.1:${typeof address === "object" && address !== null ? address.port : port}`
 })

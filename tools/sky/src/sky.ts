@@ -46,7 +46,7 @@ export const startSky = Effect.fnUntraced(function*<const All extends Clouds>({
   yield* Effect.addFinalizer(() => Effect.promise(power.allOff))
   const open = new Map<string, OpenCloud>()
   const running: Record<string, RunningCloud> = {}
-  for (const [at, [cloud, { open: enter, ...options }]] of Object.entries(clouds).entries()) {
+  for (const [at, [cloud, { open: enter, tls, ...options }]] of Object.entries(clouds).entries()) {
     const site = new Site({ ...options, cloud, power, weather })
     const api = enter(site)
     const url = yield* serve({
@@ -56,7 +56,8 @@ export const startSky = Effect.fnUntraced(function*<const All extends Clouds>({
         if (request.path.startsWith("/sky/") || request.path === "/sky") return own({ clouds: open, here: cloud, power }, request)
         return site.sky.now.down ? { status: 0, body: "", cut: true } : api.answer(request)
       },
-      clock
+      clock,
+      tls
     })
     open.set(cloud, { site, api, url })
     running[cloud] = { url, site, api, books: site.books, weather: site.sky }
