@@ -11,6 +11,11 @@ import { type Fenced, writeBatch } from "./write-batch.ts"
 export interface RunProjectionsOptions {
   /** The most facts of one transaction; it may be passed by the rest of one commit. 2,000 unless told. */
   readonly batchMax?: number
+  /**
+   * How long facts may gather behind a small transaction while nobody in this process waits for them, in ms. A fact
+   * that comes alone is written at once. 25 unless told.
+   */
+  readonly gatherMs?: number
   /** How often progress is looked at, in ms. 5,000 unless told. */
   readonly checkMs?: number
   /** How long a runner that was fenced watches the other before it may take over, in ms. 1,000 unless told. */
@@ -31,7 +36,7 @@ const fenced = Metric.counter("millrace_projection_fenced_total", { incremental:
 
 /**
  * Runs projections for as long as the layer lives, each on its own: a batch is what has gathered while
- * the last one was written, so batches are small when it is quiet and grow under load. Postgres or the
+ * the last one was written and a little longer, so batches are small when it is quiet and grow under load. Postgres or the
  * log going away stops nothing for good: each begins again where its rows stand. Building and swapping
  * a raised version happens here too.
  */
@@ -40,6 +45,9 @@ export const runProjections = (
   options: RunProjectionsOptions = {}
 ): Layer.Layer<never, never, Database | Journal> =>
   Layer.effectDiscard(Effect.forEach(projections, (projection) => Effect.forkScoped(runProjection(projection, options)), { discard: true }))
+
+/** A transaction of fewer facts is small: the next one may wait for company. */
+const smallFacts = 200
 
 /** Runs one projection until interrupted. */
 export const runProjection = (projection: Projection, options: RunProjectionsOptions = {}): Effect.Effect<never, never, Database | Journal> =>
@@ -93,6 +101,8 @@ const run = Effect.fnUntraced(function*(
     yield* Metric.update(Metric.withAttributes(batchFacts, { projection: projection.name }), written.facts)
     if (!run.ready) yield* serveWhenCaughtUp(run, batchMax)
     if (written.asides.length > 0) yield* reportAsides(run, written.asides, options)
+    // Each transaction costs Postgres and us the same, however little is in it.
+    if (run.ready && written.facts < smallFacts) yield* Effect.raceFirst(standing.awaited(edition.schema), Effect.sleep(options.gatherMs ?? 25))
   }))
   return yield* Effect.raceFirst(work, watch(run, options))
 })

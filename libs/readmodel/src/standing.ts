@@ -21,6 +21,7 @@ export const behind = (position: Cut, cut: Cut): Cut =>
 export class Standing {
   readonly #positions = new Map<string, Cut>()
   readonly #moved = new Map<string, Latch.Latch>()
+  readonly #awaited = new Map<string, Latch.Latch>()
   /** Per stream, the stretch of time that was marked last: the next mark is due with the next one. */
   readonly marked = new Map<string, number>()
   readonly #served = new Map<string, string>()
@@ -62,6 +63,18 @@ export class Standing {
         latch = Latch.makeUnsafe(false)
         this.#moved.set(edition, latch)
       }
+      this.#awaited.get(edition)?.openUnsafe()
+      this.#awaited.delete(edition)
+      return latch.await
+    })
+  }
+
+  /** Ends when somebody waits for the next move of an edition; at once, if somebody does. */
+  awaited(edition: string): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.#moved.has(edition)) return Effect.void
+      const latch = this.#awaited.get(edition) ?? Latch.makeUnsafe(false)
+      this.#awaited.set(edition, latch)
       return latch.await
     })
   }
