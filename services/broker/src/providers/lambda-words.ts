@@ -45,7 +45,7 @@ export const Failed = Schema.Struct({ error: Schema.Struct({ code: Schema.String
 
 /** GPU names as jobs ask for them, by what the price list says: "H100 (80 GB SXM5)" is "H100", "Tesla V100 (16 GB)" is "V100". */
 export const modelOf = (description: string): string | undefined => {
-  const model = (description.split(" (")[0] ?? "").trim().replace(/^(Tesla|Quadro) /u, "").replaceAll(" ", "")
+  const model = (description.split(" (")[0] ?? "").trim().replace(/^Tesla /u, "")
   return model === "" || /^n\/?a$/iu.test(model) ? undefined : model
 }
 

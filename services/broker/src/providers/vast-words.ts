@@ -80,16 +80,20 @@ export const codeOf = ({ error, msg }: typeof Failed.Type): string | undefined =
 export const machineTypeOf = ({ gpu_name, num_gpus }: { readonly gpu_name?: string | null; readonly num_gpus?: number | null }): string =>
   `${num_gpus ?? 0}x${(gpu_name ?? "none").trim().replaceAll(" ", "_")}`
 
-/** GPU names as jobs ask for them: "RTX 4090" is "RTX4090", "A100 SXM4" is "A100", "H100 NVL" with its other memory is "H100-NVL". */
+/** GPU names in the words that drivers use too: "RTX 6000Ada" is an "RTX 6000 Ada", "Q RTX 8000" a "Quadro RTX 8000". */
 export const modelOf = (name: string): string | undefined => {
-  const plain = name.trim().replace(/^(Tesla|Q) /u, "").replace(/^RTX A(?=\d)/u, "A")
-  const [, family] = /^([ABHV]\d{3}) (SXM\d?|PCIE)$/u.exec(plain) ?? []
-  const model = family ?? plain.replace(/ NVL$/u, "-NVL").replaceAll(" ", "")
+  const model = name.trim().replace(/^Q (?=RTX)/u, "Quadro ").replace(/(\d)Ada$/u, "$1 Ada")
   return model === "" ? undefined : model
 }
 
-/** Where a machine is, in its host's own words. */
-export const regionOf = (geolocation: string | null | undefined): string => geolocation?.trim().slice(0, 80) || "somewhere"
+/**
+ * Where a machine is. Its host writes it freely, mostly as "Texas, US"; jobs name regions as "us-texas", with the
+ * country first.
+ */
+export const regionOf = (geolocation: string | null | undefined): string => {
+  const parts = (geolocation ?? "").normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().split(",").map((part) => part.replace(/[^a-z0-9]+/gu, "-").replace(/^-|-$/gu, "")).filter((part) => part !== "")
+  return parts.reverse().join("-").slice(0, 63).replace(/-$/u, "") || "somewhere"
+}
 
 /** Dollars an hour in pico-dollars a second, rounded up. */
 export const picoPerSecondOfDollars = (perHour: number): bigint => BigInt(Math.ceil(Number(((perHour * 1e12) / 3600).toFixed(3))))
