@@ -94,7 +94,6 @@ export const meaningOf = (code: string, message: string, status: number): Meanin
 }
 
 export const cellTag = "millrace-cell"
-export const sinceTag = "millrace-since"
 
 /** The vendor's two minutes, from when a spot instance was marked. */
 const noticeMs = 120_000
@@ -130,8 +129,7 @@ export const listedOf = (instance: Instance, { pricePicoPerSecond, reclaimAtMs, 
 }): Listed => {
   const tag = (name: string) => instance.Tags?.find(({ Key }) => Key === name)?.Value
   const cell = tag(cellTag)
-  const tagged = Number(tag(sinceTag) ?? "")
-  const sinceMs = Number.isSafeInteger(tagged) && tagged > 0 ? tagged : instance.LaunchTime?.getTime()
+  const sinceMs = instance.LaunchTime?.getTime()
   const zone = instance.Placement?.AvailabilityZone
   return {
     machine: instance.InstanceId ?? "",

@@ -5,7 +5,7 @@ import type { Listed } from "../domain/sweep.ts"
 import { checksOf } from "./checks.ts"
 import { offersOf, type RegionRead } from "./ec2-offers.ts"
 import { dollarsOfPicoPerSecond, type Ec2Prices, picoPerSecondOfDollars } from "./ec2-prices.ts"
-import { type AwsCredentials, cellTag, type Ec2Settings, listedOf, marketOf, meaningOf, reclaimsIn, sinceTag } from "./ec2-words.ts"
+import { type AwsCredentials, cellTag, type Ec2Settings, listedOf, marketOf, meaningOf, reclaimsIn } from "./ec2-words.ts"
 import { type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { requestBudget } from "./request-budget.ts"
 
@@ -201,7 +201,8 @@ export const ec2 = Effect.fnUntraced(function*(
     const { column: { market, region, zone }, pricePicoPerSecondMax, token, userData } = wish
     const subnet = zone === undefined ? undefined : settings.subnets?.[zone]
     const groups = settings.securityGroups?.[region]
-    const Tags = [{ Key: "Name", Value: token }, { Key: cellTag, Value: wish.cell }, { Key: sinceTag, Value: String(wish.askedAtMs) }]
+    // Nothing here may differ when it is asked for again: the vendor takes another request under the token for a mistake.
+    const Tags = [{ Key: "Name", Value: token }, { Key: cellTag, Value: wish.cell }]
     return {
       DryRun,
       ClientToken: token,
