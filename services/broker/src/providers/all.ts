@@ -2,6 +2,8 @@ import type { ProviderName } from "@millrace/schemas"
 import { Context, Effect, Layer, Redacted, Schema, type Scope } from "effect"
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import { readFile } from "node:fs/promises"
+import { coreWeave } from "./coreweave.ts"
+import { CoreWeaveSettings } from "./coreweave-words.ts"
 import { ec2 } from "./ec2.ts"
 import { awsCredentialsIn, ec2PricesIn } from "./ec2-files.ts"
 import { Ec2Settings } from "./ec2-words.ts"
@@ -16,13 +18,14 @@ export class Providers extends Context.Service<Providers, ReadonlyMap<ProviderNa
 export const ProviderSettings = Schema.Struct({
   name: Schema.String,
   /** Which cloud's API it speaks. */
-  speaks: Schema.Literals(["lambda", "vast", "ec2"]),
+  speaks: Schema.Literals(["lambda", "vast", "ec2", "coreweave"]),
   endpoint: Schema.NonEmptyString,
   keyFile: Schema.NonEmptyString,
   sshKey: Schema.optionalKey(Schema.NonEmptyString),
   /** What its machines start with, where the vendor sells no images of ours: of a virtual machine, and of a container. */
   images: Schema.optionalKey(Schema.Struct({ machine: Schema.NonEmptyString, container: Schema.NonEmptyString })),
   ec2: Schema.optionalKey(Ec2Settings),
+  coreweave: Schema.optionalKey(CoreWeaveSettings),
   /** Other limits than those of the vendor's documents, in ms. */
   everyMs: Schema.optionalKey(Schema.Struct({ any: Schema.Int, create: Schema.Int })),
   visibleWithinMs: Schema.optionalKey(Schema.Int)
@@ -45,6 +48,9 @@ const canOf = ({ everyMs, visibleWithinMs }: ProviderSettings): Partial<Pick<Cap
   ...(visibleWithinMs === undefined ? {} : { visibleWithinMs })
 })
 
+const textIn = (provider: string, what: string, path: string): Effect.Effect<string, ProviderUnusable> =>
+  Effect.tryPromise({ try: () => readFile(path, "utf8"), catch: () => new ProviderUnusable({ provider, detail: `its ${what} ${path} cannot be read` }) })
+
 /** One line a cloud. */
 const adapters: Readonly<Record<ProviderSettings["speaks"], Adapter>> = {
   lambda: (settings, apiKey) =>
@@ -59,7 +65,12 @@ const adapters: Readonly<Record<ProviderSettings["speaks"], Adapter>> = {
       : ec2PricesIn(settings.priceFile).pipe(
         Effect.mapError((detail) => new ProviderUnusable({ provider: rest.name, detail })),
         Effect.flatMap((prices) => ec2({ name: rest.name as ProviderName, endpoint: rest.endpoint, credentials: awsCredentialsIn(rest.keyFile, settings.profile), settings, prices, can: canOf(rest) }))
-      )
+      ),
+  coreweave: ({ coreweave: settings, endpoint, name, ...rest }, apiKey) =>
+    settings === undefined
+      ? Effect.fail(new ProviderUnusable({ provider: name, detail: "it needs `coreweave`, with the cluster's region and an image with our agent" }))
+      : Effect.flatMap(settings.caFile === undefined ? Effect.succeed({}) : Effect.map(textIn(name, "certificate file", settings.caFile), (ca) => ({ ca })), (trust) =>
+        coreWeave({ name: name as ProviderName, endpoint, apiKey, settings, can: canOf({ endpoint, name, ...rest }), ...trust }))
 }
 
 /** Opens each provider of the settings with the key of its file. */
@@ -67,10 +78,7 @@ export const providersLayer = (settings: ReadonlyArray<ProviderSettings>): Layer
   Layer.effect(Providers, Effect.map(
     Effect.forEach(settings, (one) => Effect.gen(function*() {
       if (!/^[a-z][a-z0-9-]{0,39}$/u.test(one.name)) return yield* new ProviderUnusable({ provider: one.name, detail: "a name is lower-case letters, digits and dashes" })
-      const key = yield* Effect.tryPromise({
-        try: () => readFile(one.keyFile, "utf8"),
-        catch: () => new ProviderUnusable({ provider: one.name, detail: `its key file ${one.keyFile} cannot be read` })
-      })
+      const key = yield* textIn(one.name, "key file", one.keyFile)
       return yield* adapters[one.speaks](one, Redacted.make(key.trim()))
     })),
     (opened) => new Map(opened.map((provider) => [provider.name, provider]))

@@ -1,20 +1,27 @@
+import { Schema } from "effect"
+
+const Dollars = Schema.String.check(Schema.isPattern(/^[0-9]{1,9}(\.[0-9]{1,6})?$/u))
+const Some = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+
 /** One type of machine, at the prices of a list that somebody read on a day. */
-export interface Priced {
-  readonly instanceType: string
-  readonly vcpus: number
-  readonly memoryGib: number
-  readonly diskGib: number
-  readonly gpus: number
-  readonly gpuModel?: string
-  readonly gpuMemoryGib?: number
+export const Priced = Schema.Struct({
+  instanceType: Schema.NonEmptyString,
+  vcpus: Some,
+  memoryGib: Some,
+  diskGib: Some,
+  gpus: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+  gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  gpuMemoryGib: Schema.optionalKey(Some),
   /** Its machines of one cluster can be joined by a fast network of their own. */
-  readonly fabric: boolean
+  fabric: Schema.Boolean,
   /** Dollars an hour for the whole machine, as the list writes them. */
-  readonly dollarsPerHour: string
-  readonly spotDollarsPerHour?: string
+  dollarsPerHour: Dollars,
+  /** Absent: it is not sold so. */
+  spotDollarsPerHour: Schema.optionalKey(Dollars),
   /** Where the price was read, and when. */
-  readonly source: string
-}
+  source: Schema.NonEmptyString
+})
+export type Priced = typeof Priced.Type
 
 const page = "https://www.coreweave.com/pricing, as transcribed on 2026-09-20"
 

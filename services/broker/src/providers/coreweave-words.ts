@@ -1,4 +1,25 @@
 import { Schema } from "effect"
+import { Priced } from "./coreweave-prices.ts"
+
+/** What a provider's entry says of a cluster, besides its endpoint and the file of its token. */
+export const CoreWeaveSettings = Schema.Struct({
+  /** Where the cluster is, such as US-EAST-04A. */
+  region: Schema.NonEmptyString,
+  /** Where our secrets and daemon sets lie. `millrace` where none is named; somebody has to make it. */
+  namespace: Schema.optionalKey(Schema.NonEmptyString),
+  /** The certificate of whoever signed the API server's: `certificate-authority` of a kubeconfig. */
+  caFile: Schema.optionalKey(Schema.NonEmptyString),
+  /** The image with our agent, and what is run in it where that is not its own entry. */
+  image: Schema.NonEmptyString,
+  command: Schema.optionalKey(Schema.Array(Schema.NonEmptyString)),
+  /** Which types the organisation may have here. All that have a price where none are named. */
+  instanceTypes: Schema.optionalKey(Schema.Array(Schema.NonEmptyString)),
+  /** Prices that were agreed, or of types that our list has not. */
+  prices: Schema.optionalKey(Schema.Array(Priced)),
+  /** A pool that waits for capacity is given up after so many seconds. */
+  queuedSMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 86_400 })))
+})
+export type CoreWeaveSettings = typeof CoreWeaveSettings.Type
 
 /**
  * The parts of CoreWeave's Kubernetes Service that we use, written from its pages "Node Pool reference"

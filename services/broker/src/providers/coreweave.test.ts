@@ -12,10 +12,10 @@ const small: Priced = { instanceType: "cd-small", vcpus: 1, memoryGib: 1, diskGi
 const column = { region, machineType: "cd-small", market: "on_demand" } as const
 const spot = { ...column, market: "spot" } as const
 
-const client = (sky: RunningCloud<CoreWeaveApi>, options: Partial<CoreWeaveOptions> = {}) =>
+const client = (sky: RunningCloud<CoreWeaveApi>, settings: Partial<CoreWeaveOptions["settings"]> = {}, options: Partial<CoreWeaveOptions> = {}) =>
   coreWeave({
-    name: "coreweave" as ProviderName, endpoint: sky.url, apiKey: Redacted.make("right"), ca: sky.api.ca, region, namespace: "millrace",
-    agent: { image: "docker.io/millrace/host" }, prices: [small], queuedMsMax: 0, can: { requestsEvery: { anyMs: 0, createMs: 0 } }, ...options
+    name: "coreweave" as ProviderName, endpoint: sky.url, apiKey: Redacted.make("right"), ca: sky.api.ca, can: { requestsEvery: { anyMs: 0, createMs: 0 } },
+    settings: { region, image: "docker.io/millrace/host", prices: [small], queuedSMax: 0, ...settings }, ...options
   })
 
 const cluster = (options: Partial<Parameters<typeof coreWeaveCloud>[0]> = {}) =>
@@ -139,7 +139,7 @@ describe("CoreWeave's client", () => {
   }))
 
   on("a pool that waits for capacity is waited for, and given up in the end", (sky) => Effect.gen(function*() {
-    const patient = yield* client(sky, { queuedMsMax: 60_000 })
+    const patient = yield* client(sky, { queuedSMax: 60 })
     sky.weather.set({ noCapacity: ["cd-small/on_demand"] })
     const asked = wish("ada", column)
     assert.deepInclude(yield* answered(patient, asked), { _tag: "Coming" })
@@ -173,12 +173,12 @@ describe("CoreWeave's client", () => {
   }))
 
   on("a server whose certificate somebody else signed is not spoken to", (sky) => Effect.gen(function*() {
-    const stranger = yield* client(sky, { ca: (yield* cluster()).api.ca })
+    const stranger = yield* client(sky, {}, { ca: (yield* cluster()).api.ca })
     assert.strictEqual((yield* Effect.flip(stranger.list))._tag, "ProviderUnclear")
   }))
 
   on("another's token opens nothing, and an expired one neither", (sky) => Effect.gen(function*() {
-    const other = yield* client(sky, { apiKey: Redacted.make("wrong") })
+    const other = yield* client(sky, {}, { apiKey: Redacted.make("wrong") })
     assert.deepInclude(yield* other.offers, { reason: "unauthorised" })
     sky.weather.set({ expired: true })
     assert.deepInclude(yield* (yield* client(sky)).offers, { reason: "unauthorised" })

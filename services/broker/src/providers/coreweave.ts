@@ -3,10 +3,10 @@ import type { Offer, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Redacted, Schema } from "effect"
 import type { Listed } from "../domain/sweep.ts"
 import { checksOf } from "./checks.ts"
-import { type Agent, daemonFor, filesOf, poolFor, secretFor } from "./coreweave-objects.ts"
+import { daemonFor, filesOf, poolFor, secretFor } from "./coreweave-objects.ts"
 import { picoPerSecondOf, type Priced, priced } from "./coreweave-prices.ts"
 import {
-  cellLabel, endedMark, isReady, isSpot, type Node, NodePool, nodeMark, nodeSinceMark, noOf, poolLabel, poolsOf, tokenLabel
+  cellLabel, type CoreWeaveSettings, endedMark, isReady, isSpot, type Node, NodePool, nodeMark, nodeSinceMark, noOf, poolLabel, poolsOf, tokenLabel
 } from "./coreweave-words.ts"
 import { type Answered, type Apis, type Denied, openCluster, type Page, refusalOf } from "./kubernetes.ts"
 import { type Bought, type Capabilities, type Coming, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
@@ -20,17 +20,7 @@ export interface CoreWeaveOptions {
   readonly apiKey: Redacted.Redacted
   /** Who signed the server's certificate, as PEM, where that is none of the usual ones. */
   readonly ca?: string
-  /** Where the cluster is, such as US-EAST-04A: all its machines are there. */
-  readonly region: string
-  /** Where our secrets and daemon sets lie; somebody has made it. */
-  readonly namespace: string
-  readonly agent: Agent
-  /** Which types the organisation may have in this cluster. As by default: all that have a price. */
-  readonly instanceTypes?: ReadonlyArray<string>
-  /** Prices that were agreed, or of types that our list has not; over those of our list. */
-  readonly prices?: ReadonlyArray<Priced>
-  /** A pool that waits for capacity for so long is given up, in ms. */
-  readonly queuedMsMax?: number
+  readonly settings: Omit<CoreWeaveSettings, "caFile">
   readonly can?: Partial<Pick<Capabilities, "requestsEvery" | "visibleWithinMs">>
 }
 
@@ -72,11 +62,12 @@ const mergePatch = { "Content-Type": PatchStrategy.MergePatch }
  * was rented and could not enrol either. `tend` puts such a pool's target to zero.
  */
 export const coreWeave = Effect.fnUntraced(function*(options: CoreWeaveOptions): Effect.fn.Return<Provider> {
-  const { agent, apiKey, ca, endpoint, name, namespace, queuedMsMax = 5 * 60_000, region } = options
+  const { apiKey, ca, endpoint, name, settings } = options
+  const { namespace = "millrace", queuedSMax = 300, region, ...agent } = settings
   const can: Capabilities = { ...coreWeaveCapabilities, ...options.can }
   const budget = yield* requestBudget(can.requestsEvery)
   const { all, call } = openCluster({ name, endpoint, token: apiKey, ...(ca === undefined ? {} : { ca }) }, budget.any)
-  const sold = soldBy(options)
+  const sold = soldBy(settings)
   const unclear = (doing: string, detail: string) => new ProviderUnclear({ provider: name, doing, detail })
 
   /** A denial in a broker's words. What says only that two came at once is unclear: whoever asks looks again. */
@@ -169,8 +160,8 @@ export const coreWeave = Effect.fnUntraced(function*(options: CoreWeaveOptions):
     }
     const no = noOf(pool)
     const nowMs = yield* Clock.currentTimeMillis
-    if (no === undefined || (no.about === "Capacity" && nowMs - (no.sinceMs ?? nowMs) < queuedMsMax)) {
-      return { _tag: "Coming", detail: no?.detail ?? "the pool has no node yet", askAgainMs: Math.min(askAgainMs, Math.max(100, queuedMsMax)) }
+    if (no === undefined || (no.about === "Capacity" && nowMs - (no.sinceMs ?? nowMs) < queuedSMax * 1000)) {
+      return { _tag: "Coming", detail: no?.detail ?? "the pool has no node yet", askAgainMs }
     }
     // Given up as it was seen: should a node have come in this moment, the removal conflicts and it is looked at again.
     const removed = yield* removeAll(wish.token, { uid: pool.metadata.uid, resourceVersion: pool.metadata.resourceVersion })
@@ -279,7 +270,7 @@ const meaning: Readonly<Record<"Validated" | "Quota" | "Capacity", Pick<Refusal,
   Capacity: { reason: "out_of_capacity", narrows: "market" }
 }
 
-const soldBy = ({ instanceTypes, prices = [] }: CoreWeaveOptions): ReadonlyMap<string, Priced> =>
+const soldBy = ({ instanceTypes, prices = [] }: CoreWeaveOptions["settings"]): ReadonlyMap<string, Priced> =>
   new Map([...priced, ...prices].filter(({ instanceType }) => instanceTypes?.includes(instanceType) ?? true).map((one) => [one.instanceType, one]))
 
 const offersOf = ({ diskGib, dollarsPerHour, fabric, gpuMemoryGib, gpuModel, gpus, instanceType, memoryGib, spotDollarsPerHour, vcpus }: Priced, region: string): ReadonlyArray<Offer> => {
