@@ -1,7 +1,8 @@
+import { type GpuWish, isGpuOf } from "@millrace/schemas"
 import { type HostClass, wholeMilli } from "./host.ts"
 
-/** A device by its model, or any whose memory is at least so much. */
-export type ModelAsk = { readonly model: string } | { readonly memoryMibMin: number }
+/** A device by the words of its model, by its memory, or by both; with neither, any. */
+export type ModelAsk = GpuWish
 
 /** What one task asks for. */
 export interface Request {
@@ -55,8 +56,8 @@ export const keyOfTerms = ({ gpuMilli, gpus, kinds, models, oneOfModels, where }
   return anyModel && where === undefined ? String(kinds) : JSON.stringify([kinds, ofModels ? models ?? null : null, ofModels ? oneOfModels ?? null : null, where ?? null])
 }
 
-const isOf = (ask: ModelAsk, { gpuMemoryMib, gpuModel }: HostClass): boolean =>
-  "model" in ask ? ask.model === gpuModel : gpuMemoryMib >= ask.memoryMibMin
+const isOf = (ask: ModelAsk, { gpuMemoryMib, gpuModel = "" }: HostClass): boolean =>
+  isGpuOf({ model: gpuModel, memoryMib: gpuMemoryMib === 0 ? undefined : gpuMemoryMib }, ask)
 
 const holds = ({ anyOf, label }: Where, { labels }: HostClass): boolean => {
   const value = labels[label]

@@ -1,5 +1,5 @@
 import { namedId } from "@millrace/decider"
-import type { DemandChanged, FactId } from "@millrace/schemas"
+import type { DemandChanged, DemandClass, FactId, JobSpec } from "@millrace/schemas"
 import type { Saying } from "./saying.ts"
 import type { World } from "./world.ts"
 
@@ -9,6 +9,22 @@ const demandEveryMs = 2_000
 const classesMax = 64
 
 const story = namedId<FactId>("fct", "the cell's demand")
+
+/** What a class of work needs of a machine. Its gang is said where gangs are placed. */
+type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "own">
+
+/** What makes two classes one: the same text for the same needs, whoever wrote them in whatever order. */
+export const classKeyOf = ({ cpuMilli, diskMib = 0, gpu, gpuMilli, gpus, memoryMib, own, where }: Wanted): string =>
+  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, own })
+
+/** The class of a job's work. */
+export const classOf = ({ gpu, resources, trust, where }: JobSpec): Wanted =>
+  ({ ...resources, ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(trust === "own" ? { own: true } : {}) })
+
+/** JSON with sorted keys. */
+export const canonical = (value: unknown): string =>
+  JSON.stringify(value, (_, held: unknown) =>
+    typeof held === "object" && held !== null && !Array.isArray(held) ? Object.fromEntries(Object.entries(held).sort(([left], [right]) => (left < right ? -1 : 1))) : held)
 
 /** Says what waits for capacity, when that has changed and was not said just now. */
 export const sayDemand = (world: World, saying: Saying): void => {
@@ -25,8 +41,8 @@ export const sayDemand = (world: World, saying: Saying): void => {
   const event: DemandChanged = {
     _tag: "DemandChanged",
     classes: toldOf(world).map(([key, waiting]) => {
-      const [cpuMilli, memoryMib, gpus] = key.split("/").map(Number)
-      return { cpuMilli: cpuMilli!, memoryMib: memoryMib!, gpus: gpus!, gpuModels: [], waiting, oldestSinceMs: since.get(key)! }
+      const wanted = JSON.parse(key) as Wanted
+      return { ...wanted, gpuModels: (wanted.gpu ?? []).flatMap(({ model }) => model ?? []), waiting, oldestSinceMs: since.get(key)! }
     })
   }
   saying.say({ kind: "demand", scope: "cell" }, { event, partOf: story })

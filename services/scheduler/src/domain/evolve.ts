@@ -1,11 +1,14 @@
 import { evolve as evolveAuthority, linksOf } from "@millrace/authority"
 import type { FactId, GrantId, HostId, JobId, JobRetried, JobSubmitted, LeaseId, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
+import { requestOf } from "./ask.ts"
 import { evolveMoney, promise } from "./money.ts"
+import { classKeyOf } from "./demand.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
-import { minus, noResources, plus } from "./resources.ts"
 import { evolveSnapshots } from "./snapshots.ts"
+import { residentChanged } from "./starts.ts"
+import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
-import { attemptOn, endedAs, type GivenUp, type Heard, type HostState, type JobState, type Machine, newJob, newTask, type Placed, type TaskState, type Word, type World } from "./world.ts"
+import { attemptOn, endedAs, type GivenUp, type Heard, type Held, type HostState, type JobState, type Machine, newJob, newTask, type Placed, type TaskState, type Word, type World } from "./world.ts"
 
 /** What was given up and never heard of again is remembered this many times over, the newest. */
 const givenUpMax = 10_000
@@ -70,7 +73,7 @@ const take = (world: World, heard: Heard): void => {
       world.term = Math.max(world.term, event.term)
       return
     case "DemandChanged":
-      world.demand = { counts: new Map(event.classes.map(({ cpuMilli, gpus, memoryMib, waiting }) => [`${cpuMilli}/${memoryMib}/${gpus}`, waiting])), atMs: heard.atMs }
+      world.demand = { counts: new Map(event.classes.map((wanted) => [classKeyOf(wanted), wanted.waiting])), atMs: heard.atMs }
       return
     case "HostAdmitted":
     case "HostDismissed":
@@ -79,14 +82,27 @@ const take = (world: World, heard: Heard): void => {
     case "HostLeft":
     case "HostDeclaredLost":
     case "HostReturned":
+    case "GpuSuspected":
+    case "GpuCleared":
+    case "StateResident":
       return ofHost(world, event, heard)
+    case "LeaseRequested": {
+      const { column: { market, region }, leaseId, provider } = event
+      return ofMachine(world, leaseId, { rented: { provider, region, spot: market === "spot" } })
+    }
+    case "LeaseRefused":
+      world.machines.delete(event.leaseId)
+      return
     case "MachineEnrolled":
-      return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: false })
+      return ofMachine(world, event.leaseId, { hostId: event.hostId })
     case "ReclaimNoticed":
       return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true })
     case "LeaseReleased":
     case "LeaseEnded":
-      return ofMachine(world, event.leaseId, { hostId: undefined, goesBack: true })
+      return ofMachine(world, event.leaseId, { goesBack: true })
+    case "ImageKnown":
+      world.images.set(event.imageId, event.sizeBytes)
+      return
     default: {
       if (event._tag === "SliceRecalled") world.money.recalledAt = Math.max(world.money.recalledAt, heard.sequence)
       if (evolveMoney(world.money, event)) return
@@ -98,6 +114,8 @@ const take = (world: World, heard: Heard): void => {
 }
 
 const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): void => {
+  // Learnt from each submission, also of one that is over by now: so the gateway's order alone says what is typical.
+  world.index.fleet.mix.learn(requestOf(fact.spec), fact.spec.array?.tasks ?? 1)
   const job = jobOf(world, fact.jobId)
   if (job === undefined || job.submitted !== undefined) return
   job.submitted = { fact, factId: id }
@@ -108,14 +126,14 @@ const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): v
 
 const placed = (world: World, fact: PlacementMade, { atMs, sequence }: Heard): void => {
   promise(world.money, fact)
-  const { attempt, attemptId, fence, hostId, spec: { array, resources }, warrant: { grantPath } } = fact
+  const { attempt, attemptId, fence, gpus = [], hostId, spec: { array, resources }, warrant: { grantPath } } = fact
   const job = jobOf(world, fact.jobId)
   if (job === undefined) return
   const task = taskOf(job, fact.task ?? 0)
   if (job.next === 0) for (const grant of grantPath) world.uses.set(grant, (world.uses.get(grant) ?? 0) + (array?.tasks ?? 1))
   job.next = Math.max(job.next, task.number + 1)
   job.waitingSinceMs = undefined
-  task.current = { attempt, attemptId, hostId, fence, resources, grantPath, sequence, atMs }
+  task.current = { attempt, attemptId, hostId, fence, resources, gpus, grantPath, sequence, atMs }
   task.withdrawn = undefined
   task.attempt = attempt
   task.notBeforeMs = 0
@@ -208,13 +226,14 @@ const giveUp = (world: World, task: TaskState, { partOf, task: number, workspace
   if (current === undefined) return
   const key = attemptOn(current)
   const word = task.words.get(key)
-  const { attempt, attemptId, hostId, resources } = current
+  const { attempt, attemptId, gpus, hostId, resources } = current
   if (word === undefined) {
     running(world, current.grantPath, -1)
-    hostOf(world, hostId).holds.set(attemptId, { resources, task: undefined })
+    const { holds } = hostOf(world, hostId)
+    holds.set(attemptId, { resources, gpus, task: undefined, taken: holds.get(attemptId)?.taken })
   }
   const givenUp: GivenUp = {
-    jobId: job.id, workspace, task: number, attempt, attemptId, hostId, resources, partOf,
+    jobId: job.id, workspace, task: number, attempt, attemptId, hostId, resources, gpus, partOf,
     word: word === undefined ? undefined : { factId: word.factId, name: word.fact._tag }
   }
   world.givenUp.set(key, givenUp)
@@ -265,8 +284,11 @@ const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId
       host.dismissed = true
       break
     case "HostJoined":
+      world.index.devices += event.capabilities.gpus.length - (host.joined?.capabilities.gpus.length ?? 0)
       host.joined = { bootId: event.bootId, capabilities: event.capabilities, dialect: event.dialect ?? 1, factId: id, sequence }
       host.leaving = false
+      world.index.fleet.joined(host)
+      devicesChanged(world)
       break
     case "HostDraining":
     case "HostLeft":
@@ -281,18 +303,32 @@ const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId
     case "HostReturned":
       if (host.lost !== undefined) host.lost.returned = true
       break
+    case "GpuSuspected":
+      if (!host.suspected.has(event.gpu)) host.suspected.set(event.gpu, sequence)
+      world.index.suspecting.add(host)
+      return devicesChanged(world)
+    case "GpuCleared":
+      host.suspected.delete(event.gpu)
+      return devicesChanged(world)
+    case "StateResident":
+      return residentChanged(world, host, new Set<string>([...event.snapshots, ...event.images, ...event.blobs]))
   }
   hostChanged(world, host)
 }
 
 /** What a lease says may come before it is known which host it is: one that goes back stays so. */
-const ofMachine = (world: World, leaseId: LeaseId, said: Machine): void => {
+const ofMachine = (world: World, leaseId: LeaseId, said: { readonly [Field in keyof Machine]?: Machine[Field] | undefined }): void => {
   const before = world.machines.get(leaseId)
-  const machine = { hostId: before?.hostId ?? said.hostId, goesBack: said.goesBack || (before?.goesBack ?? false) }
+  const machine: Machine = {
+    hostId: before?.hostId ?? said.hostId,
+    goesBack: said.goesBack === true || before?.goesBack === true,
+    rented: before?.rented ?? said.rented
+  }
   world.machines.set(leaseId, machine)
-  if (machine.hostId === undefined || !machine.goesBack) return
+  if (machine.hostId === undefined) return
   const host = hostOf(world, machine.hostId)
-  host.takenBack = true
+  host.takenBack ||= machine.goesBack
+  host.rented = machine.rented ?? host.rented
   hostChanged(world, host)
 }
 
@@ -330,18 +366,22 @@ const touches = (world: World, event: MillFact, named: GrantId): boolean => {
 export const hostOf = (world: World, id: HostId): HostState => {
   const known = world.hosts.get(id)
   if (known !== undefined) return known
-  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, takenBack: false, lost: undefined, holds: new Map(), used: noResources, at: 0 }
+  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, takenBack: false, lost: undefined, ...unsaidOf() }
   world.hosts.set(id, host)
   world.index.fleet.add(host)
   return host
 }
 
-export const hold = (world: World, { attemptId, hostId, resources }: Pick<Placed, "attemptId" | "hostId" | "resources">, task: TaskState | undefined): void => {
+/** A host of which nothing was said that a machine's broker or the host itself says in passing. */
+export const unsaidOf = (): Pick<HostState, "rented" | "suspected" | "resident" | "holds" | "quarantined"> =>
+  ({ rented: undefined, suspected: new Map(), resident: new Set(), holds: new Map(), quarantined: new Set() })
+
+export const hold = (world: World, { attemptId, gpus, hostId, resources }: Pick<Placed, "attemptId" | "gpus" | "hostId" | "resources">, task: TaskState | undefined): void => {
   const host = hostOf(world, hostId)
   if (host.holds.has(attemptId)) return
-  host.holds.set(attemptId, { resources, task })
-  host.used = plus(host.used, resources)
-  world.index.fleet.changed(host)
+  const held: Held = { resources, gpus, task, taken: undefined }
+  host.holds.set(attemptId, held)
+  world.index.fleet.hold(host, held)
 }
 
 export const letGo = (world: World, { attemptId, hostId }: Pick<Placed, "attemptId" | "hostId">): void => {
@@ -349,8 +389,7 @@ export const letGo = (world: World, { attemptId, hostId }: Pick<Placed, "attempt
   const held = host.holds.get(attemptId)
   if (held === undefined) return
   host.holds.delete(attemptId)
-  host.used = minus(host.used, held.resources)
-  world.index.fleet.changed(host)
+  world.index.fleet.letGo(host, held)
 }
 
 /** Counts attempts under each grant of a path that run, as far as we know. */

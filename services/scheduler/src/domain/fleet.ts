@@ -1,158 +1,174 @@
-import type { Resources } from "@millrace/schemas"
-import { minus, noResources, plus } from "./resources.ts"
-import type { HostState } from "./world.ts"
+import { type Choice, type Mark, type Mix, Fleet as Packing, type Placed as Taken, type Request, type Starts } from "@millrace/packing"
+import { type GpuNamed, type Resources, residencyOf } from "@millrace/schemas"
+import { kindsOf } from "./ask.ts"
+import type { Held, HostState } from "./world.ts"
 
-/** What work asks of a host beside room. */
-export interface Kind {
-  readonly runtime: string
-  readonly trust: string
-  /** The least that its agent must understand; any does, unless said. */
-  readonly dialect?: number | undefined
-}
-
-const words = ["noop", "process", "sandbox", "own", "others"]
-const bitsOf = (said: ReadonlyArray<string>): number => said.reduce((sum, word) => sum | (1 << words.indexOf(word)), 0)
-/** Agents of the second dialect have a bit of their own; one that is not known here is asked of nobody. */
-const secondDialect = 1 << 6
-const unknownDialect = 1 << 7
-const asked = (dialect = 1): number => (dialect <= 1 ? 0 : dialect === 2 ? secondDialect : unknownDialect)
+/** All of one device, in its thousandths. */
+const whole = 1000
 
 /**
- * The hosts in the order of their ids, under a tree that knows the most room below each of its nodes: the
- * first host that fits is found without looking at those that do not. First fit must not depend on who
- * joined first, so the order is the ids' own.
+ * The hosts as the packing sees them. What is known of a host and what it holds is the world's; this keeps the
+ * packing's account of it, which follows from the world alone, whatever the order in which that was told.
  */
 export class Fleet {
-  readonly #hosts: Array<HostState> = []
-  readonly #mayTake: (host: HostState) => boolean
-  /** Taken while a round is being decided, and given back at its end: deciding changes nothing. */
-  readonly #taken = new Map<HostState, Resources>()
-  readonly #shut = new Set<HostState>()
-  #leaves = 0
-  #cpu = new Float64Array(0)
-  #memory = new Float64Array(0)
-  #disk = new Float64Array(0)
-  #gpus = new Float64Array(0)
-  #kinds = new Uint8Array(0)
-  #stale = true
+  readonly #known = new Map<string, HostState>()
+  readonly #packing: Packing
   #frozen: (host: HostState) => boolean = () => false
 
-  constructor() {
-    this.#mayTake = (host) => mayTake(host) && !this.#frozen(host) && !this.#shut.has(host)
+  constructor(mix: Mix) {
+    this.#packing = new Packing(mix)
   }
 
-  get hosts(): ReadonlyArray<HostState> {
-    return this.#hosts
+  /** How many hosts somebody has spoken of. */
+  get size(): number {
+    return this.#known.size
+  }
+
+  get hosts(): Iterable<HostState> {
+    return this.#known.values()
+  }
+
+  /** What is typical, learnt from what was submitted. */
+  get mix(): Mix {
+    return this.#packing.mix
   }
 
   /** Hosts of which something cannot be read take nothing. */
   frozenBy(frozen: (host: HostState) => boolean): void {
     this.#frozen = frozen
-    this.#stale = true
+    for (const host of this.#known.values()) this.changed(host)
   }
 
   add(host: HostState): void {
-    let low = 0
-    let high = this.#hosts.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (this.#hosts[middle]!.id < host.id) low = middle + 1
-      else high = middle
-    }
-    this.#hosts.splice(low, 0, host)
-    this.#stale = true
+    this.#known.set(host.id, host)
+    if (host.joined !== undefined) this.joined(host)
   }
 
-  /** Tells that a host has other room than before, or may take work now or no more. */
+  /** It said anew what it has: what it holds is taken from that. */
+  joined(host: HostState): void {
+    if (this.#packing.has(host.id)) this.#packing.removeHost(host.id)
+    this.#packing.addHost(this.#described(host))
+    this.#packing.shutDevices(host.id, shutOn(host))
+    for (const held of host.holds.values()) {
+      held.taken = undefined
+      this.hold(host, held)
+    }
+  }
+
+  /** It may take work now or no more, or stands elsewhere than was known. */
   changed(host: HostState): void {
-    if (this.#stale) return
-    this.#setLeaf(host)
-    for (let node = (this.#leaves + host.at) >> 1; node >= 1; node >>= 1) this.#join(node)
+    if (this.#packing.has(host.id)) this.#packing.changeHost(this.#described(host))
   }
 
-  free(host: HostState): Resources {
-    const taken = this.#taken.get(host)
-    const free = minus(host.joined?.capabilities.resources ?? noResources, host.used)
-    return taken === undefined ? free : minus(free, taken)
+  /** Other devices than before are under suspicion. */
+  suspectsChanged(host: HostState): void {
+    if (this.#packing.has(host.id)) this.#packing.shutDevices(host.id, shutOn(host))
   }
 
-  firstFit(need: Resources, { dialect, runtime, trust }: Kind): HostState | undefined {
-    this.#fresh()
-    const kind = bitsOf([runtime, trust]) | asked(dialect)
-    const may = (node: number): boolean =>
-      (this.#kinds[node]! & kind) === kind && this.#cpu[node]! >= need.cpuMilli && this.#memory[node]! >= need.memoryMib &&
-      this.#disk[node]! >= need.diskMib && this.#gpus[node]! >= need.gpus
-    const look = (node: number): HostState | undefined => {
-      if (!may(node)) return undefined
-      if (node >= this.#leaves) return this.#hosts[node - this.#leaves]
-      return look(2 * node) ?? look(2 * node + 1)
-    }
-    return this.#hosts.length === 0 ? undefined : look(1)
+  hold(host: HostState, held: Held): void {
+    if (held.taken !== undefined || !this.#packing.has(host.id)) return
+    held.taken = takenBy(host, held)
+    this.#packing.take(host.id, held.taken)
   }
 
-  /** Every host that would take such work if it had the room. */
-  able({ dialect = 1, runtime, trust }: Kind): ReadonlyArray<HostState> {
-    return this.#hosts.filter((host) => this.#mayTake(host) && host.joined!.dialect >= dialect && host.joined!.capabilities.runtimes.includes(runtime as never) && host.joined!.capabilities.trusts.includes(trust as never))
+  letGo(host: HostState, held: Held): void {
+    if (held.taken === undefined) return
+    this.#packing.release(host.id, held.taken)
+    held.taken = undefined
   }
 
-  take(host: HostState, resources: Resources): void {
-    this.#taken.set(host, plus(this.#taken.get(host) ?? noResources, resources))
-    this.changed(host)
+  /** Until `giveBack` whatever is taken and shut is so for the round alone: deciding changes nothing. */
+  begin(): Mark {
+    return this.#packing.mark()
+  }
+
+  giveBack(mark: Mark): void {
+    this.#packing.rollback(mark)
+  }
+
+  choose(request: Request, starts?: Starts): (Choice & { readonly on: HostState; readonly devices: ReadonlyArray<number> }) | undefined {
+    const choice = this.#packing.choose(request, starts)
+    if (choice === undefined) return undefined
+    const on = this.#known.get(choice.host)!
+    const devices = devicesOf(on)
+    return { ...choice, on, devices: choice.placed.gpus.map((at) => devices[at]!.index) }
+  }
+
+  take(choice: Choice): void {
+    this.#packing.take(choice.host, choice.placed)
   }
 
   /** Takes nothing more in this round. */
   shut(host: HostState): void {
-    this.#shut.add(host)
-    this.changed(host)
+    if (this.#packing.has(host.id)) this.#packing.setOpen(host.id, false)
   }
 
-  giveBack(): void {
-    const hosts = new Set([...this.#taken.keys(), ...this.#shut])
-    this.#taken.clear()
-    this.#shut.clear()
-    for (const host of hosts) this.changed(host)
+  /** What is free, whole devices counted. */
+  free(host: HostState): Resources & { readonly largestMilli: number } {
+    if (!this.#packing.has(host.id)) return { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 0, largestMilli: 0 }
+    const { cpuMilli, diskMib, largestMilli, gpus, memoryMib } = this.#packing.free(host.id)
+    return { cpuMilli, memoryMib, diskMib, gpus, largestMilli }
   }
 
-  /** The tree is made again only when it is asked: a thousand hosts that join make it once. */
-  #fresh(): void {
-    if (!this.#stale) return
-    this.#stale = false
-    this.#leaves = 1
-    while (this.#leaves < this.#hosts.length) this.#leaves *= 2
-    this.#cpu = new Float64Array(2 * this.#leaves).fill(-1)
-    this.#memory = new Float64Array(2 * this.#leaves).fill(-1)
-    this.#disk = new Float64Array(2 * this.#leaves).fill(-1)
-    this.#gpus = new Float64Array(2 * this.#leaves).fill(-1)
-    this.#kinds = new Uint8Array(2 * this.#leaves)
-    for (const [at, host] of this.#hosts.entries()) {
-      host.at = at
-      this.#setLeaf(host)
+  /** The hosts that take such work, and would have the room if they were empty. */
+  able(request: Request): ReadonlyArray<HostState> {
+    return this.#packing.able(request).map((id) => this.#known.get(id)!)
+  }
+
+  #described(host: HostState): Parameters<Packing["addHost"]>[0] {
+    const { capabilities: { resources, runtimes, trusts }, dialect } = host.joined!
+    const devices = devicesOf(host)
+    const [first] = devices
+    return {
+      id: host.id,
+      cpuMilli: resources.cpuMilli,
+      memoryMib: resources.memoryMib,
+      diskMib: resources.diskMib,
+      gpus: devices.length,
+      ...(first === undefined ? {} : { gpuModel: first.model, gpuMemoryMib: first.memoryMib }),
+      kinds: kindsOf({ runtimes, trusts, dialect }),
+      labels: labelsOf(host),
+      open: mayTake(host) && !this.#frozen(host)
     }
-    for (let node = this.#leaves - 1; node >= 1; node -= 1) this.#join(node)
-  }
-
-  #setLeaf(host: HostState): void {
-    const node = this.#leaves + host.at
-    const open = this.#mayTake(host)
-    const free = open ? this.free(host) : { cpuMilli: -1, memoryMib: -1, diskMib: -1, gpus: -1 }
-    this.#cpu[node] = free.cpuMilli
-    this.#memory[node] = free.memoryMib
-    this.#disk[node] = free.diskMib
-    this.#gpus[node] = free.gpus
-    this.#kinds[node] = open ? bitsOf(host.joined!.capabilities.runtimes) | bitsOf(host.joined!.capabilities.trusts) | (host.joined!.dialect > 1 ? secondDialect : 0) : 0
-  }
-
-  #join(node: number): void {
-    const left = 2 * node
-    const right = left + 1
-    this.#cpu[node] = Math.max(this.#cpu[left]!, this.#cpu[right]!)
-    this.#memory[node] = Math.max(this.#memory[left]!, this.#memory[right]!)
-    this.#disk[node] = Math.max(this.#disk[left]!, this.#disk[right]!)
-    this.#gpus[node] = Math.max(this.#gpus[left]!, this.#gpus[right]!)
-    this.#kinds[node] = this.#kinds[left]! | this.#kinds[right]!
   }
 }
 
 /** Whether a host takes new work at all. */
 export const mayTake = (host: HostState): boolean =>
   host.admitted && !host.dismissed && !host.leaving && !host.takenBack && host.joined !== undefined && (host.lost === undefined || host.lost.returned)
+
+/** The packing counts no more devices of one host. */
+const devicesMax = 16
+
+/** Its devices in the order of their numbers: the packing knows each by its place here. */
+export const devicesOf = ({ joined }: HostState): ReadonlyArray<GpuNamed & { readonly index: number; readonly memoryMib: number }> =>
+  [...joined?.capabilities.gpus ?? []].sort((left, right) => left.index - right.index).slice(0, devicesMax)
+
+/** Where a host stands and how surely. What its broker says of a rented machine goes before what the host says itself. */
+export const labelsOf = ({ joined, rented }: HostState): Readonly<Record<string, string>> => {
+  const own = joined?.capabilities.labels ?? {}
+  const provider = rented?.provider ?? own["provider"]
+  const region = rented?.region ?? own["region"]
+  const residency = rented === undefined ? own["residency"] ?? (region === undefined ? undefined : residencyOf(region)) : region === undefined ? undefined : residencyOf(region)
+  const spot = rented === undefined ? own["market"] === "spot" : rented.spot
+  return {
+    ...(provider === undefined ? {} : { provider }),
+    ...(region === undefined ? {} : { region }),
+    ...(residency === undefined ? {} : { residency }),
+    spot: spot ? "yes" : "no"
+  }
+}
+
+/** Places of devices that take nothing new: those in quarantine, and those of another model than the first. */
+const shutOn = (host: HostState): ReadonlyArray<number> => {
+  const devices = devicesOf(host)
+  return devices.flatMap(({ index, memoryMib, model }, at) =>
+    host.quarantined.has(index) || model !== devices[0]!.model || memoryMib !== devices[0]!.memoryMib ? [at] : [])
+}
+
+/** What an attempt takes of its host. A device that the host no longer has cannot be taken. */
+const takenBy = (host: HostState, { gpus, resources: { cpuMilli, diskMib, gpuMilli = 0, memoryMib } }: Held): Taken => {
+  const devices = devicesOf(host)
+  const places = gpus.map((number) => devices.findIndex(({ index }) => index === number)).filter((at) => at >= 0)
+  return { cpuMilli, memoryMib, diskMib, gpuMilli: places.length === 0 ? 0 : gpuMilli > 0 ? gpuMilli : whole, gpus: places }
+}

@@ -88,9 +88,9 @@ describe("whatever happened", () => {
 
   it.prop("no host ever holds more than it has", [Life], ([steps]) => {
     const check = (cell: Cell) => {
-      for (const { joined, id, used } of cell.world.hosts.values()) {
+      for (const { holds, joined, id } of cell.world.hosts.values()) {
         const held = heldBy(cell, id)
-        assert.deepStrictEqual(used, held)
+        assert.deepStrictEqual([...holds.values()].reduce((sum, { resources }) => plus(sum, resources), noResources), held)
         const has = joined?.capabilities.resources ?? noResources
         assert.isTrue(held.cpuMilli <= has.cpuMilli && held.memoryMib <= has.memoryMib, `${id} holds ${JSON.stringify(held)} of ${JSON.stringify(has)}`)
       }

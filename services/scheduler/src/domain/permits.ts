@@ -5,15 +5,19 @@ import type { JobState, World } from "./world.ts"
 
 /** What a job asks of authority each time that a part of it is placed. Exact counts are looked at apart. */
 export const askOf = (job: JobState): Ask => {
-  const { grant, jobId, spec: { egress, resources, runMsMax }, submittedBy, workspace } = job.submitted!.fact
-  const { cpuMilli, diskMib, gpus, memoryMib } = resources
+  const { grant, jobId, spec: { egress, gpu, resources, runMsMax, where }, submittedBy, workspace } = job.submitted!.fact
+  const { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib } = resources
   return {
     principal: submittedBy,
     workspace,
     action: "job.submit",
     resource: resourceOf(workspace, "job", jobId),
     ...(grant === undefined ? {} : { grant }),
-    needs: { cpuMilli, memoryMib, diskMib, gpus, runMs: runMsMax, egress: egress ?? [] }
+    needs: {
+      cpuMilli, memoryMib, diskMib, gpus: Math.max(gpus, Math.ceil(gpuMilli / 1000)), runMs: runMsMax, egress: egress ?? [],
+      // What is not named is narrowed to what the grant allows.
+      gpuModels: (gpu ?? []).flatMap(({ model }) => model ?? []), providers: where?.only?.providers ?? [], regions: where?.only?.regions ?? []
+    }
   }
 }
 

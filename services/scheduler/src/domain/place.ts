@@ -1,15 +1,18 @@
 import type { Link } from "@millrace/authority"
 import { deriveId } from "@millrace/decider"
 import type { Round, SaidFact } from "@millrace/journal"
-import type { AttemptId, BudgetShare, JobDeferred, PlacementMade, Warrant, WarrantId } from "@millrace/schemas"
+import type { Choice } from "@millrace/packing"
+import { type AttemptId, type BudgetShare, type Constraints, type JobDeferred, type PlacementMade, type Warrant, type WarrantId, wishesInWords } from "@millrace/schemas"
+import { dialectOf, requestOf } from "./ask.ts"
 import { gateOf } from "./gates.ts"
 import { Heap } from "./heap.ts"
 import { isAhead, linksFor, narrowest, overLimit, permission } from "./permits.ts"
 import { Purse } from "./purse.ts"
 import { likenessOf } from "./reindex.ts"
-import { fits, inWords, largestMachine } from "./resources.ts"
+import { fits, gpuMilliOf, inWords, largestMachine } from "./resources.ts"
 import type { Saying } from "./saying.ts"
 import { deny, exceed, oldestFirst, refuse, taskField } from "./settle.ts"
+import { startsOf } from "./starts.ts"
 import { arrayOf, mayBegin, tasksOf } from "./tasks.ts"
 import { type HostState, isFrozen, type JobState, newTask, type TaskState, type World } from "./world.ts"
 
@@ -21,15 +24,17 @@ const toldAgainMax = 64
 
 type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget">
 
-/** Places what waits longest on the first host that fits, then what is new or due, and says why the rest waits. */
+/** Places what waits longest on the host that costs later work least, then what is new or due, and says why the rest waits. */
 export const place = (world: World, saying: Saying): void => {
+  const { fleet } = world.index
   const placing = new Placing(world, saying)
+  const before = fleet.begin()
   try {
-    for (const host of saying.lost) world.index.fleet.shut(host)
+    for (const host of saying.lost) fleet.shut(host)
     placing.waiting()
     placing.freshAndDue()
   } finally {
-    world.index.fleet.giveBack()
+    fleet.giveBack(before)
   }
 }
 
@@ -40,6 +45,7 @@ class Placing {
   /** Why jobs of a likeness cannot be placed any more in this round. What is short only becomes shorter. */
   readonly #short = new Map<string, Short>()
   readonly #whyNoRoom = new Map<string, Short>()
+  readonly #limits = new Map<string | undefined, Constraints>()
   readonly #told = new Set<JobState>()
   /** Tasks that this round placed, and how many it began of each job. */
   readonly #placed = new Set<TaskState>()
@@ -170,58 +176,95 @@ class Placing {
       return undefined
     }
     if (over?._tag === "Waits") return this.#remember(job, { reason: over.reason, unblockedBy: over.reason === "budget" ? "budget" : "quota", arithmetic: over.arithmetic })
-    const { resources, runtime, trust, dialect: asked } = job.submitted!.fact.spec
     // Agents of the first dialect cannot write down a placement that money stands behind, and so never begin it.
-    const dialect = share === undefined ? asked : Math.max(asked ?? 1, 2)
-    const host = this.#world.index.fleet.firstFit(resources, { dialect, runtime, trust })
-    if (host === undefined) return this.#remember(job, this.#noRoom(job, dialect))
-    const reason = `the first host with room: ${inWords(resources)} of ${inWords(this.#world.index.fleet.free(host))} free`
-    this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, links, share, reason }))
-    this.#world.index.fleet.take(host, resources)
+    const asked = dialectOf(job.submitted!.fact.spec)
+    const dialect = share === undefined ? asked : Math.max(asked, 2)
+    const { fleet } = this.#world.index
+    const choice = fleet.choose(this.#requestOf(job, links, dialect), startsOf(this.#world, job))
+    if (choice === undefined) return this.#remember(job, this.#noRoom(job, links, dialect))
+    const { devices, on: host } = choice
+    const reason = reasonOf(job, choice, inWords(fleet.free(host)))
+    this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, devices, links, share, reason }))
+    fleet.take(choice)
     this.#purse.take(links, share, first ? tasksOf(job) : 0)
     return undefined
   }
 
+  /** What a job asks of a host, within what its grant allows. */
+  #requestOf(job: JobState, links: ReadonlyArray<Link>, dialect: number) {
+    const { grant, spec } = job.submitted!.fact
+    const limits = this.#limits.get(grant) ?? narrowest(links)
+    this.#limits.set(grant, limits)
+    return requestOf(spec, { dialect, limits })
+  }
+
   #shortOf(job: JobState): Short | undefined {
-    return this.#short.get(likenessOf(job.submitted!.fact))
+    return this.#short.get(likenessOf(job))
   }
 
   #remember(job: JobState, short: Short): Short {
-    this.#short.set(likenessOf(job.submitted!.fact), short)
+    this.#short.set(likenessOf(job), short)
     return short
   }
 
-  #noRoom(job: JobState, dialect = 1): Short {
-    const { resources, runtime, trust } = job.submitted!.fact.spec
-    const key = `${runtime}/${trust}/${dialect}/${inWords(resources)}`
+  #noRoom(job: JobState, links: ReadonlyArray<Link>, dialect: number): Short {
+    const { grant, spec: { resources, runtime, trust } } = job.submitted!.fact
+    const key = `${runtime}/${trust}/${dialect}/${grant ?? ""}/${job.derived.class ?? inWords(resources)}`
     const known = this.#whyNoRoom.get(key)
     if (known !== undefined) return known
     const { fleet } = this.#world.index
-    const able = fleet.able({ dialect, runtime, trust })
+    // Those that would do, whatever their size.
+    const able = fleet.able({ ...this.#requestOf(job, links, dialect), cpuMilli: 0, memoryMib: 0, diskMib: 0 })
     const why: Short = able.length === 0
-      ? { reason: "no_host", unblockedBy: "capacity", arithmetic: `no host runs ${runtime} work with trust ${trust}${dialect > 1 ? ` and understands dialect ${dialect}` : ""}, of ${fleet.hosts.length} known` }
+      ? { reason: "no_host", unblockedBy: "capacity", arithmetic: `no host runs ${runtime} work with trust ${trust}${termsInWords(job)}${dialect > 1 ? ` and understands dialect ${dialect}` : ""}, of ${fleet.size} known` }
       : { reason: "no_room", unblockedBy: "capacity", arithmetic: `needs ${inWords(resources)}; the roomiest of ${able.length} hosts has ${inWords(roomiest(able.map((host) => fleet.free(host))))} free` }
     this.#whyNoRoom.set(key, why)
     return why
   }
 }
 
+/** What a job wants of a host beside its kind of work, in words. */
+const termsInWords = (job: JobState): string => {
+  const { gpu, resources, where } = job.submitted!.fact.spec
+  const gpus = gpuMilliOf(resources)
+  const parts = [
+    ...(gpus === 0 ? [] : [`${gpus / 1000} GPUs${gpu === undefined ? "" : ` of ${wishesInWords(gpu)}`}`]),
+    ...([["region", where?.only?.regions], ["provider", where?.only?.providers], ["residency", where?.only?.residency]] as const)
+      .flatMap(([what, names]) => (names === undefined ? [] : [`${what} ${names.join(" or ")}`]))
+  ]
+  return parts.length === 0 ? "" : ` and offers ${parts.join(", ")}`
+}
+
+/** Why this host, in words. */
+const reasonOf = (job: JobState, { reason: { fallback, fitting, fragmentation, startMs, unmet } }: Choice, free: string): string => {
+  const { gpu, resources } = job.submitted!.fact.spec
+  return [
+    `${fitting === 1 ? "the only host with room" : `the best of ${fitting} hosts with room`}: ${inWords(resources)} of ${free} free`,
+    ...(fragmentation > 0 ? [`later work loses ${fragmentation / 100} GPUs by it`] : []),
+    ...(fallback > 0 && gpu !== undefined ? [`its choice ${fallback + 1} of ${gpu.length} kinds of GPU`] : []),
+    ...(startMs > 0 ? [`ready in about ${startMs} ms`] : []),
+    ...(unmet.length === 0 ? [] : [`not as wished: ${unmet.join(", ")}`])
+  ].join("; ")
+}
+
 /** Machines can be rented for both of the first: what is between them changes nobody's mind. */
 const kindOfShort = (reason: Short["reason"]): Short["reason"] => (reason === "no_host" ? "no_room" : reason)
 
 const roomiest = (free: ReadonlyArray<ReturnType<World["index"]["fleet"]["free"]>>) =>
-  free.reduce((most, other) => other.cpuMilli > most.cpuMilli || (other.cpuMilli === most.cpuMilli && other.memoryMib > most.memoryMib) ? other : most)
+  free.reduce((most, other) => other.gpus > most.gpus ? other : other.gpus < most.gpus ? most : other.cpuMilli > most.cpuMilli || (other.cpuMilli === most.cpuMilli && other.memoryMib > most.memoryMib) ? other : most)
 
 interface Terms {
   readonly job: JobState
   readonly task: TaskState
   readonly host: HostState
+  /** The numbers of its devices. */
+  readonly devices: ReadonlyArray<number>
   readonly links: ReadonlyArray<Link>
   readonly share: BudgetShare | undefined
   readonly reason: string
 }
 
-const placed = (world: World, round: Round, { host, job, links, reason, share, task }: Terms): SaidFact => {
+const placed = (world: World, round: Round, { devices, host, job, links, reason, share, task }: Terms): SaidFact => {
   const { fact, factId } = job.submitted!
   const { spec, workspace } = fact
   const attempt = task.attempt + 1
@@ -247,6 +290,7 @@ const placed = (world: World, round: Round, { host, job, links, reason, share, t
       attempt,
       fence,
       resources: spec.resources,
+      ...(devices.length === 0 ? {} : { gpus: devices }),
       grantPath: links.map(({ grantId }) => grantId),
       expiresAtMs: Math.min(Number.MAX_SAFE_INTEGER, round.atMs + spec.runMsMax + warrantSlackMs),
       view: { ACCESS: round.saw["ACCESS"] ?? 0 },
@@ -257,6 +301,7 @@ const placed = (world: World, round: Round, { host, job, links, reason, share, t
     ...(spec.startFrom === undefined ? {} : { snapshot: spec.startFrom }),
     ...(spec.startFrom === undefined || kept?.stands !== "available" ? {} : { from: { snapshotId: spec.startFrom, blob: kept.blob } }),
     ...(share === undefined ? {} : { share }),
+    ...(devices.length === 0 ? {} : { gpus: devices }),
     reason
   }
   return { event: made, partOf: factId, causedBy: factId, ...(fact.grant === undefined ? {} : { grant: fact.grant }) }

@@ -1,5 +1,6 @@
 import { endOf } from "@millrace/authority"
 import type { JobSubmitted } from "@millrace/schemas"
+import { canonical, classKeyOf, classOf } from "./demand.ts"
 import { gateOf } from "./gates.ts"
 import { standing } from "./permits.ts"
 import { Queue } from "./queue.ts"
@@ -7,10 +8,13 @@ import { isStopped, mayBegin, overdueMs, stageOf, tasksOf, waitsForPlace } from 
 import type { JobState, TaskState, World } from "./world.ts"
 
 /** Two jobs that are alike here can be placed in each other's stead: same room, same money, same limits. */
-export const likenessOf = ({ grant, spec: { dialect = 1, resources: { cpuMilli, diskMib, gpus, memoryMib }, runMsMax, runtime, trust }, workspace }: JobSubmitted): string =>
-  `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${runMsMax}/${workspace}/${grant ?? ""}`
+export const likenessOf = (job: JobState): string => job.derived.likeness ??= likenessBy(job.submitted!.fact)
 
-const demandKey = ({ spec: { resources: { cpuMilli, gpus, memoryMib } } }: JobSubmitted): string => `${cpuMilli}/${memoryMib}/${gpus}`
+const likenessBy = ({ grant, spec: { dialect = 1, gpu, resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }, runMsMax, runtime, trust, where }, workspace }: JobSubmitted): string =>
+  `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${gpuMilli}/${runMsMax}/${workspace}/${grant ?? ""}${
+    gpu === undefined && where === undefined ? "" : `/${canonical([gpu, where])}`}`
+
+const demandKey = (job: JobState): string => job.derived.class ??= classKeyOf(classOf(job.submitted!.fact.spec))
 
 /**
  * Puts a task, and with it its job, where its stage belongs. A function of what was said, so the order of
@@ -92,9 +96,9 @@ export const jobChanged = (world: World, job: JobState): void => {
   toggle(closing, job, active === 0 && (isStopped(job) || job.next >= tasksOf(job)))
   toggle(fresh, job, begins > 0 && (job.told === undefined || (!placeless && gateOf(world, job)._tag !== "Shut")))
   const waits = job.cancelledBy === undefined && placeless ? begins + waiting.size : 0
-  stand(world, job, waits > 0 ? likenessOf(fact) : undefined)
+  stand(world, job, waits > 0 ? likenessOf(job) : undefined)
   const wantsRoom = job.told?.reason === "no_host" || job.told?.reason === "no_room"
-  demand(world, job, demandKey(fact), wantsRoom ? waits : 0)
+  demand(world, job, demandKey(job), wantsRoom ? waits : 0)
   toggle(shaken, job, fact.grant !== undefined && !standing(world, job))
   world.index.agenda.move(job, dueOf(world, job))
 }

@@ -9,6 +9,9 @@ export const plus = (left: Resources, right: Resources): Resources => ({
   gpus: left.gpus + right.gpus
 })
 
+/** GPUs in thousandths of one. */
+export const gpuMilliOf = ({ gpuMilli = 0, gpus }: Resources): number => gpus * 1000 + gpuMilli
+
 export const minus = (left: Resources, right: Resources): Resources => ({
   cpuMilli: left.cpuMilli - right.cpuMilli,
   memoryMib: left.memoryMib - right.memoryMib,
@@ -20,8 +23,11 @@ export const fits = (need: Resources, free: Resources): boolean =>
   need.cpuMilli <= free.cpuMilli && need.memoryMib <= free.memoryMib && need.diskMib <= free.diskMib && need.gpus <= free.gpus
 
 /** More than any machine has that somebody could rent: work that needs it never runs. */
-export const largestMachine: Resources = { cpuMilli: 2_048_000, memoryMib: 64 * 1024 * 1024, diskMib: 1024 * 1024 * 1024, gpus: 64 }
+export const largestMachine: Resources = { cpuMilli: 2_048_000, memoryMib: 64 * 1024 * 1024, diskMib: 1024 * 1024 * 1024, gpus: 16 }
 
 /** In words that people read: `2 cores, 512 MiB, 1 GPUs`. */
-export const inWords = ({ cpuMilli, diskMib, gpus, memoryMib }: Resources): string =>
-  [`${cpuMilli / 1000} cores`, `${memoryMib} MiB`, ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [`${gpus} GPUs`] : [])].join(", ")
+export const inWords = ({ cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }: Resources): string =>
+  [
+    `${cpuMilli / 1000} cores`, `${memoryMib} MiB`, ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [`${gpus} GPUs`] : []),
+    ...(gpuMilli > 0 ? [`${gpuMilli / 1000} of a GPU`] : [])
+  ].join(", ")

@@ -1,16 +1,21 @@
+import { Mix, type SavedMix } from "@millrace/packing"
 import { loadView, type SavedView, saveView } from "@millrace/authority"
 import { type LeaseId, PriceBook } from "@millrace/schemas"
 import { Schema } from "effect"
-import { hold, hostChanged, running } from "./evolve.ts"
+import { hold, hostChanged, running, unsaidOf } from "./evolve.ts"
 import type { Money, Slice } from "./money.ts"
 import { everythingChanged, introduce } from "./reindex.ts"
-import { noResources } from "./resources.ts"
+import { residentChanged } from "./starts.ts"
+import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
 import { emptyWorld, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, type TaskState, type World } from "./world.ts"
 
 type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
 type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks: ReadonlyArray<SavedTask> }
-type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "takenBack" | "lost">
+type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "takenBack" | "lost"> & {
+  readonly suspected: ReadonlyArray<readonly [number, number]>
+  readonly resident: ReadonlyArray<string>
+}
 
 interface SavedMoney {
   readonly books: ReadonlyArray<unknown>
@@ -39,6 +44,9 @@ export interface SavedWorld {
   readonly snapshots: ReadonlyArray<readonly [string, unknown]>
   readonly machines: ReadonlyArray<readonly [LeaseId, Machine]>
   readonly uses: ReadonlyArray<readonly [string, number]>
+  /** What was learnt of what is typical. */
+  readonly mix: SavedMix
+  readonly images: ReadonlyArray<readonly [string, number]>
   readonly demand: { readonly counts: ReadonlyArray<readonly [string, number]>; readonly atMs: number } | undefined
 }
 
@@ -54,13 +62,18 @@ export const save = (world: World): SavedWorld => ({
   frozen: [...world.frozen].sort(),
   jobs: byKey(world.jobs).map(([, job]) => saveJob(job)),
   outcomes: saveOutcomes(world),
-  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost, takenBack }]) => ({ id, admitted, dismissed, joined, leaving, takenBack, lost: lost === undefined ? undefined : { ...lost } })),
+  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost, resident, suspected, takenBack }]) => ({
+    id, admitted, dismissed, joined, leaving, takenBack, lost: lost === undefined ? undefined : { ...lost },
+    suspected: [...suspected].sort(([left], [right]) => left - right), resident: [...resident].sort()
+  })),
   givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
   authority: saveView(world.authority),
   money: saveMoney(world.money),
   snapshots: byKey(world.snapshots),
   machines: byKey(world.machines),
   uses: byKey(world.uses),
+  mix: world.index.fleet.mix.saved(),
+  images: byKey(world.images),
   demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
 })
 
@@ -95,7 +108,7 @@ const saveMoney = ({ accounts, answeredAt, books, early, promised, recalledAt, s
 })
 
 export const load = (saved: SavedWorld): World => {
-  const world: World = { ...emptyWorld(), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { counts: new Map(saved.demand.counts), atMs: saved.demand.atMs } }
+  const world: World = { ...emptyWorld(Mix.from(saved.mix)), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { counts: new Map(saved.demand.counts), atMs: saved.demand.atMs } }
   for (const [stream, place] of saved.heard) world.heard.set(stream, place)
   for (const scope of saved.frozen) world.frozen.add(scope)
   for (const [workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.set(id as never, endedAs(workspace as never, outcome as never))
@@ -103,12 +116,21 @@ export const load = (saved: SavedWorld): World => {
   for (const [lease, machine] of saved.machines) world.machines.set(lease, machine)
   for (const [grant, uses] of saved.uses) world.uses.set(grant as never, uses)
   loadMoney(world.money, saved.money)
-  for (const { lost, ...host } of saved.hosts) {
-    const restored: HostState = { ...host, lost: lost === undefined ? undefined : { ...lost }, holds: new Map(), used: noResources, at: 0 }
+  for (const [image, sizeBytes] of saved.images) world.images.set(image, sizeBytes)
+  const rented = new Map([...world.machines.values()].map((machine) => [machine.hostId, machine.rented]))
+  for (const { lost, resident, suspected, ...host } of saved.hosts) {
+    const restored: HostState = {
+      ...host, lost: lost === undefined ? undefined : { ...lost }, ...unsaidOf(),
+      suspected: new Map(suspected), rented: rented.get(host.id)
+    }
     world.hosts.set(restored.id, restored)
+    world.index.devices += restored.joined?.capabilities.gpus.length ?? 0
+    if (suspected.length > 0) world.index.suspecting.add(restored)
+    residentChanged(world, restored, new Set(resident))
     world.index.fleet.add(restored)
     hostChanged(world, restored)
   }
+  devicesChanged(world)
   for (const [key, given] of saved.givenUp) {
     const givenUp = { ...given }
     world.givenUp.set(key, givenUp)

@@ -1,4 +1,5 @@
 import { emptyView, type View } from "@millrace/authority"
+import { Mix, type Placed as Taken } from "@millrace/packing"
 import type {
   AttemptExited,
   AttemptId,
@@ -17,6 +18,7 @@ import type {
   Outcome,
   PlacementWithdrawn,
   Resources,
+  Stand,
   WorkspaceName
 } from "@millrace/schemas"
 import { Agenda, type Due } from "./agenda.ts"
@@ -51,6 +53,8 @@ export interface Placed {
   readonly hostId: HostId
   readonly fence: Fence
   readonly resources: Resources
+  /** The numbers of its devices. */
+  readonly gpus: ReadonlyArray<number>
   readonly grantPath: ReadonlyArray<GrantId>
   /** Where in the cell's order it was placed, and when. */
   readonly sequence: number
@@ -115,10 +119,27 @@ export interface Derived {
   live: number
   readonly waiting: Set<TaskState>
   readonly backingOff: Set<TaskState>
+  /** What makes it alike to others for placing, and the class of its work: texts that are made once. */
+  likeness: string | undefined
+  class: string | undefined
   /** The queue that it stands in, if it does. */
   queue: string | undefined
   /** What it adds to the cell's demand. */
   demand: { readonly key: string; readonly count: number } | undefined
+}
+
+/** What an attempt holds of its host. */
+export interface Held {
+  readonly resources: Resources
+  readonly gpus: ReadonlyArray<number>
+  readonly task: TaskState | undefined
+  /** What the fleet counts for it, while it knows the host. */
+  taken: Taken | undefined
+}
+
+/** Where a rented machine stands, and whether its provider can take it back. */
+export interface Rented extends Stand {
+  readonly spot: boolean
 }
 
 /** A host, as its own words, access and our judgement have it. */
@@ -132,11 +153,16 @@ export interface HostState {
   takenBack: boolean
   /** The newest judgement that it is lost: where it lies in our order and what we had heard of hosts by then. */
   lost: { readonly sequence: number; readonly sawHosts: number; readonly lastHeardAtMs: number; readonly leaseEndedAtMs: number; returned: boolean } | undefined
-  /** What was placed here and has had no last word. Derived, as `used`, its sum. */
-  readonly holds: Map<AttemptId, { readonly resources: Resources; readonly task: TaskState | undefined }>
-  used: Resources
-  /** Its place in the fleet's order. */
-  at: number
+  /** The rented machine that it is, as its broker has it. */
+  rented: Rented | undefined
+  /** GPUs that it suspects, by number, and where in the hosts' order it said so. */
+  readonly suspected: Map<number, number>
+  /** What it holds ready: snapshots, images and blobs, by id and digest. */
+  resident: ReadonlySet<string>
+  /** What was placed here and has had no last word. Derived. */
+  readonly holds: Map<AttemptId, Held>
+  /** Suspected GPUs that take nothing new. Derived: the brake on suspicion has spared the others. */
+  quarantined: ReadonlySet<number>
 }
 
 /** An attempt that we gave up without its host's last word. Its room is not free until that has come. */
@@ -148,6 +174,7 @@ export interface GivenUp {
   readonly attemptId: AttemptId
   readonly hostId: HostId
   readonly resources: Resources
+  readonly gpus: ReadonlyArray<number>
   readonly partOf: FactId
   word: { readonly factId: FactId; readonly name: string } | undefined
 }
@@ -156,6 +183,7 @@ export interface GivenUp {
 export interface Machine {
   readonly hostId: HostId | undefined
   readonly goesBack: boolean
+  readonly rented: Rented | undefined
 }
 
 /** How a job ended, and where. One value for all that ended so: a million of them are remembered. */
@@ -184,6 +212,8 @@ export interface World {
   readonly uses: Map<GrantId, number>
   /** What was last said of the demand. */
   demand: { readonly counts: ReadonlyMap<string, number>; readonly atMs: number } | undefined
+  /** What each image is in bytes, by its id. */
+  readonly images: Map<string, number>
   /** Scopes that hold a fact which nobody here can read: `<kind>.<scope>`. */
   readonly frozen: Set<string>
   readonly index: Index
@@ -213,9 +243,15 @@ export interface Index {
   readonly returning: Set<HostState>
   /** What waits for capacity, by its class. */
   readonly demand: Map<string, number>
+  /** Hosts with a GPU under suspicion, and how many GPUs all hosts have. */
+  readonly suspecting: Set<HostState>
+  /** Which hosts hold something ready, by its id. */
+  readonly residents: Map<string, Set<HostState>>
+  devices: number
 }
 
-export const emptyWorld = (): World => ({
+/** A world in which nothing has happened, but for what was learnt of what is typical. */
+export const emptyWorld = (mix = new Mix()): World => ({
   term: 0,
   heard: new Map(),
   jobs: new Map(),
@@ -228,9 +264,10 @@ export const emptyWorld = (): World => ({
   machines: new Map(),
   uses: new Map(),
   demand: undefined,
+  images: new Map(),
   frozen: new Set(),
   index: {
-    fleet: new Fleet(),
+    fleet: new Fleet(mix),
     fresh: new Set(),
     waiting: new Map(),
     toSay: new Set(),
@@ -242,7 +279,10 @@ export const emptyWorld = (): World => ({
     running: new Map(),
     late: new Set(),
     returning: new Set(),
-    demand: new Map()
+    demand: new Map(),
+    suspecting: new Set(),
+    residents: new Map(),
+    devices: 0
   }
 })
 
@@ -257,7 +297,7 @@ export const newJob = (id: JobId): JobState => ({
   told: undefined,
   waitingSinceMs: undefined,
   dueMs: undefined,
-  derived: { active: 0, live: 0, waiting: new Set(), backingOff: new Set(), queue: undefined, demand: undefined }
+  derived: { active: 0, live: 0, waiting: new Set(), backingOff: new Set(), likeness: undefined, class: undefined, queue: undefined, demand: undefined }
 })
 
 export const newTask = (job: JobState, number: number): TaskState => ({
