@@ -130,7 +130,9 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
   const causedBy = split(header(headers.causedBy))
   const grants = split(header(headers.grant))
   const isFence = names.length === 0 && header(fenceHeader) !== ""
-  const bodies = isFence ? noBodies : bodiesOf(message, names.length)
+  // Unpacked and decoded when somebody asks: a reader that minds a few names pays for no others.
+  let unpacked: Result.Result<ReadonlyArray<unknown>, FactUnreadable> | undefined
+  const bodies = () => (unpacked ??= isFence ? noBodies : bodiesOf(message, names.length))
   const place: Place = {
     stream: message.stream,
     sequence: message.sequence,
@@ -142,6 +144,7 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
     const slash = text.lastIndexOf("/")
     const name = slash < 0 ? text : text.slice(0, slash)
     const version = slash < 0 ? 0 : numberOf(text.slice(slash + 1))
+    let event: StoredFact["event"] | undefined
     return {
       id: (ids[ordinal] ?? "") as FactId,
       name,
@@ -150,7 +153,9 @@ export const decodeMessage = (message: StoredMessage): StoredCommit => {
       partOf: (partOf[ordinal] ?? ids[ordinal] ?? "") as FactId,
       ...(causedBy[ordinal] ? { causedBy: causedBy[ordinal] as FactId } : {}),
       ...(grants[ordinal] ? { grant: grants[ordinal] as GrantId } : {}),
-      event: Result.flatMap(bodies, (all) => decodeFact(name, version, all[ordinal]))
+      get event() {
+        return (event ??= Result.flatMap(bodies(), (all) => decodeFact(name, version, all[ordinal])))
+      }
     }
   })
   const decided = decidedFrom(header)

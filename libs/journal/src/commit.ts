@@ -67,19 +67,22 @@ export interface Fact<F extends MillFact = MillFact> extends Omit<StoredFact<F>,
   readonly commit: StoredCommit
 }
 
-/** The facts of a commit that this program can read, and those that it cannot. */
-export const readable = (commit: StoredCommit): {
+/** The facts of a commit that this program can read, and those that it cannot; of those names alone that `minds` says. */
+export const readable = (commit: StoredCommit, minds: (name: string) => boolean = everyName): {
   readonly facts: ReadonlyArray<Fact>
   readonly unreadable: ReadonlyArray<StoredFact & { readonly reason: FactUnreadable }>
 } => {
   const facts: Array<Fact> = []
   const unreadable: Array<StoredFact & { readonly reason: FactUnreadable }> = []
   for (const fact of commit.facts) {
+    if (!minds(fact.name)) continue
     if (Result.isSuccess(fact.event)) facts.push({ ...fact, event: fact.event.success, commit })
     else unreadable.push({ ...fact, reason: fact.event.failure })
   }
   return { facts, unreadable }
 }
+
+const everyName = () => true
 
 /** Where a commit came to lie. */
 export interface Appended {

@@ -66,15 +66,15 @@ interface Batch {
 
 const sorted = (projection: Projection, edition: Edition, commits: ReadonlyArray<StoredCommit>, marks: ReadonlyArray<Mark>): Batch => {
   const { only } = projection
-  const minds = (name: string): boolean => only === undefined || only.includes(name)
+  // A commit whose headers are broken too names no fact: nobody can say that it does not matter.
+  const minds = (name: string): boolean => only === undefined || only.includes(name) || name === "?"
   const facts: Array<Fact> = []
   const unreadable: Array<Aside> = []
   const reached: Record<string, number> = {}
   for (const commit of commits) {
-    const read = readable(commit)
-    for (const fact of read.facts) if (minds(fact.name)) facts.push(fact)
-    // A commit whose headers are broken too names no fact: nobody can say that it does not matter.
-    for (const fact of read.unreadable) if (minds(fact.name) || fact.name === "?") unreadable.push(asideOf(projection, edition, commit, fact, fact.reason))
+    const read = readable(commit, minds)
+    facts.push(...read.facts)
+    for (const fact of read.unreadable) unreadable.push(asideOf(projection, edition, commit, fact, fact.reason))
     reached[commit.place.stream] = commit.place.sequence
   }
   return { facts, unreadable, reached, marks }

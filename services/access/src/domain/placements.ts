@@ -19,6 +19,11 @@ export interface Placements {
 
 export const emptyPlacements = (): Placements => ({ byAttempt: new Map(), byJob: new Map(), byGrant: new Map() })
 
+const heardNames: ReadonlySet<string> = new Set(["PlacementMade", "PlacementWithdrawn", "JobRetried", "TaskSettled", "JobSettled"])
+
+/** Whether a fact of this name changes what runs. */
+export const changesPlacements = (name: string): boolean => heardNames.has(name)
+
 /** Takes in one fact of the scheduler; answers the attempt that was begun by it under a grant. */
 export const hearPlacement = (placements: Placements, { event, partOf }: Pick<Fact, "event" | "partOf">): Placed | undefined => {
   switch (event._tag) {

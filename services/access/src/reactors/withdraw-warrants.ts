@@ -1,7 +1,7 @@
 import { Journal, readable, type StoredCommit } from "@millrace/journal"
 import type { Principal } from "@millrace/schemas"
 import { Clock, Effect } from "effect"
-import { emptyPlacements, hearPlacement, nextEnd, type Placed, underBroken, withdrawals } from "../domain/placements.ts"
+import { changesPlacements, emptyPlacements, hearPlacement, nextEnd, type Placed, underBroken, withdrawals } from "../domain/placements.ts"
 import { Register } from "./register.ts"
 
 const actor = "service:access" as Principal
@@ -29,7 +29,7 @@ export const withdrawWarrants = Effect.scoped(Effect.gen(function*() {
       }), { discard: true })
   const sweep = Effect.flatMap(Clock.currentTimeMillis, (atMs) => tell(underBroken(registry, placements, atMs)))
   const hear = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Placed> =>
-    commits.flatMap((commit) => readable(commit).facts).flatMap((fact) => hearPlacement(placements, fact) ?? [])
+    commits.flatMap((commit) => readable(commit, changesPlacements).facts).flatMap((fact) => hearPlacement(placements, fact) ?? [])
 
   // What is long over is folded first, so that nobody is told to end what has ended.
   const reader = yield* journal.read("SCHEDULER", { after: 0 })

@@ -14,7 +14,7 @@ export class Prices extends Context.Service<Prices, {
     const known: { books: PriceBooks; sequence: number } = { books: noBooks, sequence: 0 }
     const hear = (commits: ReadonlyArray<StoredCommit>) => {
       for (const commit of commits) {
-        for (const { event } of readable(commit).facts) if (event._tag === "PriceBookPublished") known.books = publish(known.books, event.priceBook)
+        for (const { event } of readable(commit, (name) => name === "PriceBookPublished").facts) if (event._tag === "PriceBookPublished") known.books = publish(known.books, event.priceBook)
         known.sequence = Math.max(known.sequence, commit.place.sequence)
       }
     }
