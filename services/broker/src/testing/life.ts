@@ -5,21 +5,36 @@ import {
   type AttemptId, type DemandClass, type FactId, type HostId, type JobId, type MillFact, type PlacementMade, Principal, type ProviderName, type StreamName,
   type Subject, type WarrantId, WorkspaceName
 } from "@millrace/schemas"
-import { dark, type LambdaApi, lambdaCloud, type Machine, Site, type Weather } from "@millrace/sky"
+import { type Cloud, type CloudRoom, dark, type LambdaApi, lambdaCloud, type Machine, Site, type Weather } from "@millrace/sky"
 import { Clock, Effect, Fiber, Layer, Redacted, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
 import { hash } from "node:crypto"
 import { Providers } from "../providers/all.ts"
 import { lambda } from "../providers/lambda.ts"
+import type { Provider } from "../providers/provider.ts"
 import { BrokerSecret } from "../reactors/one-time-key.ts"
 import { buying } from "../service.ts"
 
-const name = "lambda" as ProviderName
+/** A cloud to live under, and its real client: by the way of HTTP that it is provided, or by one of its own to the cloud's room. */
+export interface Vendor<Room extends CloudRoom> {
+  readonly name: ProviderName
+  readonly cloud: Cloud<Room>
+  readonly client: (room: Room) => Effect.Effect<Provider, never, HttpClient.HttpClient>
+}
+
+const lambdaName = "lambda" as ProviderName
+
+export const atLambda: Vendor<LambdaApi> = {
+  name: lambdaName,
+  cloud: lambdaCloud({ apiKey: "right", bootMs: 5_000, endMs: 3_000 }),
+  client: () => lambda({ name: lambdaName, endpoint: "http://sky", apiKey: Redacted.make("right"), sshKey: "millrace" })
+}
+
 export const small: typeof DemandClass.Type = { cpuMilli: 1000, memoryMib: 500, gpus: 0, gpuModels: [], waiting: 1, oldestSinceMs: 0 }
 
 /** The adapter's way to a sky in this process: the same client, without a socket, in the test's own time. */
-const wired = (api: LambdaApi): HttpClient.HttpClient =>
+const wired = (api: CloudRoom): HttpClient.HttpClient =>
   HttpClient.make((request, url) => Effect.gen(function*() {
     const atMs = yield* Clock.currentTimeMillis
     const body = request.body._tag === "Uint8Array" ? Buffer.from(request.body.body).toString("utf8") : ""
@@ -27,7 +42,7 @@ const wired = (api: LambdaApi): HttpClient.HttpClient =>
     if (answer.cut === true) {
       return yield* new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause: new Error("the connection broke") }) })
     }
-    return HttpClientResponse.fromWeb(request, new Response(JSON.stringify(answer.body), { status: answer.status, headers: { "content-type": "application/json", ...answer.headers } }))
+    return HttpClientResponse.fromWeb(request, new Response(typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body), { status: answer.status, headers: { "content-type": "application/json", ...answer.headers } }))
   }))
 
 const placement = (hostId: HostId, about: string): PlacementMade => {
@@ -52,25 +67,29 @@ export interface LifeOptions {
   readonly spendPicoPerHourMax?: bigint
   /** Hosts that join get a job that waits, and it ends after five seconds. As by default. */
   readonly works?: boolean
+  /** How often a step of time lets promises settle that are outside of the test's time: more for a client with more of them. */
+  readonly turns?: number
 }
 
 /** A cell's life around one broker: a log, a pretend cloud, hosts that join when their machine is up, and time. */
-export class Life {
+export class Life<Room extends CloudRoom = LambdaApi> {
   readonly log = new MemoryLog()
   readonly journal: JournalShape = memoryJournal(this.log)
   readonly site: Site
-  readonly api: LambdaApi
+  readonly api: Room
   readonly points: Array<string> = []
   readonly #options: LifeOptions
+  readonly #vendor: Vendor<Room>
   readonly #joined = new Set<string>()
   #dead = false
   #waiting: ReadonlyArray<typeof DemandClass.Type> = []
   lives = 0
 
-  constructor(options: LifeOptions = {}) {
+  constructor(vendor: Vendor<Room>, options: LifeOptions = {}) {
     this.#options = options
-    const { open, ...cloud } = lambdaCloud({ apiKey: "right", bootMs: 5_000, endMs: 3_000 })
-    this.site = new Site({ ...cloud, cloud: "lambda", power: dark, ...(options.weather === undefined ? {} : { weather: options.weather }) })
+    this.#vendor = vendor
+    const { open, ...cloud } = vendor.cloud
+    this.site = new Site({ ...cloud, cloud: vendor.name, power: dark, ...(options.weather === undefined ? {} : { weather: options.weather }) })
     this.api = open(this.site)
   }
 
@@ -100,7 +119,8 @@ export class Life {
 
   get broker() {
     return Effect.gen({ self: this }, function*() {
-      const provider = yield* lambda({ name, endpoint: "http://sky", apiKey: Redacted.make("right"), sshKey: "millrace" }).pipe(Effect.provideService(HttpClient.HttpClient, wired(this.api)))
+      const { client, name } = this.#vendor
+      const provider = yield* client(this.api).pipe(Effect.provideService(HttpClient.HttpClient, wired(this.api)))
       const { machinesMax = 4, spendPicoPerHourMax = 10_000_000_000_000n } = this.#options
       return yield* buying({
         bounds: { cell: "test", machinesMax, spendPicoPerHourMax, answerMsMax: 120_000, bootMsMax: 60_000, idleMsMax: 30_000 },
@@ -140,10 +160,12 @@ export class Life {
     for (let passed = 0; passed < ms; passed += stepMs) {
       yield* TestClock.adjust(stepMs)
       // The client's own promises settle outside of the test's time.
-      for (let turn = 0; turn < 3; turn += 1) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      for (let turn = 0; turn < (this.#options.turns ?? 3); turn += 1) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
       const atMs = yield* Clock.currentTimeMillis
+      this.site.settle(atMs)
+      this.api.settle?.(atMs)
       for (const machine of this.books.running) {
-        if (machine.stands === "terminating" || atMs < machine.bornAtMs + 5_000 || this.#joined.has(machine.id)) continue
+        if (machine.stands !== "active" || !machine.powered || this.#joined.has(machine.id)) continue
         this.#joined.add(machine.id)
         yield* this.#join(machine)
         const [first, ...others] = this.#waiting
@@ -182,9 +204,12 @@ export class Life {
 }
 
 /** Runs a life within a scope of its own. */
-export const living = <A, E>(options: LifeOptions, story: (life: Life) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
+export const living = <A, E>(options: LifeOptions, story: (life: Life) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> => livingAt(atLambda, options, story)
+
+/** The same under another cloud. */
+export const livingAt = <Room extends CloudRoom, A, E>(vendor: Vendor<Room>, options: LifeOptions, story: (life: Life<Room>) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
   Effect.scoped(Effect.gen(function*() {
-    const life = new Life(options)
+    const life = new Life(vendor, options)
     yield* life.run
     return yield* story(life)
   }))

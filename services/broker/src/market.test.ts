@@ -1,0 +1,91 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { ProviderName } from "@millrace/schemas"
+import { type VastApi, vastCloud } from "@millrace/sky"
+import { Clock, Effect, Redacted } from "effect"
+import { vast } from "./providers/vast.ts"
+import { type Life, livingAt, small, type Vendor } from "./testing/life.ts"
+
+const name = "vast" as ProviderName
+
+const market = (offerMs: number): Vendor<VastApi> => ({
+  name,
+  cloud: vastCloud({ apiKey: "right", bootMs: 5_000, endMs: 3_000, market: { offerMs, rivalMs: Number.POSITIVE_INFINITY } }),
+  client: () => vast({ name, endpoint: "http://sky", apiKey: Redacted.make("right"), images: { machine: "vm", container: "container" } })
+})
+const still = market(Number.POSITIVE_INFINITY)
+const seconds = market(20_000)
+
+const own = { ...small, own: true }
+const bidding = { ...own, where: { spot: "rather" as const } }
+
+const costOf = (life: Life<VastApi>) => life.said("LeaseEnded").reduce((sum, { costPico }) => sum + costPico, 0n)
+const billOf = (life: Life<VastApi>) => Effect.map(Clock.currentTimeMillis, (atMs) => life.books.bills(atMs).reduce((sum, { costPico }) => sum + costPico, 0n))
+
+describe("a lease on a market", () => {
+  it.effect("names the one machine that it is for, and goes on to its end within the market's limits", () =>
+    livingAt(still, {}, (life) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(180_000)
+      const [requested] = life.said("LeaseRequested")
+      assert.isDefined(requested?.column.offer)
+      assert.strictEqual(life.said("LeaseGranted").length, 1)
+      assert.strictEqual(life.said("LeaseEnded").length, 1)
+      assert.deepStrictEqual([life.books.running, life.books.all.length, life.api.tooFast], [[], 1, 0])
+      // The market charges for its storage alone until a machine runs, and until its end is asked for; we count from the call to the list that misses it.
+      const over = costOf(life) - (yield* billOf(life))
+      assert.isTrue(over >= 0n && over <= (requested!.pricePicoPerSecondMax * 15n), `${over} of ${costOf(life)}`)
+    })))
+
+  it.effect("is for a whole machine where the work is of others, and for a container only where it is our own", () =>
+    livingAt(still, {}, (life) => Effect.gen(function*() {
+      // Of the small hosts one runs virtual machines: the second machine is a larger one.
+      yield* life.waits({ ...small, waiting: 2 })
+      yield* life.pass(60_000)
+      const hosts = new Map(life.said("OffersObserved").flatMap(({ rows = [] }) => rows.map((row) => [row.offer, row.sells])))
+      assert.deepStrictEqual(life.said("LeaseRequested").map(({ column }) => hosts.get(column.offer)), ["machines", "machines"])
+    })))
+
+  it.effect("that comes too late for its offer is refused for that offer alone, and the next one is asked for", () =>
+    livingAt(seconds, { works: false }, (life) => Effect.gen(function*() {
+      yield* life.pass(50_000)
+      yield* life.waits({ ...own, waiting: 3 })
+      yield* life.pass(180_000)
+      const refused = life.said("LeaseRefused")
+      assert.isAbove(refused.length, 0)
+      assert.deepStrictEqual([...new Set(refused.map(({ narrows, reason }) => `${reason} ${narrows}`))], ["offer_gone offer"])
+      assert.isAbove(life.said("LeaseGranted").length, 0)
+      assert.strictEqual(life.api.tooFast, 0)
+    })))
+
+  it.effect("that is outbid is told as taken back, and nothing of it stays, stopped or not", () =>
+    livingAt(still, { works: false }, (life) => Effect.gen(function*() {
+      // Right before a look at the market's list, which is due after a minute.
+      yield* life.pass(45_000)
+      yield* life.waits(bidding)
+      yield* life.pass(13_000)
+      assert.deepStrictEqual(life.said("LeaseRequested").map(({ column }) => column.market), ["spot"])
+      assert.strictEqual(life.books.running.length, 1)
+      life.sky.set({ spotPricePermille: 20_000 })
+      yield* life.waits()
+      yield* life.pass(20_000)
+      assert.strictEqual(life.said("ReclaimNoticed").length, 1)
+      assert.deepStrictEqual(life.said("LeaseReleased").map(({ cause }) => cause), ["reclaimed"])
+      assert.strictEqual(life.said("LeaseEnded").length, 1)
+      assert.deepStrictEqual(life.books.running, [])
+    })))
+
+  it.effect("whose answer is lost is found by its label, and bought once", () =>
+    livingAt(still, { weather: { answersLost: 1 } }, (life) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(180_000)
+      assert.deepStrictEqual([life.books.all.length, life.books.running, life.said("LeaseGranted").length], [1, [], 1])
+    })))
+
+  it.effect("is not left alone where the market makes two of one: the second is found and ended", () =>
+    livingAt(still, { weather: { doubled: 1 } }, (life) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(300_000)
+      assert.deepStrictEqual([life.books.all.length, life.books.running], [2, []])
+      assert.isAbove(life.said("OrphanFound").length, 0)
+    })))
+})
