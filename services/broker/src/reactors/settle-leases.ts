@@ -133,13 +133,18 @@ const isDearer = (state: State, { provider, requested }: Lease): boolean => {
   return offer !== undefined && requested !== undefined && offer.pricePicoPerSecond > requested.fact.pricePicoPerSecondMax
 }
 
-/** The machine under a token, if its provider lists one. Several, if a call was repeated too soon: the sweep ends the rest. */
+/**
+ * The machine under a token, if its provider lists one. Several, if a call was repeated too soon: the sweep ends the
+ * rest. One that has ended already counts too: it was bought, so nothing more is bought under this token.
+ */
 const find = (provider: Provider, token: string, alsoDeclared = false): Effect.Effect<Listed | "unclear" | undefined> =>
   Effect.map(Effect.result(provider.list), (answer) => {
     if (answer._tag === "Failure" || answer.success._tag === "Refusal") return "unclear"
-    const alive = answer.success.value.filter((one) => one.token === token && (one.stands === "coming" || one.stands === "running" || (alsoDeclared && one.stands === "declared")))
-    return [...alive].sort((a, b) => (a.machine < b.machine ? -1 : 1))[0]
+    const named = answer.success.value.filter((one) => one.token === token && (alsoDeclared || one.stands !== "declared"))
+    return [...named].sort((a, b) => Number(hasEnded(a)) - Number(hasEnded(b)) || (a.machine < b.machine ? -1 : 1))[0]
   })
+
+const hasEnded = ({ stands }: Listed): boolean => stands === "terminated" || stands === "reclaimed" || stands === "ending"
 
 const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: string, sinceMs: number) =>
   tell(order, id, ["asked", "withdrawn"], ({ requested }, atMs): MillFact => {
