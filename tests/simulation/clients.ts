@@ -82,7 +82,7 @@ const requestOf = (chance: Chance): JobRequest => ({
     cpuMilli: chance.between(1, 3) * 500,
     memoryMib: chance.between(1, 4) * 128,
     diskMib: 0,
-    gpus: chance.happens(0.2) ? 1 : 0
+    ...chance.oneOf([{ gpus: 0 }, { gpus: 0 }, { gpus: 0 }, { gpus: 1 }, { gpus: 0, gpuMilli: chance.between(1, 3) * 250 }])
   },
   argv: ["work"],
   env: {},

@@ -249,18 +249,21 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
  * Hosts of different sizes: small enough that jobs must wait for each other, and the first has a GPU, so that
  * no job waits for ever.
  */
-const capabilitiesOf = (chance: Chance, index: number): Capabilities => ({
-  resources: {
+const capabilitiesOf = (chance: Chance, index: number): Capabilities => {
+  const resources = {
     cpuMilli: chance.between(2, 4) * 1_000,
     memoryMib: chance.between(1, 4) * 1_024,
     diskMib: 10_000,
     gpus: chance.between(index === 0 ? 1 : 0, 2)
-  },
-  gpus: [],
-  runtimes: ["noop", "process"],
-  trusts: ["own"],
-  labels: {}
-})
+  }
+  return {
+    resources,
+    gpus: Array.from({ length: resources.gpus }, (_, device) => ({ index: device, model: "NVIDIA T4", memoryMib: 15_360 })),
+    runtimes: ["noop", "process"],
+    trusts: ["own"],
+    labels: {}
+  }
+}
 
 /** The hosts belong to the cell from the start. */
 const admit = (broker: Broker, hosts: ReadonlyArray<HostId>): void => {

@@ -118,15 +118,31 @@ const neverOvercommitted: Checker = (history) => {
   const broken: Array<string> = []
   const ends = endsOf(history)
   const seen = seenBy(history)
-  const holds = new Map<HostId, Map<AttemptId, Resources>>()
-  for (const { commit, event: { attemptId, hostId, spec } } of factsIn(history, "SCHEDULER", "PlacementMade")) {
-    const held = holds.get(hostId) ?? new Map<AttemptId, Resources>()
+  const holds = new Map<HostId, Map<AttemptId, OnDevices>>()
+  for (const { commit, event: { attemptId, gpus = [], hostId, spec: { resources } } } of factsIn(history, "SCHEDULER", "PlacementMade")) {
+    const held = holds.get(hostId) ?? new Map<AttemptId, OnDevices>()
     holds.set(hostId, held)
     for (const other of held.keys()) if ((ends.get(other) ?? Number.POSITIVE_INFINITY) <= seen(commit)) held.delete(other)
-    held.set(attemptId, spec.resources)
-    broken.push(...overIn([...held.values()], history.capacity.get(hostId), `${hostId} holds at SCHEDULER ${commit.place.sequence}`))
+    held.set(attemptId, { ...resources, devices: gpus })
+    const where = `${hostId} holds at SCHEDULER ${commit.place.sequence}`
+    broken.push(...overIn([...held.values()], history.capacity.get(hostId), where), ...overOnDevices([...held.values()], where))
   }
   return broken
+}
+
+interface OnDevices extends Resources {
+  readonly devices: ReadonlyArray<number>
+}
+
+/** No device gives more than the whole of itself, and each attempt has as many as it asks for. */
+const overOnDevices = (held: ReadonlyArray<OnDevices>, where: string): ReadonlyArray<string> => {
+  const given = new Map<number, number>()
+  for (const { devices, gpuMilli = 0 } of held) for (const device of devices) given.set(device, (given.get(device) ?? 0) + (gpuMilli > 0 ? gpuMilli : 1000))
+  const wanted = ({ gpuMilli = 0, gpus }: Resources) => gpuMilli > 0 ? 1 : gpus
+  return [
+    ...[...given].flatMap(([device, milli]) => (milli > 1000 ? [`${where}: ${milli} thousandths of device ${device}`] : [])),
+    ...held.flatMap((one) => (new Set(one.devices).size === wanted(one) ? [] : [`${where}: devices ${one.devices.join(", ") || "none"}, where ${wanted(one)} were asked for`]))
+  ]
 }
 
 /** At no moment does a machine run more than it has, in any dimension. */
