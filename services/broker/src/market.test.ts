@@ -74,6 +74,21 @@ describe("a lease on a market", () => {
       assert.deepStrictEqual(life.books.running, [])
     })))
 
+  it.effect("is bought once and ended, wherever between the intent and the last word its broker dies", () => Effect.gen(function*() {
+    const whole = (life: Life<VastApi>) => Effect.andThen(life.waits(small), life.pass(240_000))
+    const passed = yield* livingAt(still, {}, (life) => Effect.as(whole(life), life.points))
+    const points = passed.flatMap((point, at) => (/machine|Lease(Requested|Granted|Released|Ended)/u.test(point) && passed.indexOf(point) === at ? [at + 1] : []))
+    assert.isAbove(points.length, 8)
+    for (const dieAt of points) {
+      yield* livingAt(still, { dieAt, weather: { invisibleMs: 4_000 } }, (life) => Effect.gen(function*() {
+        yield* whole(life)
+        yield* life.pass(60_000)
+        assert.deepStrictEqual([life.lives, life.books.all.length, life.books.running], [2, 1, []], life.points[dieAt - 1])
+        assert.deepStrictEqual([life.said("LeaseRequested").length, life.said("LeaseEnded").length], [1, 1], life.points[dieAt - 1])
+      }))
+    }
+  }))
+
   it.effect("whose answer is lost is found by its label, and bought once", () =>
     livingAt(still, { weather: { answersLost: 1 } }, (life) => Effect.gen(function*() {
       yield* life.waits(small)
