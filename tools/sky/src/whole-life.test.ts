@@ -12,6 +12,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { Cloud, CloudRoom } from "./cloud.ts"
+import { ec2Cloud } from "./ec2/ec2-api.ts"
 import { lambdaCloud } from "./lambda/lambda-api.ts"
 import { agents } from "./machines.ts"
 import { startSky } from "./sky.ts"
@@ -60,17 +62,43 @@ const keptIn = (folder: string, name: string, text: string): string => {
   return path
 }
 
+/** Where a cell buys: the pretend cloud, and its entry in the providers' file. */
+interface Vendor {
+  readonly cloud: Cloud<CloudRoom>
+  readonly entry: (folder: string) => Record<string, unknown>
+}
+
+const aws = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "a-secret-of-the-sky" }
+const vendors: Readonly<Record<"lambda" | "ec2", Vendor>> = {
+  lambda: {
+    cloud: lambdaCloud({ apiKey: "a-key-of-the-sky", everyMs: { any: 10, launch: 50 } }),
+    entry: (folder) => ({ keyFile: keptIn(folder, "sky.key", "a-key-of-the-sky\n"), everyMs: { any: 20, create: 100 } })
+  },
+  ec2: {
+    cloud: ec2Cloud(aws),
+    entry: (folder) => ({
+      keyFile: keptIn(folder, "credentials", `[default]\naws_access_key_id = ${aws.accessKeyId}\naws_secret_access_key = ${aws.secretAccessKey}\n`),
+      ec2: {
+        regions: ["us-east-1", "us-west-2"],
+        image: "resolve:ssm:/millrace/host",
+        priceFile: keptIn(folder, "prices.json", JSON.stringify({ source: "the sky's", regions: { "us-east-1": { "t3.small": "0.0208" }, "us-west-2": { "t3.medium": "0.0416" } } }))
+      }
+    })
+  }
+}
+
 /** The real access and broker, on a real log, under a sky whose machines run the real agent. */
-const cell = Effect.gen(function*() {
+const cellAt = Effect.fnUntraced(function*(speaks: keyof typeof vendors) {
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "millrace-sky-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
   const stack = yield* startStack({ folder, freePorts: true, databaseUrl: yield* testDatabase() })
-  const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "a-key-of-the-sky", everyMs: { any: 10, launch: 50 } }) }, power: agents({ folder: join(folder, "machines") }) })
+  const { cloud, entry } = vendors[speaks]
+  const { sky } = yield* startSky({ clouds: { sky: cloud }, power: agents({ folder: join(folder, "machines") }) })
   const port = yield* freePort
   const agentSettings = ["MILLRACE_NATS_URL", "MILLRACE_ACCESS_URL", "MILLRACE_CELL_KEY_PUBLIC", "MILLRACE_KEYS", "MILLRACE_BLOBS"].map((name) => `${name}=${stack.env[name]}`).join("\n")
-  const providers = { providers: [{ name: "lambda", speaks: "lambda", endpoint: sky.url, keyFile: keptIn(folder, "sky.key", "a-key-of-the-sky\n"), everyMs: { any: 20, create: 100 }, visibleWithinMs: 1_000 }] }
+  const providers = { providers: [{ name: speaks, speaks, endpoint: sky.url, visibleWithinMs: 1_000, ...entry(folder) }] }
   const env = {
     ...stack.env,
     MILLRACE_OWNER: keptIn(folder, "owner.json", JSON.stringify({ digest: digestOfToken(ownerToken), principal: "user:owner", workspace })),
@@ -91,7 +119,7 @@ const cell = Effect.gen(function*() {
   const journalOf = (name: "scheduler" | "reader") =>
     Effect.map(Layer.build(logLayer(name, { servers: stack.natsUrl, credentials: stack.credentials })), (context) => Context.get(context, Journal))
   return { sky, folder, api: `http://127.0.0.1:${port}`, scheduler: yield* journalOf("scheduler"), reader: yield* journalOf("reader") }
-}).pipe(Effect.provide(Readiness.layer))
+}, Effect.provide(Readiness.layer))
 
 const asked = (url: string, token = ownerToken) =>
   Effect.promise(async () => {
@@ -100,15 +128,15 @@ const asked = (url: string, token = ownerToken) =>
   })
 
 describe("a rented machine, from what waits to the provider's last word", () => {
-  it.live("is bought, joins, is given back and has ended, at what the ledger says", () =>
+  it.live.each([["lambda", 1000], ["ec2", 2000]] as const)("is bought from %s, joins, is given back and has ended, at what the ledger says", ([speaks, cpuMilli]) =>
     Effect.scoped(Effect.gen(function*() {
-      const { api, folder, reader, scheduler, sky } = yield* cell
+      const { api, folder, reader, scheduler, sky } = yield* cellAt(speaks)
       yield* waits(scheduler, 1)
       const granted = yield* until(reader, "BROKER", "LeaseGranted")
       const enrolled = yield* until(reader, "BROKER", "MachineEnrolled").pipe(Effect.tapError(() => Effect.sync(() => console.error(agentLog(folder, granted.machine)))))
       assert.strictEqual(enrolled.leaseId, granted.leaseId)
       const joined = yield* until(reader, "HOSTS", "HostJoined")
-      assert.deepStrictEqual([joined.hostId, joined.capabilities.resources.cpuMilli], [enrolled.hostId, 1000])
+      assert.deepStrictEqual([joined.hostId, joined.capabilities.resources.cpuMilli], [enrolled.hostId, cpuMilli])
       // What waited is placed; nothing more is bought for it.
       yield* waits(scheduler, 0)
       const held = yield* asked(`${api}/v1/leases?stands=held`)
@@ -118,7 +146,7 @@ describe("a rented machine, from what waits to the provider's last word", () => 
       assert.deepStrictEqual(sky.books.running, [])
       const [bill] = sky.books.bills(ended.endedAtMs)
       assert.deepStrictEqual([sky.books.all.length, bill?.machine], [1, granted.machine])
-      // Both count whole minutes from the launch on; the price list's cents an hour are no whole pico-dollars a second.
+      // Both count at least a minute from the launch on; the price list's cents an hour are no whole pico-dollars a second.
       const difference = ended.costPico - (bill?.costPico ?? 0n)
       assert.isTrue(difference >= 0n && difference < 1_000_000n, `ours ${ended.costPico}, the ledger's ${bill?.costPico}`)
       const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, reader))
