@@ -25,6 +25,8 @@ const typicalMax = 96
 const againAfterMin = 32
 const againAfterShare = 0.15
 const againAfterMax = 4096
+/** What is typical stays as it is while what came since differs by no more than this share of all tasks. */
+const differencePermille = 40
 
 /**
  * What is typical of the work that is asked for, learnt from the log as it is read.
@@ -48,7 +50,7 @@ export class Mix {
 
   /** Takes down that so many tasks of one kind were asked for. */
   learn(request: Request, count = 1): void {
-    const key = `${keyOfSize(sizeOf(request))} ${keyOfTerms(request)}`
+    const key = keyOf(request)
     const seen = this.#seen.get(key)
     if (seen === undefined) this.#seen.set(key, { request: asked(request), count })
     else seen.count += count
@@ -57,7 +59,9 @@ export class Mix {
     while (this.#sum > windowMax || this.#seen.size > seenMax) this.#halve()
     if (this.#heard < this.#nextAt) return
     this.#nextAt = this.#heard + Math.min(againAfterMax, Math.max(againAfterMin, Math.ceil(this.#heard * againAfterShare)))
-    this.typical = mostFrequent([...this.#seen], this.#sum)
+    const typical = mostFrequent([...this.#seen], this.#sum)
+    if (differenceOf(this.typical, typical) * 1000 <= differencePermille) return
+    this.typical = typical
     this.version += 1
   }
 
@@ -68,7 +72,7 @@ export class Mix {
   static from({ heard, nextAt, seen, typical }: SavedMix): Mix {
     const mix = new Mix()
     for (const { count, request } of seen) {
-      mix.#seen.set(`${keyOfSize(sizeOf(request))} ${keyOfTerms(request)}`, { request, count })
+      mix.#seen.set(keyOf(request), { request, count })
       mix.#sum += count
     }
     mix.typical = typical
@@ -87,6 +91,20 @@ export class Mix {
     }
   }
 }
+
+/** The share of tasks that are of another request in one mix than in the other: 0 where they are alike, 1 where nothing is. */
+const differenceOf = (left: ReadonlyArray<Typical>, right: ReadonlyArray<Typical>): number => {
+  const leftSum = sumOf(left)
+  const rightSum = sumOf(right)
+  if (leftSum === 0 || rightSum === 0) return leftSum === rightSum ? 0 : 1
+  const counts = new Map(left.map(({ count, request }) => [keyOf(request), count]))
+  return right.reduce((rest, { count, request }) => rest - Math.min(count / rightSum, (counts.get(keyOf(request)) ?? 0) / leftSum), 1)
+}
+
+const sumOf = (typical: ReadonlyArray<Typical>): number => typical.reduce((sum, { count }) => sum + count, 0)
+
+/** Requests of one key are one request to the mix. */
+const keyOf = (request: Request): string => `${keyOfSize(sizeOf(request))} ${keyOfTerms(request)}`
 
 /** The request alone: whatever else a caller's value carries is not kept. */
 const asked = ({ cpuMilli, diskMib, gpuMilli, gpus, kinds, memoryMib, models, oneOfModels, where }: Request): Request => ({

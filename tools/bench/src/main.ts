@@ -9,7 +9,10 @@ const benches = {
   jobs: { about: "jobs end to end beside the bare chain of three processes", load: () => import("./jobs/jobs.ts") },
   journal: { about: "append, commit, read and replay beside bare JetStream", load: () => import("./journal/journal.ts") },
   grants: { about: "one decision at a gate, over ten thousand to a million grants", load: () => import("./grants/grants.ts") },
-  cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./cell/cell.ts") }
+  cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./cell/cell.ts") },
+  packing: { about: "how much of a fleet is given out, beside gradient descent and first fit", load: () => import("./packing/packing.ts") },
+  placements: { about: "decisions a second over a thousand to ten thousand hosts, with departures", load: () => import("./placements/placements.ts") },
+  residency: { about: "how soon work starts where models must be loaded, over a trace", load: () => import("./residency/residency.ts") }
 } as const
 
 const help = `npm run bench -- NAME [-o json] [--quick]
@@ -20,6 +23,8 @@ Figures go to stdout, progress to stderr. Every figure stands beside the floor o
   -o json    one JSON object
   --quick    fewer rounds: to see that it works, not to quote
   --hosts N  cell: how many hosts the first stage has; each later one has twice as many
+  packing --nodes CSV[.gz] (--arrivals JSONL | --pods CSV[.gz] [--seed S | --seed S-T: the mean of them]) [--placements OUT.jsonl]
+  residency --trace CSV[.gz]
 `
 
 const { positionals, values } = parseArgs({
@@ -28,6 +33,12 @@ const { positionals, values } = parseArgs({
     output: { type: "string", short: "o", default: "text" },
     quick: { type: "boolean", default: false },
     hosts: { type: "string" },
+    trace: { type: "string" },
+    nodes: { type: "string" },
+    arrivals: { type: "string" },
+    pods: { type: "string" },
+    seed: { type: "string", default: "42" },
+    placements: { type: "string" },
     help: { type: "boolean", default: false }
   }
 })
@@ -37,7 +48,28 @@ export interface Bench {
   readonly quick: boolean
   /** How many hosts to begin with, where hosts are counted. */
   readonly hosts?: number
+  readonly trace: string | undefined
+  readonly packing: {
+    readonly nodes: string | undefined
+    readonly arrivals: string | undefined
+    readonly pods: string | undefined
+    /** Where to write what was placed. */
+    readonly placements: string | undefined
+    readonly seeds: ReadonlyArray<number>
+  }
   readonly say: (line: string) => void
+}
+
+const whole = (text: string | undefined, otherwise: number): number => {
+  const value = text === undefined ? Number.NaN : Math.floor(Number(text))
+  return Number.isFinite(value) && value >= 0 ? value : otherwise
+}
+
+/** One seed, or all from the first to the last: `42-51`. */
+const seedsOf = (text: string): ReadonlyArray<number> => {
+  const [first = "", last = first] = text.split("-")
+  const from = whole(first, 42)
+  return Array.from({ length: Math.max(1, whole(last, from) - from + 1) }, (_, more) => from + more)
 }
 
 const [name] = positionals
@@ -50,6 +82,8 @@ const { bench } = await benches[name as keyof typeof benches].load()
 const exit = await Effect.runPromiseExit(Effect.scoped(bench({
   quick: values.quick,
   ...(values.hosts === undefined ? {} : { hosts: Math.max(1, Number(values.hosts) || 1) }),
+  trace: values.trace,
+  packing: { nodes: values.nodes, arrivals: values.arrivals, pods: values.pods, placements: values.placements, seeds: seedsOf(values.seed) },
   say: (line) => void process.stderr.write(`${line}\n`)
 }) as Effect.Effect<unknown, unknown, never>))
 if (Exit.isSuccess(exit)) {
