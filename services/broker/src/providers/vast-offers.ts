@@ -5,8 +5,9 @@ export type Market = "on_demand" | "spot"
 
 /** We bid a little over the least that would win now: at exactly that, the next bid of anybody ends us. */
 const bidPermille = 1_050
-/** So many of one type and market are kept: the market has thousands, and a plan needs the best. */
+/** So many of one type and market are kept, and so many of all: the market has thousands, and a plan needs the best. */
 const keptPerTypeMax = 3
+const keptMax = 400
 
 /** The vendor takes bids from a tenth of a cent to 128 dollars an hour. */
 const bidMin = 0.001
@@ -53,13 +54,18 @@ export const offersOf = (market: Market, asks: ReadonlyArray<Ask>, diskGb: numbe
 /** What a second of a machine that stays up is worth paying for: of two at one price, the surer one. */
 const worth = ({ pricePicoPerSecond, reliabilityPermille = 0 }: Offer): number => Number(pricePicoPerSecond) / Math.max(1, reliabilityPermille)
 
-/** The best few of each type and market, virtual machines and containers apart. Ties go by the offer's number. */
+/**
+ * The best few of each type and market, virtual machines and containers apart; where even those are too many, the
+ * second best of each go before the best of any. Ties go by the offer's number.
+ */
 export const byWorth = (rows: ReadonlyArray<Offer>): ReadonlyArray<Offer> => {
-  const kept = new Map<string, number>()
-  return [...rows].sort((a, b) => worth(a) - worth(b) || Number(a.offer) - Number(b.offer)).filter(({ machineType, market, sells }) => {
-    const kind = `${machineType} ${market} ${sells}`
-    const count = kept.get(kind) ?? 0
-    kept.set(kind, count + 1)
-    return count < keptPerTypeMax
+  const seen = new Map<string, number>()
+  const ranked = [...rows].sort((a, b) => worth(a) - worth(b) || Number(a.offer) - Number(b.offer)).map((row) => {
+    const kind = `${row.machineType} ${row.market} ${row.sells}`
+    const rank = seen.get(kind) ?? 0
+    seen.set(kind, rank + 1)
+    return { row, rank }
   })
+  // Sorting keeps the order of equals: within a rank the best stay first.
+  return ranked.filter(({ rank }) => rank < keptPerTypeMax).sort((a, b) => a.rank - b.rank).slice(0, keptMax).map(({ row }) => row)
 }
