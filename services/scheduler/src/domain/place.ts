@@ -22,6 +22,9 @@ const warrantSlackMs = 600_000
 /** So many of those that wait alike are told that it is for something else now. */
 const toldAgainMax = 64
 
+/** One round places no more: what it says goes out, hosts are answered and what was heard is taken in before the next. */
+const placementsMax = 1_000
+
 type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget">
 
 /** Places what waits longest on the host that costs later work least, then what is new or due, and says why the rest waits. */
@@ -50,6 +53,7 @@ class Placing {
   /** Tasks that this round placed, and how many it began of each job. */
   readonly #placed = new Set<TaskState>()
   readonly #begun = new Map<JobState, number>()
+  #left = placementsMax
 
   constructor(world: World, saying: Saying) {
     this.#world = world
@@ -63,7 +67,7 @@ class Placing {
       (left, right) => left.jobs[left.at]!.number < right.jobs[right.at]!.number,
       [...this.#world.index.waiting.values()].map(({ items }) => ({ jobs: items, at: 0 }))
     )
-    for (let line = lines.pop(); line !== undefined; line = lines.pop()) {
+    for (let line = lines.pop(); line !== undefined && this.#left > 0; line = lines.pop()) {
       const job = line.jobs[line.at]!
       if (!isFrozen(this.#world, job) && !this.#saying.done.has(job)) {
         const short = this.#shortOf(job) ?? this.#all(job)
@@ -85,6 +89,7 @@ class Placing {
     if (waiting !== undefined) jobs.add(waiting)
     for (const one of agenda.by(this.#saying.round.atMs)) if ("job" in one && one.job.derived.backingOff.has(one)) jobs.add(one.job)
     for (const job of oldestFirst(jobs)) {
+      if (this.#left === 0) return
       if (isFrozen(this.#world, job) || this.#saying.done.has(job) || job.cancelledBy !== undefined || isAhead(this.#world, job)) continue
       const short = this.#gate(job) ?? this.#all(job)
       if (short === undefined || this.#saying.done.has(job) || this.#told.has(job)) continue
@@ -149,12 +154,13 @@ class Placing {
     const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ notBeforeMs }) => notBeforeMs <= this.#saying.round.atMs)]
     for (const task of again.sort((left, right) => left.number - right.number)) {
       if (this.#placed.has(task)) continue
+      if (this.#left === 0) return undefined
       const short = this.#one(job, task)
       if (short !== undefined || this.#saying.done.has(job)) return short
       this.#placed.add(task)
     }
     if (this.#saying.failing.has(job)) return undefined
-    for (let left = mayBegin(job) - (this.#begun.get(job) ?? 0); left > 0; left -= 1) {
+    for (let left = mayBegin(job) - (this.#begun.get(job) ?? 0); left > 0 && this.#left > 0; left -= 1) {
       const begun = this.#begun.get(job) ?? 0
       const short = this.#one(job, newTask(job, job.next + begun))
       if (short !== undefined || this.#saying.done.has(job)) return short
@@ -187,6 +193,7 @@ class Placing {
     this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, devices, links, share, reason }))
     fleet.take(choice)
     this.#purse.take(links, share, first ? tasksOf(job) : 0)
+    this.#left -= 1
     return undefined
   }
 
