@@ -1,4 +1,4 @@
-import type { EC2Client, Instance, InstanceTypeInfo, InstanceTypeOffering, RunInstancesCommandInput, SpotPrice } from "@aws-sdk/client-ec2"
+import type { EC2Client, EC2ClientConfig, Instance, InstanceTypeInfo, InstanceTypeOffering, RunInstancesCommandInput, SpotPrice } from "@aws-sdk/client-ec2"
 import type { Column, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Scope } from "effect"
 import type { Listed } from "../domain/sweep.ts"
@@ -18,6 +18,8 @@ export interface Ec2Options {
   readonly credentials: () => Promise<AwsCredentials>
   readonly settings: Ec2Settings
   readonly prices: Ec2Prices
+  /** Another way to its endpoint than sockets. */
+  readonly http?: NonNullable<EC2ClientConfig["requestHandler"]>
   readonly can?: Partial<Pick<Capabilities, "requestsEvery" | "visibleWithinMs">>
 }
 
@@ -50,7 +52,7 @@ const nobody = "i-00000000000000000"
 
 /** Amazon EC2: instances on demand and as spot, by zones, under client tokens; one client a region, one budget for the key. */
 export const ec2 = Effect.fnUntraced(function*(
-  { can: other, credentials, endpoint, name, prices, settings }: Ec2Options
+  { can: other, credentials, endpoint, http = { connectionTimeout: 5_000, requestTimeout: answerMsMax }, name, prices, settings }: Ec2Options
 ): Effect.fn.Return<Provider, never, Scope.Scope> {
   const can: Capabilities = { ...ec2Capabilities, ...other }
   const { diskGib = 100, regions, rootDevice = "/dev/sda1" } = settings
@@ -68,7 +70,7 @@ export const ec2 = Effect.fnUntraced(function*(
       credentials: async () => ({ ...await credentials(), expiration: new Date(Date.now() + keysMs) }),
       // What is asked again, and when, is decided in one place, and not there.
       maxAttempts: 1,
-      requestHandler: { connectionTimeout: 5_000, requestTimeout: answerMsMax }
+      requestHandler: http
     }))
   }
   const unclear = (doing: string, detail: string) => new ProviderUnclear({ provider: name, doing, detail })

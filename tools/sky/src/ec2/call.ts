@@ -12,6 +12,8 @@ export interface Ec2Account extends AwsKey {
   readonly securityGroups?: ReadonlyArray<string>
   /** Requests at once and more each second, per action and region. */
   readonly limits: Readonly<Record<string, Limit>> & { readonly other: Limit }
+  /** How far a client's clock may be from ours, in ms. */
+  readonly skewMsMax?: number
   /** A page holds no more than that, whatever was asked for. */
   readonly pageMax: number
 }

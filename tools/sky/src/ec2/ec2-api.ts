@@ -92,7 +92,7 @@ export class Ec2Api implements CloudRoom {
 
   #signedFor(request: Request): { readonly region: string } {
     const { now } = this.#site.sky
-    const verified = verify(request, this.#account, { service: "ec2" })
+    const verified = verify(request, this.#account, { service: "ec2", ...(this.#account.skewMsMax === undefined ? {} : { skewMsMax: this.#account.skewMsMax }) })
     if ("wrong" in verified) throw new Ec2Error(verified.wrong, verified.detail, { AuthFailure: 401, MissingAuthenticationToken: 403, IncompleteSignature: 400, RequestExpired: 400 }[verified.wrong])
     if (now.unauthorised) throw new Ec2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
     if (now.expired) throw new Ec2Error("RequestExpired", "Request has expired.")

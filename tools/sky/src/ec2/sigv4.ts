@@ -17,7 +17,7 @@ const hex = (text: string): string => createHash("sha256").update(text).digest("
 const hmac = (key: string | Buffer, text: string): Buffer => createHmac("sha256", key).update(text).digest()
 
 /** "Requests must reach AWS within fifteen minutes of the time stamp." */
-const skewMsMax = 15 * 60_000
+const quarterHourMs = 15 * 60_000
 
 /** RFC 3986: everything but unreserved characters, as the description asks for in names and values. */
 const encoded = (text: string): string => encodeURIComponent(text).replace(/[!'()*]/gu, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`)
@@ -64,7 +64,7 @@ const form = /^AWS4-HMAC-SHA256 Credential=([^/,]+)\/(\d{8})\/([a-z0-9-]+)\/([a-
  * Whether a request is signed by that key, as "AWS Signature Version 4 for API requests" of the IAM user guide
  * describes it, and for which region. `host` and every `x-amz-` header have to be signed.
  */
-export const verify = (request: Request, key: AwsKey, { service }: { readonly service: string }): Verified => {
+export const verify = (request: Request, key: AwsKey, { service, skewMsMax = quarterHourMs }: { readonly service: string; readonly skewMsMax?: number }): Verified => {
   const { headers } = request
   const authorization = headers["authorization"]
   if (authorization === undefined) return { wrong: "MissingAuthenticationToken", detail: "Request is missing Authentication Token" }
