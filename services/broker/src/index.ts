@@ -6,6 +6,7 @@ export { type Buffer, type Buyable, PlanInputs, PlanKept, type Quota, type Share
 export type { Plan, PlanTarget, Unmet } from "./domain/plan/plan.ts"
 export { problemOf } from "./domain/plan/problem.ts"
 export { write as programOf } from "./domain/plan/program.ts"
+export { type Moment, nextPlace, outlookAfter, type Place, type Terms as SpotTerms } from "./domain/spot/deadline.ts"
 export { Solver, SolverFailed } from "./solver/solver.ts"
 export { leases, type LeaseRow } from "./projections/leases.ts"
 export { brokerProcess } from "./process.ts"

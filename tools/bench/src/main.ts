@@ -10,8 +10,11 @@ const benches = {
   journal: { about: "append, commit, read and replay beside bare JetStream", load: () => import("./journal/journal.ts") },
   grants: { about: "one decision at a gate, over ten thousand to a million grants", load: () => import("./grants/grants.ts") },
   cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./cell/cell.ts") },
+  arbitrage: { about: "what a capacity plan costs beside greedy and the proven optimum", load: () => import("./arbitrage/arbitrage.ts") },
+  spot: { about: "jobs with a deadline on spot machines, over a trace of their availability", load: () => import("./spot/spot.ts") },
   packing: { about: "how much of a fleet is given out, beside gradient descent and first fit", load: () => import("./packing/packing.ts") },
   placements: { about: "decisions a second over a thousand to ten thousand hosts, with departures", load: () => import("./placements/placements.ts") },
+  burst: { about: "an array of 100,000 tasks and 100,000 jobs placed on 1,000 hosts through the log", load: () => import("./burst/burst.ts") },
   residency: { about: "how soon work starts where models must be loaded, over a trace", load: () => import("./residency/residency.ts") }
 } as const
 
@@ -23,6 +26,8 @@ Figures go to stdout, progress to stderr. Every figure stands beside the floor o
   -o json    one JSON object
   --quick    fewer rounds: to see that it works, not to quote
   --hosts N  cell: how many hosts the first stage has; each later one has twice as many
+  arbitrage --offers FILE [--demand FILE] [--stock-seed S] [--stock-max N] [--make-demand SEED] [--classes N] [--providers a,b|all]
+  spot --trace FILE
   packing --nodes CSV[.gz] (--arrivals JSONL | --pods CSV[.gz] [--seed S | --seed S-T: the mean of them]) [--placements OUT.jsonl]
   residency --trace CSV[.gz]
 `
@@ -33,6 +38,13 @@ const { positionals, values } = parseArgs({
     output: { type: "string", short: "o", default: "text" },
     quick: { type: "boolean", default: false },
     hosts: { type: "string" },
+    offers: { type: "string" },
+    demand: { type: "string" },
+    "stock-seed": { type: "string" },
+    "stock-max": { type: "string" },
+    "make-demand": { type: "string" },
+    classes: { type: "string" },
+    providers: { type: "string" },
     trace: { type: "string" },
     nodes: { type: "string" },
     arrivals: { type: "string" },
@@ -48,6 +60,15 @@ export interface Bench {
   readonly quick: boolean
   /** How many hosts to begin with, where hosts are counted. */
   readonly hosts?: number
+  readonly arbitrage: {
+    readonly offers: string | undefined
+    readonly demand: string | undefined
+    readonly providers: ReadonlyArray<string> | "all" | undefined
+    readonly stockSeed: number
+    readonly stockMax: number
+    readonly demandSeed: number
+    readonly classes: number
+  }
   readonly trace: string | undefined
   readonly packing: {
     readonly nodes: string | undefined
@@ -82,6 +103,16 @@ const { bench } = await benches[name as keyof typeof benches].load()
 const exit = await Effect.runPromiseExit(Effect.scoped(bench({
   quick: values.quick,
   ...(values.hosts === undefined ? {} : { hosts: Math.max(1, Number(values.hosts) || 1) }),
+  arbitrage: {
+    offers: values.offers,
+    demand: values.demand,
+    // Everybody in the file, or the named ones; without a word those that the broker is for.
+    providers: values.providers === undefined || values.providers === "all" ? values.providers : values.providers.split(","),
+    stockSeed: whole(values["stock-seed"], 1),
+    stockMax: whole(values["stock-max"], 6),
+    demandSeed: whole(values["make-demand"], whole(values["stock-seed"], 1)),
+    classes: whole(values.classes, 50)
+  },
   trace: values.trace,
   packing: { nodes: values.nodes, arrivals: values.arrivals, pods: values.pods, placements: values.placements, seeds: seedsOf(values.seed) },
   say: (line) => void process.stderr.write(`${line}\n`)

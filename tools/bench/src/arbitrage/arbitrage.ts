@@ -1,0 +1,107 @@
+import {
+  type Buyable, chooseGreedily, chooseQuickly, chooseThoroughly, faultsOf, type Plan, type PlanInputs, problemOf, programOf, Solver, usualWeights
+} from "@millrace/broker"
+import { Effect, type Scope } from "effect"
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { rounded } from "../figures.ts"
+import type { Bench } from "../main.ts"
+import { seeded } from "../seeded.ts"
+import { readTable } from "../table.ts"
+import { demandLines, makeDemand, readDemand } from "./demand.ts"
+import { readCatalogue } from "./offers.ts"
+
+/** How long the optimum may be looked for, and how close to it counts as proven. */
+const proofMsMax = 120_000
+const proofGap = 1e-6
+
+/** How many of each column there are: nobody publishes it, so it comes from a seed, 0 to `most`. */
+const stocked = (columns: ReadonlyArray<Buyable>, seed: number, most: number): ReadonlyArray<Buyable> => {
+  const random = seeded(seed)
+  return columns.map((column) => ({ ...column, stock: Math.floor(random() * (most + 1)) }))
+}
+
+/** What a plan costs over a catalogue: greedy, ours at once and at the next interval, and the proven optimum. */
+export const bench = ({ arbitrage: options, quick, say }: Bench): Effect.Effect<unknown, unknown, Scope.Scope> =>
+  Effect.gen(function*() {
+    const catalogue = readCatalogue(readTable(readFileSync(options.offers ?? "offers.csv", "utf8")), options.providers)
+    const columns = stocked(catalogue.columns, options.stockSeed, options.stockMax)
+    const made = options.demand === undefined || !existsSync(options.demand)
+    const demand = made ? { classes: makeDemand(columns, options.demandSeed, options.classes), leftOut: 0 } : readDemand(readTable(readFileSync(options.demand!, "utf8")))
+    if (made && options.demand !== undefined) writeFileSync(options.demand, `${demandLines(demand.classes)}\n`)
+    say(`${columns.length} columns of ${catalogue.providers.length} providers; ${demand.classes.length} classes ${made ? `made from seed ${options.demandSeed}` : `read from ${options.demand}`}`)
+    const inputs: PlanInputs = { classes: demand.classes, columns, buffers: [], quotas: [], shares: [] }
+
+    const loadMs = performance.now()
+    const solver = yield* Solver.use((one) => Effect.succeed(one))
+    yield* solver.solve({ program: programOf(problemOf({ ...inputs, classes: [] }, usualWeights)).program, relaxed: true, gap: 0, msMax: 1_000 })
+    const solverLoadedMs = performance.now() - loadMs
+
+    const timed = <A>(effect: Effect.Effect<A>) => Effect.suspend(() => {
+      const beganMs = performance.now()
+      return Effect.map(effect, (value) => ({ value, ms: performance.now() - beganMs }))
+    })
+    // The first answer is measured first, with nothing warmed up for it but the solver's own start.
+    const first = yield* timed(solver.choose(chooseQuickly(inputs, usualWeights)))
+    say(`first answer after ${Math.round(first.ms)} ms`)
+    const greedy = yield* timed(Effect.sync(() => chooseGreedily(inputs, usualWeights)))
+    const next = yield* timed(solver.choose(chooseThoroughly(inputs, usualWeights)))
+    say(`next interval after ${Math.round(next.ms)} ms; looking for the proof`)
+    const proof = yield* prove(solver, inputs, quick ? 10_000 : proofMsMax)
+    const best = Math.max(proof.bound, next.value.boundObjective ?? -Infinity)
+    const report = reportOn(inputs, best)
+    return {
+      catalogue: { rows: catalogue.rows, columns: columns.length, providers: catalogue.providers.length, leftOut: catalogue.leftOut, guessed: catalogue.guessed },
+      stock: { seed: options.stockSeed, perColumnMax: options.stockMax, machines: columns.reduce((sum, { stock }) => sum + stock, 0) },
+      demand: {
+        from: made ? `seed ${options.demandSeed}` : options.demand,
+        classes: demand.classes.length,
+        leftOut: demand.leftOut,
+        gpus: demand.classes.reduce((sum, { needs, units }) => sum + units * (needs.gpus + (needs.gpuMilli ?? 0) / 1000), 0),
+        gangs: demand.classes.filter(({ gang }) => gang > 1).length
+      },
+      solverLoadMs: rounded(solverLoadedMs),
+      greedy: { ...report(greedy.value), ms: rounded(greedy.ms) },
+      first: { ...report(first.value), ms: rounded(first.ms) },
+      next: { ...report(next.value), ms: rounded(next.ms) },
+      optimum: proof,
+      savedAgainstGreedyPercent: { first: saved(greedy.value, first.value), next: saved(greedy.value, next.value) },
+      unmet: next.value.unmet
+    }
+  }).pipe(Effect.provide(Solver.layer))
+
+const saved = (greedy: Plan, ours: Plan): number => (greedy.objective === 0 ? 0 : rounded(((greedy.objective - ours.objective) / greedy.objective) * 100))
+
+const reportOn = (inputs: PlanInputs, bound: number) => (plan: Plan) => {
+  const dollars = Number(plan.costPicoPerHour) / 1e12
+  // What is not met is counted with a penalty far above any price: a gap is told against the machines alone.
+  const gap = plan.objective - bound
+  return {
+    method: plan.method,
+    dollarsPerHour: Number(dollars.toFixed(4)),
+    objective: Number(plan.objective.toFixed(4)),
+    gapPercent: dollars === 0 ? 0 : Number(((Math.max(0, gap) / dollars) * 100).toFixed(4)),
+    machines: plan.targets.reduce((sum, { wanted }) => sum + wanted, 0),
+    columns: plan.targets.length,
+    unmetUnits: plan.unmet.reduce((sum, { units }) => sum + units, 0),
+    faults: faultsOf(inputs, plan, usualWeights.shareFloorGpus)
+  }
+}
+
+/** The optimum by the solver alone, over all columns and without any of our shortcuts. */
+const prove = (solver: Solver["Service"], inputs: PlanInputs, msMax: number) => Effect.gen(function*() {
+  const { program } = programOf(problemOf(inputs, usualWeights))
+  const relaxed = yield* solver.solve({ program, relaxed: true, gap: 0, msMax })
+  const whole = yield* solver.solve({ program, relaxed: false, gap: proofGap, msMax })
+  const bound = whole.status === "none" ? relaxed.objective : Math.max(relaxed.objective, whole.bound)
+  return {
+    variables: program.cost.length,
+    rows: program.rowLower.length,
+    nonZeros: program.values.length,
+    linearBound: Number(relaxed.objective.toFixed(4)),
+    linearMs: rounded(relaxed.tookMs),
+    integer: whole.status === "none" ? null : Number(whole.objective.toFixed(4)),
+    bound: Number(bound.toFixed(6)),
+    proven: whole.status === "optimal",
+    integerMs: rounded(whole.tookMs)
+  }
+})
