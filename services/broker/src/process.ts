@@ -79,7 +79,9 @@ export const brokerProcess = service({
     answerS: seconds("MILLRACE_BROKER_ANSWER_S", "how long a provider may take to hand over a machine", 300),
     bootS: seconds("MILLRACE_BROKER_BOOT_S", "how long a machine may take until its host joins", 900),
     idleS: seconds("MILLRACE_BROKER_IDLE_S", "how long a machine may have no work before it is given back", 600),
-    sweepS: seconds("MILLRACE_BROKER_SWEEP_S", "how often the providers' lists are compared with ours", 60),
+    sweepS: seconds("MILLRACE_BROKER_SWEEP_S", "how often the providers' lists are compared with ours", 50),
+    plansS: seconds("MILLRACE_BROKER_PLANS_S", "how often it is solved what to have, while something changes", 15),
+    dryRun: setting("MILLRACE_BROKER_DRY_RUN", { purpose: "true: it decides and says what it would buy, and buys nothing", wants: "true or false", read: Config.Boolean, default: false }),
     offersS: seconds("MILLRACE_BROKER_OFFERS_S", "how often the providers' offers are read", 60)
   }),
   layer: (settings) => {
@@ -98,8 +100,10 @@ export const brokerProcess = service({
           spendPicoPerHourMax: picoOf(settings.spendMax),
           answerMsMax: settings.answerS * 1000,
           bootMsMax: settings.bootS * 1000,
-          idleMsMax: settings.idleS * 1000
+          idleMsMax: settings.idleS * 1000,
+          ...(settings.dryRun ? { dryRun: true } : {})
         },
+        plansEveryMs: settings.plansS * 1000,
         sweepEveryMs: settings.sweepS * 1000,
         offersEveryMs: settings.offersS * 1000
       }).pipe(

@@ -14,7 +14,7 @@ const commands: Readonly<Record<string, ReadonlyArray<string>>> = {
   grants: ["ls", "show", "issue", "delegate", "suspend", "resume", "revoke"],
   principals: ["ls", "bind", "unbind"], tokens: ["ls", "issue", "revoke"], decisions: [], ask: [],
   usage: [], budgets: ["ls", "open", "limit"], prices: [], snapshots: ["ls", "show", "take", "expire"],
-  capacity: ["show", "offers", "leases", "leaks"], triggers: ["ls", "show", "define", "rm", "hook", "tell"],
+  capacity: ["show", "offers", "plan", "leases", "why", "leaks", "reap", "bill"], providers: ["check"], triggers: ["ls", "show", "define", "rm", "hook", "tell"],
   events: [], replay: [], doctor: [], status: [], dev: [], chaos: ["kill-host"], sky: ["weather", "ledger"], completion: []
 }
 

@@ -1,4 +1,4 @@
-import { Authentication, BadRequest, Forbidden, Unavailable, Wellformed } from "@millrace/service"
+import { Authentication, BadRequest, Forbidden, NotFound, Unavailable, Wellformed } from "@millrace/service"
 import { Count, Cut, EpochMillis } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
@@ -26,7 +26,19 @@ export const LeaseView = Schema.Struct({
   sinceMs: maybe(EpochMillis),
   endedAtMs: maybe(EpochMillis),
   costPico: maybe(Pico),
-  because: maybe(Schema.String)
+  because: maybe(Schema.String),
+  zone: maybe(Schema.String),
+  market: maybe(Schema.String),
+  /** Where its price comes from, and when it was read there. */
+  quote: maybe(Schema.Struct({ source: Schema.String, readAtMs: EpochMillis })),
+  /** When its provider takes it back. */
+  reclaimAtMs: maybe(EpochMillis),
+  /** The lease that it is a second attempt at. */
+  insteadOf: maybe(Schema.String),
+  /** The plan that wanted it. */
+  plan: maybe(Schema.String),
+  /** Who asked for its end. */
+  askedBy: maybe(Schema.String)
 })
 export type LeaseView = typeof LeaseView.Type
 
@@ -39,11 +51,15 @@ export const OfferView = Schema.Struct({
   cpuMilli: Count,
   memoryMib: Count,
   pricePicoPerHour: Pico,
-  readAtMs: maybe(EpochMillis)
+  readAtMs: maybe(EpochMillis),
+  market: Schema.String,
+  zone: maybe(Schema.String),
+  /** The provider's own id of a single machine. */
+  offer: maybe(Schema.String)
 })
 
 export const CapacityView = Schema.Struct({
-  bounds: maybe(Schema.Struct({ machinesMax: Count, spendPicoPerHourMax: Pico })),
+  bounds: maybe(Schema.Struct({ machinesMax: Count, spendPicoPerHourMax: Pico, dryRun: Schema.Boolean })),
   /** Machines that cost money now, as far as we know, and what they cost an hour. */
   open: Schema.Struct({ machines: Count, picoPerHour: Pico }),
   offers: Schema.Array(OfferView),
@@ -53,11 +69,69 @@ export const CapacityView = Schema.Struct({
   cut: Cut
 })
 
+export const TargetView = Schema.Struct({
+  provider: Schema.String,
+  machineType: Schema.String,
+  region: Schema.String,
+  zone: maybe(Schema.String),
+  market: Schema.String,
+  offer: maybe(Schema.String),
+  wanted: Count,
+  running: Count,
+  reason: Schema.String
+})
+
+/** What we mean to have, what it costs, and why. */
+export const PlanView = Schema.Struct({
+  /** The fact that chose it; none for one that was solved again. */
+  plan: maybe(Schema.String),
+  chosenAtMs: EpochMillis,
+  method: Schema.String,
+  targets: Schema.Array(TargetView),
+  unmet: Count,
+  /** What stays without a place, and why; known where it was solved again. */
+  unmetBecause: Schema.Array(Schema.Struct({ class: Schema.String, units: Schema.Number, reason: Schema.String })),
+  costPicoPerHour: Pico,
+  /** No plan over these inputs costs less. */
+  boundPicoPerHour: maybe(Pico),
+  tookMs: Count,
+  weights: maybe(Schema.Record(Schema.String, Schema.Number))
+})
+export type PlanView = typeof PlanView.Type
+
+export const CheckView = Schema.Struct({ provider: Schema.String, permission: Schema.String, allowed: Schema.Boolean, detail: Schema.String })
+
+export const BillView = Schema.Struct({
+  provider: Schema.String,
+  fromMs: EpochMillis,
+  untilMs: EpochMillis,
+  /** What we have written down, what the provider bills, and why they differ; nulls where it cannot be asked. */
+  oursPico: Pico,
+  theirsPico: maybe(Pico),
+  detail: maybe(Schema.String),
+  machines: Schema.Array(Schema.Struct({
+    machine: Schema.String,
+    leaseId: maybe(Schema.String),
+    oursPico: Pico,
+    theirsPico: maybe(Pico),
+    differences: Schema.Array(Schema.Struct({ cause: Schema.String, pico: Pico, detail: Schema.String }))
+  }))
+})
+export type BillView = typeof BillView.Type
+
+export const ReapView = Schema.Struct({ given: Schema.Array(Schema.String), ending: Schema.Array(Schema.String), unknown: Schema.Array(Schema.String), cut: Cut })
+export type ReapView = typeof ReapView.Type
+
 const read = {
   after: Schema.optionalKey(CutText),
   at: Schema.optionalKey(AtText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 }))))
 }
+
+const ProviderText = Schema.String.pipe(Schema.check(Schema.isPattern(/^[a-z][a-z0-9-]{0,39}$/u)))
+const LeaseText = Schema.String.pipe(Schema.check(Schema.isPattern(/^lse_[0-9A-HJKMNP-TV-Z]{26}(,lse_[0-9A-HJKMNP-TV-Z]{26}){0,99}$/u)))
+/** `riskPermille=0,startPermille=100`. */
+const WeightsText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Za-z]{1,40}=[0-9]{1,9}(,[A-Za-z]{1,40}=[0-9]{1,9}){0,9})?$/u)))
 
 export class Capacity extends HttpApiGroup.make("capacity")
   .add(
@@ -70,6 +144,7 @@ export class Capacity extends HttpApiGroup.make("capacity")
       success: Schema.Struct({ leases: Schema.Array(LeaseView), cut: Cut }),
       error: [BadRequest, Forbidden, Unavailable]
     }),
+    HttpApiEndpoint.get("plan", "/capacity/plan", { query: read, success: Schema.Struct({ plan: maybe(PlanView), cut: Cut }), error: [BadRequest, Forbidden, Unavailable] }),
     HttpApiEndpoint.get("capacity", "/capacity", { query: read, success: CapacityView, error: [BadRequest, Forbidden, Unavailable] })
   )
   .middleware(Authentication)
@@ -77,5 +152,22 @@ export class Capacity extends HttpApiGroup.make("capacity")
   .prefix("/v1")
 {}
 
-/** What the broker answers from its own tables. */
-export class Api extends HttpApi.make("millrace-broker").add(Capacity).annotateMerge(OpenApi.annotations({ title: "Millrace broker", version: "1" })) {}
+/** What the broker asks of providers, solves, or ends because somebody wants it now. */
+export class CapacityActs extends HttpApiGroup.make("acts")
+  .add(
+    HttpApiEndpoint.get("solveAgain", "/capacity/plan/again", { query: { ...read, weights: Schema.optionalKey(WeightsText) }, success: Schema.Struct({ plan: PlanView, cut: Cut }), error: [BadRequest, Forbidden, NotFound, Unavailable] }),
+    HttpApiEndpoint.get("checks", "/capacity/checks", { query: { provider: Schema.optionalKey(ProviderText) }, success: Schema.Struct({ checks: Schema.Array(CheckView) }), error: [Forbidden, NotFound] }),
+    HttpApiEndpoint.get("bill", "/capacity/bill", {
+      query: { provider: Schema.optionalKey(ProviderText), from: Schema.optionalKey(Schema.String), until: Schema.optionalKey(Schema.String) },
+      success: Schema.Struct({ bills: Schema.Array(BillView), cut: Cut }),
+      error: [BadRequest, Forbidden, NotFound, Unavailable]
+    }),
+    HttpApiEndpoint.post("reap", "/capacity/reap", { query: { lease: Schema.optionalKey(LeaseText) }, success: ReapView, error: [Forbidden, NotFound, Unavailable] })
+  )
+  .middleware(Authentication)
+  .middleware(Wellformed)
+  .prefix("/v1")
+{}
+
+/** What the broker answers from its own tables, and what it does when asked. */
+export class Api extends HttpApi.make("millrace-broker").add(Capacity).add(CapacityActs).annotateMerge(OpenApi.annotations({ title: "Millrace broker", version: "1" })) {}

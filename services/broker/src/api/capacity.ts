@@ -1,21 +1,15 @@
 import { Journal } from "@millrace/journal"
-import { cutAt, Database, read, type Reading, type ReadOptions } from "@millrace/readmodel"
-import type { Cut } from "@millrace/schemas"
-import { Authority, BadRequest, mayRead, Unavailable } from "@millrace/service"
+import { Database, type Reading } from "@millrace/readmodel"
+import { Authority, mayRead } from "@millrace/service"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { perHour } from "../domain/money.ts"
-import { boundsHistory, type CapacityTables, type LeaseRow, leases, leasesHistory, type MarketRow, marketsHistory } from "../projections/leases.ts"
-import { Api, type LeaseView } from "./api.ts"
+import { boundsHistory, type CapacityTables, type LeaseRow, leasesHistory, type MarketRow, marketsHistory, type PlanRow, plansHistory } from "../projections/leases.ts"
+import { Api, type LeaseView, type PlanView } from "./api.ts"
+import { type ReadQuery, readingOf } from "./reading.ts"
 
 /** Leases that are over are many; those of interest are the newest. */
 const leasesMax = 1000
-
-interface ReadQuery {
-  readonly after?: string
-  readonly at?: string
-  readonly waitMs?: number
-}
 
 /** What the outside asks of capacity, answered from the broker's own tables. */
 export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(function*(handlers) {
@@ -25,32 +19,8 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
 
   const allowed = Effect.provideService(mayRead("capacity.read"), Authority, authority)
 
-  const unavailable = (error: { readonly _tag: string; readonly message: string }) => new Unavailable({
-    code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
-    what: error.message,
-    where: "the broker's tables",
-    remedy: "ask again in a moment"
-  })
-
-  const options = Effect.fnUntraced(function*({ after, at, waitMs }: ReadQuery): Effect.fn.Return<ReadOptions, BadRequest | Unavailable> {
-    const atCut = at === undefined ? undefined : at.includes("=") ? cutOf(at) : yield* cutByTime(at)
-    return {
-      ...(after ? { after: cutOf(after) } : {}),
-      ...(atCut === undefined ? {} : { at: atCut }),
-      ...(waitMs === undefined ? {} : { waitMsMax: waitMs })
-    }
-  })
-
-  const cutByTime = (text: string): Effect.Effect<Cut, BadRequest | Unavailable> => {
-    const timeMs = Date.parse(text)
-    return Number.isNaN(timeMs)
-      ? Effect.fail(new BadRequest({ code: "time_malformed", what: `${text} is no moment`, where: "the query's field at", remedy: "write it as 2026-11-22T08:00:00Z, or as a cut: BROKER=12" }))
-      : cutAt(["BROKER"], timeMs).pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal), Effect.mapError(unavailable))
-  }
-
   const reading = <A>(query: ReadQuery, ask: (reading: Reading<CapacityTables>) => Promise<A>) =>
-    Effect.flatMap(options(query), (given) =>
-      read(leases, ask, given).pipe(Effect.provideService(Database, database), Effect.mapError(unavailable)))
+    readingOf(query, ask).pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal))
 
   return handlers.handleAll({
     leases: Effect.fnUntraced(function*({ query }) {
@@ -60,6 +30,11 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
         return (query.stands === undefined ? all : all.where("stands", "=", query.stands)).orderBy("lease_id", "desc").limit(query.limit ?? 100).execute()
       })
       return { leases: value.map(viewOf), cut }
+    }),
+    plan: Effect.fnUntraced(function*({ query }) {
+      yield* allowed
+      const { cut, value } = yield* reading(query, ({ db, valid }) => db.selectFrom("plans").selectAll().where(valid(plansHistory)).executeTakeFirst())
+      return { plan: value === undefined ? null : planViewOf(value), cut }
     }),
     capacity: Effect.fnUntraced(function*({ query }) {
       yield* allowed
@@ -71,7 +46,7 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
       const paid = value.open.filter(({ machine }) => machine !== null)
       const leaks = paid.filter(({ missed, stands }) => stands === "released" || stands === "orphan" || missed > 0)
       return {
-        bounds: value.bounds === undefined ? null : { machinesMax: Number(value.bounds.machines_max), spendPicoPerHourMax: value.bounds.spend_pico_per_hour_max },
+        bounds: value.bounds === undefined ? null : { machinesMax: Number(value.bounds.machines_max), spendPicoPerHourMax: value.bounds.spend_pico_per_hour_max, dryRun: value.bounds.dry_run === 1 },
         open: { machines: paid.length, picoPerHour: sumPerHour(paid) },
         offers: value.markets.flatMap(offersOf),
         providers: value.markets.map((market) => ({
@@ -88,14 +63,37 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
   })
 }))
 
-const cutOf = (text: string): Cut => Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
-
 const numberOf = (value: number | string | null): number | null => (value === null ? null : Number(value))
 
 const perHourText = (price: string | null): string | null => (price === null ? null : perHour(BigInt(price)).toString())
 
 const sumPerHour = (rows: ReadonlyArray<LeaseRow>): string =>
   rows.reduce((sum, { price_pico_per_second }) => sum + perHour(BigInt(price_pico_per_second ?? "0")), 0n).toString()
+
+interface KeptTarget {
+  readonly provider: string
+  readonly column: { readonly region: string; readonly zone?: string; readonly machineType: string; readonly market: string; readonly offer?: string }
+  readonly wanted: number
+  readonly running: number
+  readonly reason: string
+}
+
+/** A target as people read it. */
+export const targetViewOf = ({ column: { machineType, market, offer, region, zone }, provider, reason, running, wanted }: KeptTarget): PlanView["targets"][number] =>
+  ({ provider, machineType, region, zone: zone ?? null, market, offer: offer ?? null, wanted, running, reason })
+
+const planViewOf = (row: PlanRow): PlanView => ({
+  plan: row.fact_id,
+  chosenAtMs: Number(row.chosen_at_ms),
+  method: row.method,
+  targets: (JSON.parse(row.targets) as ReadonlyArray<KeptTarget>).map(targetViewOf),
+  unmet: Number(row.unmet),
+  unmetBecause: [],
+  costPicoPerHour: row.cost_pico_per_hour,
+  boundPicoPerHour: row.bound_pico_per_hour,
+  tookMs: Number(row.took_ms),
+  weights: null
+})
 
 const viewOf = (row: LeaseRow): LeaseView => ({
   leaseId: row.lease_id,
@@ -111,13 +109,23 @@ const viewOf = (row: LeaseRow): LeaseView => ({
   sinceMs: numberOf(row.since_ms),
   endedAtMs: numberOf(row.ended_at_ms),
   costPico: row.cost_pico,
-  because: row.because
+  because: row.because,
+  zone: row.zone,
+  market: row.market,
+  quote: row.quote_source === null || row.quote_read_at_ms === null ? null : { source: row.quote_source, readAtMs: Number(row.quote_read_at_ms) },
+  reclaimAtMs: numberOf(row.reclaim_at_ms),
+  insteadOf: row.instead_of,
+  plan: row.plan,
+  askedBy: row.asked_by
 })
 
 interface KeptOffer {
   readonly machineType: string
   readonly regions: ReadonlyArray<string>
   readonly gpuModel?: string
+  readonly market: string
+  readonly zone?: string
+  readonly offer?: string
   readonly pricePicoPerSecond: string
   readonly resources: { readonly gpus: number; readonly cpuMilli: number; readonly memoryMib: number }
 }
@@ -125,7 +133,7 @@ interface KeptOffer {
 const parsed = ({ offers }: MarketRow): ReadonlyArray<KeptOffer> => JSON.parse(offers) as ReadonlyArray<KeptOffer>
 
 const offersOf = (market: MarketRow) =>
-  parsed(market).map(({ gpuModel, machineType, pricePicoPerSecond, regions, resources: { cpuMilli, gpus, memoryMib } }) => ({
+  parsed(market).map(({ gpuModel, machineType, market: how, offer, zone, pricePicoPerSecond, regions, resources: { cpuMilli, gpus, memoryMib } }) => ({
     provider: market.provider,
     machineType,
     regions,
@@ -134,5 +142,8 @@ const offersOf = (market: MarketRow) =>
     cpuMilli,
     memoryMib,
     pricePicoPerHour: perHour(BigInt(pricePicoPerSecond)).toString(),
-    readAtMs: numberOf(market.observed_at_ms)
+    readAtMs: numberOf(market.observed_at_ms),
+    market: how,
+    zone: zone ?? null,
+    offer: offer ?? null
   }))

@@ -1,7 +1,7 @@
 import { foldHistory, history, projection } from "@millrace/readmodel"
 import type {
   BrokerTookOver, GhostFound, LeaseEnded, LeaseGranted, LeaseRefused, LeaseReleased, LeaseRequested, LeaseWithdrawn, MachineEnrolled, OffersObserved,
-  OrphanFound, ProviderResumed, ProviderSuspended, ReclaimNoticed
+  OrphanFound, PlanChosen, ProviderResumed, ProviderSuspended, ReclaimNoticed
 } from "@millrace/schemas"
 
 /** One machine lease. Money is decimal text: whole pico-dollars. */
@@ -12,6 +12,8 @@ export interface LeaseRow {
   readonly machine: string | null
   readonly machine_type: string | null
   readonly region: string | null
+  readonly zone: string | null
+  readonly market: string | null
   readonly gpu_model: string | null
   readonly cpu_milli: number | null
   readonly memory_mib: number | null
@@ -27,6 +29,15 @@ export interface LeaseRow {
   readonly cost_pico: string | null
   readonly because: string | null
   readonly missed: number
+  /** Where the price comes from, and when it was read there. */
+  readonly quote_source: string | null
+  readonly quote_read_at_ms: number | null
+  readonly reclaim_at_ms: number | null
+  /** The lease that it is a second attempt at. */
+  readonly instead_of: string | null
+  /** The plan that wanted it. */
+  readonly plan: string | null
+  readonly asked_by: string | null
 }
 
 export interface MarketRow {
@@ -44,9 +55,28 @@ export interface BoundsRow {
   readonly term: number
   readonly machines_max: number
   readonly spend_pico_per_hour_max: string
+  /** 1: it decides and says what it would buy, and buys nothing. */
+  readonly dry_run: number
+}
+
+/** The plan that holds: what we mean to have, and why. */
+export interface PlanRow {
+  readonly cell: string
+  readonly fact_id: string
+  readonly chosen_at_ms: number
+  readonly method: string
+  /** As JSON text: a list of targets. */
+  readonly targets: string
+  readonly unmet: number
+  readonly cost_pico_per_hour: string
+  readonly bound_pico_per_hour: string | null
+  readonly took_ms: number
+  readonly inputs_digest: string
+  readonly inputs_bytes: number
 }
 
 export interface CapacityTables {
+  readonly plans: PlanRow
   readonly leases: LeaseRow
   readonly markets: MarketRow
   readonly bounds: BoundsRow
@@ -55,20 +85,21 @@ export interface CapacityTables {
 type AboutLease =
   | LeaseRequested | LeaseGranted | LeaseRefused | LeaseWithdrawn | MachineEnrolled | ReclaimNoticed | LeaseReleased | LeaseEnded | OrphanFound | GhostFound
 type AboutMarket = OffersObserved | ProviderSuspended | ProviderResumed
-type Minded = AboutLease | AboutMarket | BrokerTookOver
+type Minded = AboutLease | AboutMarket | BrokerTookOver | PlanChosen
 
 export const leasesHistory = history({ table: "leases", stream: "BROKER", key: ["lease_id"] })
 export const marketsHistory = history({ table: "markets", stream: "BROKER", key: ["provider"] })
+export const plansHistory = history({ table: "plans", stream: "BROKER", key: ["cell"] })
 export const boundsHistory = history({ table: "bounds", stream: "BROKER", key: ["cell"] })
 
 /** What we rent, and from whom it could be rented. Answers "what do we hold, since when, at what price, and what have we not seen end". */
 export const leases = projection<CapacityTables>()<Minded>({
   name: "broker.leases",
-  version: 1,
+  version: 2,
   hears: ["BROKER"],
   only: [
     "LeaseRequested", "LeaseGranted", "LeaseRefused", "LeaseWithdrawn", "MachineEnrolled", "ReclaimNoticed", "LeaseReleased", "LeaseEnded", "OrphanFound",
-    "GhostFound", "OffersObserved", "ProviderSuspended", "ProviderResumed", "BrokerTookOver"
+    "GhostFound", "OffersObserved", "ProviderSuspended", "ProviderResumed", "BrokerTookOver", "PlanChosen"
   ],
   tables: (schema) => [
     ...leasesHistory.create(schema, (table) =>
@@ -92,7 +123,27 @@ export const leases = projection<CapacityTables>()<Minded>({
         .addColumn("ended_at_ms", "bigint")
         .addColumn("cost_pico", "text")
         .addColumn("because", "text")
-        .addColumn("missed", "integer", (column) => column.notNull())),
+        .addColumn("missed", "integer", (column) => column.notNull())
+        .addColumn("zone", "text")
+        .addColumn("market", "text")
+        .addColumn("quote_source", "text")
+        .addColumn("quote_read_at_ms", "bigint")
+        .addColumn("reclaim_at_ms", "bigint")
+        .addColumn("instead_of", "text")
+        .addColumn("plan", "text")
+        .addColumn("asked_by", "text")),
+    ...plansHistory.create(schema, (table) =>
+      table.addColumn("cell", "text", (column) => column.notNull())
+        .addColumn("fact_id", "text", (column) => column.notNull())
+        .addColumn("chosen_at_ms", "bigint", (column) => column.notNull())
+        .addColumn("method", "text", (column) => column.notNull())
+        .addColumn("targets", "text", (column) => column.notNull())
+        .addColumn("unmet", "bigint", (column) => column.notNull())
+        .addColumn("cost_pico_per_hour", "text", (column) => column.notNull())
+        .addColumn("bound_pico_per_hour", "text")
+        .addColumn("took_ms", "bigint", (column) => column.notNull())
+        .addColumn("inputs_digest", "text", (column) => column.notNull())
+        .addColumn("inputs_bytes", "bigint", (column) => column.notNull())),
     ...marketsHistory.create(schema, (table) =>
       table.addColumn("provider", "text", (column) => column.notNull())
         .addColumn("observed_at_ms", "bigint")
@@ -104,9 +155,10 @@ export const leases = projection<CapacityTables>()<Minded>({
       table.addColumn("cell", "text", (column) => column.notNull())
         .addColumn("term", "bigint", (column) => column.notNull())
         .addColumn("machines_max", "bigint", (column) => column.notNull())
-        .addColumn("spend_pico_per_hour_max", "text", (column) => column.notNull()))
+        .addColumn("spend_pico_per_hour_max", "text", (column) => column.notNull())
+        .addColumn("dry_run", "integer", (column) => column.notNull()))
   ],
-  history: [leasesHistory, marketsHistory, boundsHistory],
+  history: [leasesHistory, marketsHistory, plansHistory, boundsHistory],
   apply: async (tx, facts) => {
     await foldHistory<LeaseRow, Minded>(tx, facts, leasesHistory, {
       about: ({ event }) => ("leaseId" in event ? { lease_id: event.leaseId } : undefined),
@@ -122,7 +174,24 @@ export const leases = projection<CapacityTables>()<Minded>({
         cell: event.cell,
         term: event.term,
         machines_max: event.machinesMax,
-        spend_pico_per_hour_max: event.spendPicoPerHourMax.toString()
+        spend_pico_per_hour_max: event.spendPicoPerHourMax.toString(),
+        dry_run: event.dryRun === true ? 1 : 0
+      }
+    })
+    await foldHistory<PlanRow, Minded>(tx, facts, plansHistory, {
+      about: ({ event }) => (event._tag === "PlanChosen" ? { cell: "cell" } : undefined),
+      evolve: (row, { commit, event, id }) => event._tag !== "PlanChosen" ? row : {
+        cell: "cell",
+        fact_id: id,
+        chosen_at_ms: commit.happenedAtMs,
+        method: event.method,
+        targets: JSON.stringify(event.targets),
+        unmet: event.unmet,
+        cost_pico_per_hour: event.costPicoPerHour.toString(),
+        bound_pico_per_hour: event.boundPicoPerHour?.toString() ?? null,
+        took_ms: event.tookMs,
+        inputs_digest: event.inputs.digest,
+        inputs_bytes: event.inputs.sizeBytes
       }
     })
   }
@@ -134,7 +203,8 @@ const isAboutMarket = (event: Minded): event is AboutMarket =>
 const newLease = (leaseId: string, provider: string): LeaseRow => ({
   lease_id: leaseId, provider, stands: "asked", machine: null, machine_type: null, region: null, gpu_model: null, cpu_milli: null, memory_mib: null,
   gpus: null, host_id: null, price_pico_per_second: null, billed_step_ms: null, billed_ms_min: null, requested_at_ms: null, since_ms: null,
-  released_at_ms: null, ended_at_ms: null, cost_pico: null, because: null, missed: 0
+  released_at_ms: null, ended_at_ms: null, cost_pico: null, because: null, missed: 0, zone: null, market: null,
+  quote_source: null, quote_read_at_ms: null, reclaim_at_ms: null, instead_of: null, plan: null, asked_by: null
 })
 
 const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: number): LeaseRow => {
@@ -150,7 +220,11 @@ const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: numbe
         memory_mib: event.resources.memoryMib,
         gpus: event.resources.gpus,
         price_pico_per_second: event.pricePicoPerSecondMax.toString(),
-        requested_at_ms: atMs
+        requested_at_ms: atMs,
+        zone: event.column.zone ?? null,
+        market: event.column.market,
+        instead_of: event.insteadOf ?? null,
+        plan: event.plan ?? null
       }
     case "LeaseGranted":
       return {
@@ -161,18 +235,20 @@ const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: numbe
         price_pico_per_second: event.pricePicoPerSecond.toString(),
         billed_step_ms: event.billedStepMs,
         billed_ms_min: event.billedMsMin,
-        since_ms: event.billedSinceMs ?? atMs
+        since_ms: event.billedSinceMs ?? atMs,
+        quote_source: event.quote.source,
+        quote_read_at_ms: event.quote.readAtMs
       }
     case "LeaseRefused":
       return { ...row, stands: "refused", because: `${event.reason}: ${event.detail}`, ended_at_ms: atMs, cost_pico: "0" }
     case "LeaseWithdrawn":
-      return { ...row, stands: "withdrawn", because: event.cause }
+      return { ...row, stands: "withdrawn", because: withDetail(event) }
     case "MachineEnrolled":
       return { ...row, host_id: event.hostId }
     case "ReclaimNoticed":
-      return { ...row, because: `reclaimed at ${event.deadlineAtMs}` }
+      return { ...row, reclaim_at_ms: event.deadlineAtMs, because: "its provider takes it back" }
     case "LeaseReleased":
-      return { ...row, stands: "released", because: event.cause, released_at_ms: atMs }
+      return { ...row, stands: "released", because: withDetail(event), released_at_ms: atMs, asked_by: event.askedBy ?? null }
     case "LeaseEnded":
       return { ...row, stands: "ended", ended_at_ms: event.endedAtMs, cost_pico: event.costPico.toString(), because: row.because ?? event.confirmed }
     case "OrphanFound":
@@ -183,6 +259,8 @@ const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: numbe
       return event satisfies never
   }
 }
+
+const withDetail = ({ cause, detail }: { readonly cause: string; readonly detail?: string }): string => (detail === undefined ? cause : `${cause}: ${detail}`)
 
 const marketAfter = (before: MarketRow | undefined, event: AboutMarket): MarketRow => {
   const row = before ?? { provider: event.provider, observed_at_ms: null, source: null, offers: "[]", suspended: null, suspended_until_ms: null }

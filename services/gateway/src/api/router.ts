@@ -33,10 +33,14 @@ const mounts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> =
   ["/v1/snapshots/*", "snapshots"]
 ]
 
+/** What a service itself does when it is asked to: all that is asked stands in the query, and its answer is in its own facts. */
+const acts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> = [["/v1/capacity/reap", "broker"]]
+
 /** One origin: reads of the other services, and one document for all of them. */
 export const routerLive = (settings: RouterSettings = { upstreams: {} }): Layer.Layer<never, never, HttpRouter.HttpRouter> =>
   HttpRouter.addAll([
     ...mounts.map(([path, upstream]) => HttpRouter.route("GET", path, forward(upstream, settings))),
+    ...acts.map(([path, upstream]) => HttpRouter.route("POST", path, forward(upstream, settings))),
     HttpRouter.route("GET", "/openapi.json", document(settings))
   ])
 
@@ -64,7 +68,7 @@ const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, 
     if (base === undefined) return trouble(503, "not_mounted", `this gateway does not know where ${upstream} is`, upstream, `set MILLRACE_${upstream.toUpperCase()}_URL where the gateway runs`)
     const target = targetOf(request.originalUrl)
     if (target === undefined) return trouble(400, "path_malformed", "the path is not written as the API writes its paths", "the request line", "send the path alone, without dots, doubled slashes or another host")
-    const answer = yield* Effect.result(begun(`${base.replace(/\/$/u, "")}${target}`, withoutBody(endToEnd(request.headers)), beginMsMax))
+    const answer = yield* Effect.result(begun(request.method === "POST" ? "POST" : "GET", `${base.replace(/\/$/u, "")}${target}`, withoutBody(endToEnd(request.headers)), beginMsMax))
     if (answer._tag === "Failure") {
       return answer.failure.code === "TIMED_OUT"
         ? trouble(503, "upstream_silent", `${upstream} did not begin to answer within ${beginMsMax} ms`, upstream, "ask again in a moment; if it lasts, look whether it runs: millrace doctor")
@@ -96,9 +100,9 @@ class Unreached extends Error {
 }
 
 /** The head of an answer, or why there is none. Whoever stops waiting hangs up. */
-const begun = (url: string, headers: Record<string, string>, beginMsMax: number): Effect.Effect<IncomingMessage, Unreached> =>
+const begun = (method: "GET" | "POST", url: string, headers: Record<string, string>, beginMsMax: number): Effect.Effect<IncomingMessage, Unreached> =>
   Effect.callback<IncomingMessage, Unreached>((resume) => {
-    const sent = (url.startsWith("https:") ? requestHttps : requestHttp)(url, { method: "GET", headers }, (answer) => resume(Effect.succeed(answer)))
+    const sent = (url.startsWith("https:") ? requestHttps : requestHttp)(url, { method, headers }, (answer) => resume(Effect.succeed(answer)))
     sent.on("error", (cause: NodeJS.ErrnoException) => resume(Effect.fail(new Unreached(cause.code ?? "unknown"))))
     sent.end()
     return Effect.sync(() => void sent.destroy())

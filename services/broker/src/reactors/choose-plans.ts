@@ -1,0 +1,57 @@
+import { Blobs } from "@millrace/blobs"
+import type { PlanChosen } from "@millrace/schemas"
+import { Clock, Effect, Schema } from "effect"
+import { chooseQuickly } from "../domain/plan/choose.ts"
+import { PlanKept, usualWeights } from "../domain/plan/inputs.ts"
+import { planInputsOf } from "../domain/plan-inputs.ts"
+import type { Solver } from "../solver/solver.ts"
+import type { Broken, Order } from "./order.ts"
+
+/** What has not changed is said again after so long: a plan that is older is not followed. */
+const sayAgainMs = 60_000
+/** A plan says so many columns at most; the inputs hold all of them. */
+const targetsMax = 500
+
+const encode = Schema.encodeSync(Schema.fromJsonString(PlanKept))
+
+/**
+ * Solves what to have, over and over, and says so when what it is made of has changed: what waits, what is offered,
+ * what we have. Inputs and weights lie in the blob store. Running twice, it says the newer of two plans last.
+ */
+export const choosePlans = ({ everyMs, order, solver }: {
+  readonly order: Order
+  readonly solver: Solver["Service"]
+  readonly everyMs: number
+}): Effect.Effect<never, Broken, Blobs> =>
+  Effect.gen(function*() {
+    const blobs = yield* Blobs
+    let saidText = ""
+    let saidAtMs = 0
+    const once = Effect.gen(function*() {
+      const atMs = yield* Clock.currentTimeMillis
+      const { demand } = order.state()
+      const inputs = planInputsOf(order.state(), atMs)
+      const text = encode({ inputs, weights: usualWeights })
+      const nothing = inputs.classes.length === 0 && inputs.columns.every(({ idle, rooms }) => idle === 0 && rooms.length === 0)
+      if (nothing || (text === saidText && atMs - saidAtMs < sayAgainMs)) return
+      const plan = yield* solver.choose(chooseQuickly(inputs, usualWeights))
+      const tookMs = (yield* Clock.currentTimeMillis) - atMs
+      const kept = yield* Effect.result(blobs.putBytes(Buffer.from(text)))
+      if (kept._tag === "Failure") return yield* Effect.logWarning(`The inputs of a plan could not be kept: ${kept.failure._tag}`)
+      const event: PlanChosen = {
+        _tag: "PlanChosen",
+        method: plan.method,
+        inputs: kept.success,
+        targets: plan.targets.slice(0, targetsMax).map(({ column, provider, reason, running, wanted }) => ({ provider, column, wanted, running, reason })),
+        unmet: plan.unmet.reduce((sum, { units }) => sum + Math.ceil(units), 0),
+        costPicoPerHour: plan.costPicoPerHour,
+        ...(plan.boundPicoPerHour === undefined ? {} : { boundPicoPerHour: plan.boundPicoPerHour }),
+        tookMs
+      }
+      saidText = text
+      saidAtMs = atMs
+      // It is a plan for what waited when it was begun; what has come since is for the next one.
+      yield* order.observe((state) => state.demand?.factId !== demand?.factId ? [] : [{ subject: { kind: "plan", scope: "cell" }, event, ...(demand === undefined ? {} : { causedBy: demand.factId }) }])
+    })
+    return yield* Effect.forever(Effect.andThen(once, Effect.sleep(everyMs)))
+  })
