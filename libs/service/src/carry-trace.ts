@@ -3,8 +3,10 @@ import type { FactId } from "@millrace/schemas"
 import { Clock, Context, Effect, Exit, Option, Tracer } from "effect"
 import { contextOf, currentTrace, linkTo } from "./trace.ts"
 
-/** Facts whose writer's span is remembered, to be linked to by what follows from them. */
-const HEARD_MAX = 8_192
+/** Facts whose writer's span is remembered, to be linked to by what follows from them: so many, up to twice as many. */
+const heardMax = 8_192
+/** What lies in the log for longer was followed up long ago, or by another process, in ms. */
+const heardMsMax = 300_000
 
 /**
  * A journal whose commits carry a trace context, unless they carry one already. An append carries the current
@@ -12,7 +14,7 @@ const HEARD_MAX = 8_192
  * commit gets a span of its own, from sending to outcome, linked to the span that wrote its cause.
  */
 export const carryTrace = (journal: JournalShape): JournalShape => {
-  const heard = new Map<FactId, Trace>()
+  const heard = new Heard()
   return {
     ...journal,
     append: (commit, expect) =>
@@ -29,28 +31,37 @@ export const carryTrace = (journal: JournalShape): JournalShape => {
   }
 }
 
-const remembering = (reader: Reader, heard: Map<FactId, Trace>): Reader => {
-  const note = (commits: ReadonlyArray<StoredCommit>) => Effect.sync(() => {
-    for (const { facts, trace } of commits) {
-      if (trace !== undefined) for (const { id, partOf } of facts) remember(heard, trace, id, partOf)
+const remembering = (reader: Reader, heard: Heard): Reader => {
+  const note = (commits: ReadonlyArray<StoredCommit>) => Effect.map(Clock.currentTimeMillis, (nowMs) => {
+    for (const { facts, place, trace } of commits) {
+      if (trace === undefined || place.storedAtMs < nowMs - heardMsMax) continue
+      for (const { id, partOf } of facts) {
+        heard.set(id, trace)
+        heard.set(partOf, trace)
+      }
     }
   })
   return { take: Effect.tap(reader.take, note), poll: Effect.tap(reader.poll, note) }
 }
 
-/** A fact itself, and the newest of the operation that it is part of. The oldest make room. */
-const remember = (heard: Map<FactId, Trace>, trace: Trace, ...ids: ReadonlyArray<FactId>) => {
-  for (const id of ids) {
-    heard.delete(id)
-    heard.set(id, trace)
+/** The spans of facts, and the newest of the operation that each is part of. A whole generation makes room at once. */
+class Heard {
+  #young = new Map<FactId, Trace>()
+  #old = new Map<FactId, Trace>()
+
+  get(id: FactId): Trace | undefined {
+    return this.#young.get(id) ?? this.#old.get(id)
   }
-  for (const oldest of heard.keys()) {
-    if (heard.size <= HEARD_MAX) return
-    heard.delete(oldest)
+
+  set(id: FactId, trace: Trace): void {
+    this.#young.set(id, trace)
+    if (this.#young.size < heardMax) return
+    this.#old = this.#young
+    this.#young = new Map()
   }
 }
 
-const tracing = (line: Line, heard: ReadonlyMap<FactId, Trace>, tracer: Tracer.Tracer, clock: Clock.Clock): Line => ({
+const tracing = (line: Line, heard: Heard, tracer: Tracer.Tracer, clock: Clock.Clock): Line => ({
   last: line.last,
   send: (commit) => {
     if (commit.trace !== undefined) return line.send(commit)
@@ -72,5 +83,5 @@ const tracing = (line: Line, heard: ReadonlyMap<FactId, Trace>, tracer: Tracer.T
   }
 })
 
-const causeOf = ({ facts: [{ causedBy, partOf }] }: Commit, heard: ReadonlyMap<FactId, Trace>): Trace | undefined =>
+const causeOf = ({ facts: [{ causedBy, partOf }] }: Commit, heard: Heard): Trace | undefined =>
   (causedBy === undefined ? undefined : heard.get(causedBy)) ?? heard.get(partOf)
