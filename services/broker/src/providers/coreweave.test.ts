@@ -1,3 +1,4 @@
+import { KubeConfig, KubernetesObjectApi, Watch } from "@kubernetes/client-node"
 import { assert, describe, it } from "@effect/vitest"
 import type { ProviderName } from "@millrace/schemas"
 import { type CoreWeaveApi, coreWeaveCloud, type RunningCloud, startSky } from "@millrace/sky"
@@ -113,11 +114,11 @@ describe("CoreWeave's client", () => {
     assert.deepStrictEqual([held(sky), yield* listedIn(provider)], [[], []])
   }))
 
-  on("what was made to boot a machine that never was is listed as ending, and removed", (sky, provider) => Effect.gen(function*() {
+  on("what was made to boot a machine that is not there is listed as declared, and removed", (sky, provider) => Effect.gen(function*() {
     const asked = wish("ada", column)
     yield* answered(provider, asked)
     byHand(sky, asked.token)
-    assert.deepInclude((yield* listedIn(provider))[0], { machine: asked.token, token: asked.token, cell: "test", stands: "ending", pricePicoPerSecond: 0n })
+    assert.deepInclude((yield* listedIn(provider))[0], { machine: asked.token, token: asked.token, cell: "test", stands: "declared", pricePicoPerSecond: 0n })
     yield* provider.terminate(asked.token)
     assert.deepStrictEqual(held(sky), [])
   }))
@@ -199,3 +200,25 @@ describe("CoreWeave's client", () => {
 /** Somebody takes the pool away by hand. */
 const byHand = (sky: RunningCloud<CoreWeaveApi>, name: string) =>
   sky.api.answer({ method: "DELETE", path: `/apis/compute.coreweave.com/v1alpha1/nodepools/${name}`, url: "", query: new URLSearchParams(), headers: { authorization: "Bearer right" }, body: "", atMs: Date.now() })
+
+describe("the pretend cluster", () => {
+  it.live("serves Kubernetes' own client whatever that finds out by itself: which resources there are, and what happens to them", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const sky = yield* cluster()
+      const config = new KubeConfig()
+      config.loadFromClusterAndUser({ name: "sky", server: sky.url, caData: Buffer.from(sky.api.ca).toString("base64"), skipTLSVerify: false }, { name: "sky", token: "right" })
+      const api = KubernetesObjectApi.makeApiClient(config)
+      const pool = { apiVersion: "compute.coreweave.com/v1alpha1", kind: "NodePool", metadata: { name: "a" }, spec: { instanceType: "cd-small", targetNodes: 1 } }
+      const seen: Array<string> = []
+      yield* Effect.promise(async () => {
+        const controller = await new Watch(config).watch("/apis/compute.coreweave.com/v1alpha1/nodepools", { timeoutSeconds: 30 }, (phase, object: { readonly metadata: { readonly name: string } }) => void seen.push(`${phase} ${object.metadata.name}`), () => undefined)
+        await api.create(pool)
+        const list = await api.list("v1", "Node")
+        assert.strictEqual(list.items[0]?.metadata?.labels?.["compute.coreweave.com/node-pool"], "a")
+        await api.delete(pool)
+        while (!seen.includes("DELETED a")) await new Promise((resolve) => setTimeout(resolve, 20))
+        controller.abort()
+      }).pipe(Effect.timeout(10_000))
+      assert.strictEqual(seen[0], "ADDED a")
+    })))
+})

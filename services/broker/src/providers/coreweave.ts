@@ -8,7 +8,7 @@ import { picoPerSecondOf, type Priced, priced } from "./coreweave-prices.ts"
 import {
   cellLabel, type CoreWeaveSettings, endedMark, isReady, isSpot, type Node, NodePool, nodeMark, nodeSinceMark, noOf, poolLabel, poolsOf, tokenLabel
 } from "./coreweave-words.ts"
-import { type Answered, type Apis, type Denied, openCluster, type Page, refusalOf } from "./kubernetes.ts"
+import { type Answered, type Apis, type ClusterOptions, type Denied, openCluster, type Page, refusalOf } from "./kubernetes.ts"
 import { type Bought, type Capabilities, type Coming, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { requestBudget } from "./request-budget.ts"
 
@@ -22,6 +22,8 @@ export interface CoreWeaveOptions {
   readonly ca?: string
   readonly settings: Omit<CoreWeaveSettings, "caFile">
   readonly can?: Partial<Pick<Capabilities, "requestsEvery" | "visibleWithinMs">>
+  /** How requests travel, where that is not over a connection of the client's own. */
+  readonly http?: ClusterOptions["http"]
 }
 
 export const coreWeaveCapabilities: Capabilities = {
@@ -62,11 +64,11 @@ const mergePatch = { "Content-Type": PatchStrategy.MergePatch }
  * was rented and could not enrol either. `tend` puts such a pool's target to zero.
  */
 export const coreWeave = Effect.fnUntraced(function*(options: CoreWeaveOptions): Effect.fn.Return<Provider> {
-  const { apiKey, ca, endpoint, name, settings } = options
+  const { apiKey, ca, endpoint, http, name, settings } = options
   const { namespace = "millrace", queuedSMax = 300, region, ...agent } = settings
   const can: Capabilities = { ...coreWeaveCapabilities, ...options.can }
   const budget = yield* requestBudget(can.requestsEvery)
-  const { all, call } = openCluster({ name, endpoint, token: apiKey, ...(ca === undefined ? {} : { ca }) }, budget.any)
+  const { all, call } = openCluster({ name, endpoint, token: apiKey, ...(ca === undefined ? {} : { ca }), ...(http === undefined ? {} : { http }) }, budget.any)
   const sold = soldBy(settings)
   const unclear = (doing: string, detail: string) => new ProviderUnclear({ provider: name, doing, detail })
 
@@ -301,8 +303,9 @@ const markedNode = ({ metadata }: NodePool, nodes: ReadonlyArray<Node> = []): No
 
 const standsOf = (pool: NodePool, nodes: ReadonlyArray<Node>): Listed["stands"] => {
   const { annotations = {}, deletionTimestamp } = pool.metadata
+  // What nobody has been told of is nobody's machine, and goes as it came.
+  if (annotations[nodeMark] === undefined) return deletionTimestamp !== undefined && nodes.length > 0 ? "ending" : "declared"
   if (deletionTimestamp !== undefined) return "ending"
-  if (annotations[nodeMark] === undefined) return "declared"
   const node = markedNode(pool, nodes)
   if (node !== undefined) return isReady(node) ? "running" : "coming"
   // Over only when nothing can come of the pool any more.
@@ -327,9 +330,9 @@ const listedOf = (pool: NodePool, nodes: ReadonlyArray<Node>, sold: ReadonlyMap<
   }
 }
 
-/** What would have booted a machine, and has none: it costs nothing, and `terminate` removes it. */
+/** What would boot a machine, and there is none: either its pool is still to be declared, or it is left over. It costs nothing, and `terminate` removes it. */
 const leftOf = ({ labels, name }: Boot, region: string): Listed =>
-  ({ machine: name, region, machineType: "none", stands: "ending", pricePicoPerSecond: 0n, ...whose(labels) })
+  ({ machine: name, region, machineType: "none", stands: "declared", pricePicoPerSecond: 0n, ...whose(labels) })
 
 const whose = (labels: Readonly<Record<string, string>>): Pick<Listed, "token" | "cell"> => ({
   ...(labels[tokenLabel] === undefined ? {} : { token: labels[tokenLabel] }),

@@ -1,5 +1,5 @@
 import {
-  ApiException, AppsV1Api, AuthorizationV1Api, type Configuration, type ConfigurationOptions, CoreV1Api, createConfiguration, CustomObjectsApi, KubeConfig, Observable,
+  ApiException, AppsV1Api, AuthorizationV1Api, type Configuration, type ConfigurationOptions, CoreV1Api, createConfiguration, CustomObjectsApi, type HttpLibrary, KubeConfig, Observable,
   type RequestContext, type SecurityAuthentication, ServerConfiguration
 } from "@kubernetes/client-node"
 import { Effect, Redacted, Schema } from "effect"
@@ -12,6 +12,8 @@ export interface ClusterOptions {
   readonly token: Redacted.Redacted
   /** The certificate of whoever signed the server's, as PEM, where that is none of the usual ones. */
   readonly ca?: string
+  /** How requests travel, where that is not over a connection of the client's own. */
+  readonly http?: HttpLibrary
 }
 
 /** An answer that is no success: the server's own status, as it is documented. */
@@ -78,13 +80,13 @@ const connectedOnce = (config: KubeConfig): SecurityAuthentication => {
   }
 }
 
-const configurationOf = ({ ca, endpoint, name, token }: ClusterOptions): Configuration => {
+const configurationOf = ({ ca, endpoint, http, name, token }: ClusterOptions): Configuration => {
   const config = new KubeConfig()
   config.loadFromClusterAndUser(
     { name, server: endpoint.replace(/\/$/u, ""), skipTLSVerify: false, ...(ca === undefined ? {} : { caData: Buffer.from(ca).toString("base64") }) },
     { name, token: Redacted.value(token) }
   )
-  return createConfiguration({ baseServer: new ServerConfiguration(endpoint.replace(/\/$/u, ""), {}), authMethods: { default: connectedOnce(config) } })
+  return createConfiguration({ baseServer: new ServerConfiguration(endpoint.replace(/\/$/u, ""), {}), authMethods: { default: connectedOnce(config) }, ...(http === undefined ? {} : { httpApi: http }) })
 }
 
 /** For one request: it ends when its caller has gone, and says what else it must. */

@@ -117,7 +117,8 @@ export class ProviderUnclear extends Schema.TaggedError<ProviderUnclear>()("Prov
  * - ending a machine that is gone is no error;
  * - `list` gives every machine of the account, with the token and the cell that it was asked for under;
  * - nothing that was made for a machine outlives it: keys, scripts, disks, addresses, pools. Where something
- *   does for now, `list` shows the machine as `ending`, and `terminate` removes what is left;
+ *   does for now, `list` shows the machine as `ending`, or as `declared` where there was none, and `terminate`
+ *   removes what is left;
  * - every documented error is a `Refusal`; whatever leaves open whether something happened is `ProviderUnclear`.
  */
 export interface Provider {

@@ -1,0 +1,141 @@
+import { HttpMethod, type HttpLibrary, Observable, ResponseContext } from "@kubernetes/client-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Journal, verify } from "@millrace/journal"
+import type { ProviderName } from "@millrace/schemas"
+import { type CoreWeaveApi, coreWeaveCloud } from "@millrace/sky"
+import { Clock, Effect, Redacted, type Scope } from "effect"
+import { broker, comparable } from "../domain/broker.ts"
+import { type Life, type LifeOptions, livingAt, small, type Vendor } from "../testing/life.ts"
+import { coreWeave } from "./coreweave.ts"
+
+const region = "US-EAST-04A"
+const bootMs = 20 * 60_000
+const prices = [{ instanceType: "cd-small", vcpus: 1, memoryGib: 1, diskGib: 10, gpus: 0, fabric: false, dollarsPerHour: "0.06", source: "made up" }]
+
+/** The client's way to a cluster in this process, in the test's own time. */
+const wired = (api: CoreWeaveApi, clock: Clock.Clock): HttpLibrary => ({
+  send: (request) => {
+    const url = new URL(request.getUrl())
+    const headers = Object.fromEntries(Object.entries(request.getHeaders()).map(([name, value]) => [name.toLowerCase(), value]))
+    const answer = api.answer({
+      method: request.getHttpMethod() ?? HttpMethod.GET, path: url.pathname, url: `${url.pathname}${url.search}`, query: url.searchParams, headers, body: String(request.getBody() ?? ""), atMs: clock.currentTimeMillisUnsafe()
+    })
+    const body = Buffer.from(JSON.stringify(answer.body))
+    const response = new ResponseContext(answer.status, { "content-type": "application/json", ...answer.headers }, { text: () => Promise.resolve(body.toString("utf8")), binary: () => Promise.resolve(body), stream: () => null })
+    return new Observable(answer.cut === true ? Promise.reject(new Error("the connection broke")) : Promise.resolve(response))
+  }
+})
+
+const name = "coreweave" as ProviderName
+
+const cluster = (bootMs: number): Vendor<CoreWeaveApi> => ({
+  name,
+  cloud: coreWeaveCloud({ token: "right", bootMs, endMs: 3_000, region }),
+  client: (room) => Effect.flatMap(Clock.Clock, (clock) => coreWeave({
+    name, endpoint: "https://cluster", apiKey: Redacted.make("right"), http: wired(room, clock), can: { requestsEvery: { anyMs: 0, createMs: 0 } },
+    settings: { region, image: "docker.io/millrace/host", instanceTypes: ["cd-small"], prices }
+  }))
+})
+
+const clustered = <A, E>({ arrivesMs = bootMs, ...options }: LifeOptions & { readonly arrivesMs?: number }, story: (life: Life<CoreWeaveApi>, api: CoreWeaveApi) => Effect.Effect<A, E, Scope.Scope>) =>
+  livingAt(cluster(arrivesMs), { turns: 12, ...options }, (life) => story(life, life.api))
+
+const minutes = 60_000
+
+const held = (api: CoreWeaveApi) => ["nodepools", "secrets", "daemonsets"].flatMap((plural) => api.named(plural).map((name) => `${plural}/${name}`))
+
+/** Nothing runs and nothing is left; each intent has bought one machine at most, and each lease is over once. */
+const allOver = (life: Life<CoreWeaveApi>, api: CoreWeaveApi): void => {
+  assert.deepStrictEqual([life.books.running.map(({ name }) => name), held(api)], [[], []])
+  const names = life.books.all.map(({ name }) => name)
+  assert.strictEqual(new Set(names).size, names.length, `bought twice: ${names.join(", ")}`)
+  const over = [...life.said("LeaseEnded"), ...life.said("LeaseRefused")].map(({ leaseId }) => leaseId)
+  assert.deepStrictEqual([...life.said("LeaseRequested"), ...life.said("OrphanFound")].filter(({ leaseId }) => !over.includes(leaseId)), [])
+  assert.strictEqual(new Set(over).size, over.length, "a lease ended twice")
+}
+
+/** Two jobs wait, two machines come after two minutes and do them, are idle and are given back. */
+const wholeLife = (life: Life<CoreWeaveApi>) => Effect.andThen(life.waits({ ...small, waiting: 2 }), life.pass(6 * minutes, 2_000))
+const arrivesMs = 2 * minutes
+
+describe("a lease of a declared pool", () => {
+  it.effect("is granted when its machine is there, and costs what the ledger says", () =>
+    clustered({}, (life, api) => Effect.gen(function*() {
+      yield* life.waits({ ...small, waiting: 2 })
+      yield* life.pass(15 * minutes, 2_000)
+      assert.deepStrictEqual([life.said("LeaseRequested").length, life.said("LeaseGranted").length, api.named("nodepools").length], [2, 0, 2])
+      yield* life.pass(11 * minutes, 2_000)
+      assert.strictEqual(life.said("MachineEnrolled").length, 2)
+      for (const { billedSinceMs = 0 } of life.said("LeaseGranted")) assert.isAtLeast(billedSinceMs, bootMs)
+      allOver(life, api)
+      const cost = life.said("LeaseEnded").reduce((sum, { costPico }) => sum + costPico, 0n)
+      const bill = life.books.bills(yield* Clock.currentTimeMillis).reduce((sum, { costPico }) => sum + costPico, 0n)
+      // Times of the API are whole seconds and a sweep is every minute: at most a step of a minute more, each.
+      assert.isTrue(cost >= bill && cost - bill <= 2n * 1_000_000_000n, `ours ${cost}, the ledger's ${bill}`)
+      assert.deepStrictEqual(api.warnings, [])
+      const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, life.journal))
+      assert.deepStrictEqual(verdict.mismatches, [])
+    })))
+
+  it.effect("is bought once and ended, wherever its broker dies", () => Effect.gen(function*() {
+    const points = yield* clustered({ arrivesMs }, (life) => Effect.map(wholeLife(life), () => life.points))
+    const chosen = pick(points)
+    assert.isAbove(chosen.length, 8)
+    for (const dieAt of chosen) {
+      yield* clustered({ dieAt, arrivesMs }, (life, api) => Effect.gen(function*() {
+        yield* wholeLife(life)
+        yield* life.pass(5 * minutes, 2_000)
+        assert.strictEqual(life.lives, 2, `it did not die at ${points[dieAt - 1]}`)
+        allOver(life, api)
+      }))
+    }
+  }), 120_000)
+
+  it.effect("that is wanted no longer before its machine comes leaves nothing, and has cost nothing", () =>
+    clustered({}, (life, api) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(5 * minutes, 2_000)
+      assert.lengthOf(api.named("nodepools"), 1)
+      yield* life.waits({ ...small, waiting: 0 })
+      yield* life.pass(3 * minutes, 2_000)
+      allOver(life, api)
+      assert.deepStrictEqual([life.books.all.filter(({ tariff }) => tariff.length > 0), life.said("LeaseEnded").map(({ costPico }) => costPico)], [[], [0n]])
+    })))
+
+  it.effect("whose pool never gets a machine is refused for what stands in its way", () =>
+    clustered({ weather: { noCapacity: ["*"] } }, (life, api) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(8 * minutes, 2_000)
+      assert.deepInclude(life.said("LeaseRefused")[0], { reason: "out_of_capacity", narrows: "market" })
+      life.sky.set({ noCapacity: [], quotaExceeded: true })
+      yield* life.waits({ ...small, waiting: 0 })
+      yield* life.pass(3 * minutes, 2_000)
+      assert.deepStrictEqual([life.books.all, held(api)], [[], []])
+    })))
+
+  it.effect("ends when its machine is taken back, and does not go on with the next", () =>
+    clustered({ works: false }, (life, api) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(bootMs + 16_000, 2_000)
+      const [machine] = life.books.running
+      life.site.reclaim(machine!, { atMs: yield* Clock.currentTimeMillis, noticeMs: 0 })
+      yield* life.waits({ ...small, waiting: 0 })
+      yield* life.pass(5 * minutes, 2_000)
+      assert.deepInclude(life.said("LeaseEnded")[0], { confirmed: "reclaimed" })
+      // The cloud ordered another, which has never come and costs nothing.
+      assert.deepStrictEqual([life.books.all.length, life.books.running.length, life.books.all.filter(({ tariff }) => tariff.length > 0).length], [2, 0, 1])
+      yield* life.pass(12 * minutes, 2_000)
+      assert.deepStrictEqual(held(api), [])
+    })))
+})
+
+/** One place of each kind where a broker may die, and the first and last of the calls. */
+const pick = (points: ReadonlyArray<string>): ReadonlyArray<number> => {
+  const first = new Map<string, number>()
+  const last = new Map<string, number>()
+  points.forEach((point, at) => {
+    if (!first.has(point)) first.set(point, at + 1)
+    last.set(point, at + 1)
+  })
+  return [...new Set([...first.values(), ...[...last].filter(([point]) => point.includes("machine")).map(([, at]) => at)])].sort((a, b) => a - b)
+}
