@@ -157,7 +157,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
     ? chooseGreedily(demand.fact.classes, onTheWay(state), choices, (choice, count) => purse.take(choice, count), askedPerRoundMax).map((choice) => ({ choice }))
     : []
   // Machines that the plan wants and nothing waits for yet: what it keeps ready.
-  if (planned && chosen.length === 0) chosen.push(...ahead(state, choices, purse, round.atMs))
+  if (planned && !waits) chosen.push(...ahead(state, choices, purse, round.atMs))
   if (waits) {
     for (const lease of lateOnes(state, round.atMs)) {
       const choice = insteadOf(lease, choices, purse)

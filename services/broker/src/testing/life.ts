@@ -14,7 +14,7 @@ import { Providers } from "../providers/all.ts"
 import { lambda } from "../providers/lambda.ts"
 import type { Provider } from "../providers/provider.ts"
 import { BrokerSecret } from "../reactors/one-time-key.ts"
-import { buying } from "../service.ts"
+import { buying, type BuyingOptions } from "../service.ts"
 
 /** A cloud to live under, and its real client: by the way of HTTP that it is provided, or by one of its own to the cloud's room. */
 export interface Vendor<Room extends CloudRoom> {
@@ -67,6 +67,8 @@ export interface LifeOptions {
   readonly spendPicoPerHourMax?: bigint
   /** Hosts that join get a job that waits, and it ends after five seconds. As by default. */
   readonly works?: boolean
+  /** Who solves plans, and how often. */
+  readonly plans?: BuyingOptions["plans"]
   /** How often a step of time lets promises settle that are outside of the test's time: more for a client with more of them. */
   readonly turns?: number
 }
@@ -125,7 +127,8 @@ export class Life<Room extends CloudRoom = LambdaApi> {
       return yield* buying({
         bounds: { cell: "test", machinesMax, spendPicoPerHourMax, answerMsMax: 120_000, bootMsMax: 60_000, idleMsMax: 30_000 },
         agentSettings: "",
-        checkpointEvery: 20
+        checkpointEvery: 20,
+        ...(this.#options.plans === undefined ? {} : { plans: this.#options.plans })
       }).pipe(Effect.provideService(Providers, new Map([[name, provider]])))
     }).pipe(
       Effect.provideService(Journal, withCrashPoints(this.journal)),

@@ -193,6 +193,14 @@ describe("the command's families, against a running cell", () => {
     await shaped("prices", "prices")
     await shaped("capacity", "capacity")
     assert.strictEqual((await here("capacity", "leaks")).stdout, "Nothing leaks: every machine that costs money is accounted for.\n")
+    assert.match((await here("capacity", "reap")).stdout, /^given up +none\nbeing ended +none\n/u)
+    assert.strictEqual(stderrJson(await here("capacity", "reap", `lse_${"A".repeat(26)}`, "-o", "json")).code, "lease_unknown")
+    assert.strictEqual(stderrJson(await here("capacity", "why", "nothing-of-ours", "-o", "json")).code, "lease_unknown")
+    assert.deepInclude(await json("capacity", "plan"), { plan: null })
+    assert.strictEqual(stderrJson(await here("providers", "check", "none-such", "-o", "json")).code, "provider_unknown")
+    const { checks } = await json<{ checks: ReadonlyArray<{ allowed: boolean }> }>("providers", "check")
+    assert.isTrue(checks.every(({ allowed }) => allowed))
+    assert.isArray((await json<{ bills: ReadonlyArray<unknown> }>("capacity", "bill")).bills)
   })
 
   it("the past is shown as it was", async () => {

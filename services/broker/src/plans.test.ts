@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Journal, verify } from "@millrace/journal"
+import { Effect } from "effect"
+import { broker, comparable } from "./domain/broker.ts"
+import { faultsOf } from "./domain/plan/check.ts"
+import { chooseGreedily } from "./domain/plan/choose.ts"
+import { usualWeights } from "./domain/plan/inputs.ts"
+import { planInputsOf } from "./domain/plan-inputs.ts"
+import { living, small } from "./testing/life.ts"
+import { admitted, Desk, digestOf, firstLease, granted, joined, observed, offer, provider, tookOver, waits } from "./testing/desk.ts"
+import { Solver } from "./solver/solver.ts"
+
+const waitsMax = 600
+
+describe("a plan of what to have", () => {
+  it.live("is solved from what waits and what is offered, and said with its reasons and inputs", () =>
+    Effect.gen(function*() {
+      const solver = yield* Solver
+      yield* living({ plans: { solver, everyMs: 50 } }, (life) => Effect.gen(function*() {
+        yield* life.waits({ ...small, waiting: 3 })
+        for (let waited = 0; waited < waitsMax && life.said("PlanChosen").length === 0; waited += 1) yield* Effect.sleep(50)
+        const [plan] = life.said("PlanChosen")
+        assert.isDefined(plan)
+        assert.strictEqual(plan!.unmet, 0)
+        assert.isAbove(plan!.targets.reduce((sum, { wanted }) => sum + wanted, 0), 0)
+        for (const { reason } of plan!.targets) assert.isNotEmpty(reason)
+        assert.isAbove(plan!.inputs.sizeBytes, 100)
+        const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, life.journal))
+        assert.deepStrictEqual(verdict.mismatches, [])
+      }))
+    }).pipe(Effect.provide(Solver.layer)), 60_000)
+
+  it("is made of all that is offered by place, what is blocked as none, what runs idle or at work, and each class as it waits", () => {
+    const desk = new Desk().hear(0, tookOver(), observed(offer("small", { regions: ["here", "there"] }), offer("h100", { gpus: 8, gpuModel: "H100", cores: 64, price: 400n }, { market: "spot", fabric: true })), waits(1))
+    desk.decide(1)
+    desk.hear(2, granted(firstLease(desk)), admitted(digestOf(desk)), joined)
+    desk.hear(3, waits(4, { gpus: 8, gpuModels: ["H100"], gang: 2, where: { spot: "tolerated", only: { regions: ["here"] } } }))
+    desk.state.blocked.set(`${provider}/there`, 1_000)
+    const inputs = planInputsOf(desk.state, 10)
+    assert.deepStrictEqual(inputs.columns.map(({ column, idle, rooms, stock }) => [column.machineType, column.region, idle, rooms.length, stock > 0]),
+      [["small", "here", 1, 0, true], ["small", "there", 0, 0, false], ["h100", "here", 0, 0, true]])
+    assert.deepInclude(inputs.classes[0], { units: 4, gang: 2, spot: true, containers: false, regions: ["here"], gpuModels: ["H100"] })
+    const plan = chooseGreedily(inputs, usualWeights)
+    assert.deepStrictEqual(faultsOf(inputs, plan), [])
+    assert.deepStrictEqual(plan.targets.filter(({ wanted }) => wanted > 0).map(({ column, wanted }) => [column.machineType, wanted]), [["h100", 4]])
+  })
+})
