@@ -1,3 +1,4 @@
+import { answer } from "./answers.ts"
 import type { Round, Said } from "@millrace/journal"
 import { demandDueMs, sayDemand } from "./demand.ts"
 import { place } from "./place.ts"
@@ -6,13 +7,14 @@ import { judgeHosts, settle } from "./settle.ts"
 import { isFrozen, type World } from "./world.ts"
 
 /**
- * What follows from the world now: hosts are judged, ends settled, withdrawals and cancels carried out, then
- * what waits longest is placed on the first host that fits. Pure; the same world and round say the same, in
+ * What follows from the world now: hosts are judged, ends settled, withdrawals and cancels carried out, asks
+ * answered, and what waits is placed in the order in which it is served. Pure; the same world and round say the same, in
  * the same order.
  */
 export const decide = (world: World, round: Round): ReadonlyArray<Said> => {
   const saying = new Saying(round)
   judgeHosts(world, saying)
+  answer(world, saying)
   settle(world, saying)
   place(world, saying)
   sayDemand(world, saying)
@@ -22,6 +24,7 @@ export const decide = (world: World, round: Round): ReadonlyArray<Said> => {
 /** When time alone would have more said. What stands in a frozen scope waits for somebody, not for a time. */
 export const dueAtMs = (world: World): number | undefined => {
   const first = world.index.agenda.first((of) => isFrozen(world, "job" in of ? of.job : of))
-  const demand = demandDueMs(world)
-  return first === undefined ? demand : demand === undefined ? first : Math.min(first, demand)
+  const moments = [first, demandDueMs(world), ...[...world.index.waiting.values()].map(({ items }) => items.find((job) => !isFrozen(world, job))?.told?.dueAtMs)]
+  const due = moments.filter((moment) => moment !== undefined)
+  return due.length === 0 ? undefined : due.reduce((one, other) => Math.min(one, other))
 }

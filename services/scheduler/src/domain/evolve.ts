@@ -1,8 +1,11 @@
 import { evolve as evolveAuthority, linksOf } from "@millrace/authority"
-import type { FactId, GrantId, HostId, JobId, JobRetried, JobSubmitted, LeaseId, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
+import type { FactId, GrantId, HostId, JobDeferred, JobId, JobRetried, JobSubmitted, LeaseId, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
 import { requestOf } from "./ask.ts"
-import { evolveMoney, promise } from "./money.ts"
 import { classKeyOf } from "./demand.ts"
+import { noAmounts } from "./fair/amounts.ts"
+import { evolveMoney, promise } from "./money.ts"
+import { agedMs } from "./patience.ts"
+import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
 import { evolveSnapshots } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
@@ -41,6 +44,7 @@ const take = (world: World, heard: Heard): void => {
       const task = knownTask(world, event)
       if (task?.current?.attemptId !== event.attemptId) return
       task.withdrawn = event.cause
+      task.gaveWay = event.by === undefined ? undefined : `${event.by.jobId} of workspace ${event.by.workspace} (priority ${event.by.priority})`
       return taskChanged(world, task)
     }
     case "AttemptExited":
@@ -49,13 +53,23 @@ const take = (world: World, heard: Heard): void => {
     case "JobDeferred": {
       const job = jobOf(world, event.jobId)
       if (job === undefined) return
-      job.told = { reason: event.reason, atMs: heard.atMs }
+      job.told = { reason: event.reason, atMs: heard.atMs, dueAtMs: event.dueAtMs ?? (isFair(event.reason) ? heard.atMs + agedMs : undefined) }
+      job.heldOn = event.heldOn ?? []
       if (event.reason !== "after" && event.reason !== "snapshot") job.waitingSinceMs ??= heard.atMs
       for (const task of [...job.derived.backingOff]) taskChanged(world, task)
       return jobChanged(world, job)
     }
     case "JobRetried":
       return retried(world, event, heard)
+    case "PriorityChanged": {
+      answered(world, event)
+      const job = jobOf(world, event.jobId)
+      if (job === undefined) return
+      job.priority = event.priority
+      job.derived.likeness = undefined
+      for (const task of job.tasks.values()) if (task.current !== undefined) callUrgent(world, task, event.priority)
+      return jobChanged(world, job)
+    }
     case "TaskSettled":
       return taskSettled(world, event, heard)
     case "JobSettled":
@@ -105,13 +119,16 @@ const take = (world: World, heard: Heard): void => {
       return
     default: {
       if (event._tag === "SliceRecalled") world.money.recalledAt = Math.max(world.money.recalledAt, heard.sequence)
-      if (evolveMoney(world.money, event)) return
+      if (evolveMoney(world.money, event) || evolveQuotas(world, heard)) return
       const snapshot = evolveSnapshots(world.snapshots, event)
       if (snapshot !== undefined) return awake(world, snapshot)
       if (heard.stream === "ACCESS") ofAuthority(world, event)
     }
   }
 }
+
+/** Waits that others could end by giving way, or time by holding a host. Those that were told by an older program had no moment to be looked at again. */
+const isFair = (reason: JobDeferred["reason"]): boolean => reason === "no_host" || reason === "no_room" || reason === "quota"
 
 const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): void => {
   // Learnt from each submission, also of one that is over by now: so the gateway's order alone says what is typical.
@@ -126,20 +143,23 @@ const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): v
 
 const placed = (world: World, fact: PlacementMade, { atMs, sequence }: Heard): void => {
   promise(world.money, fact)
-  const { attempt, attemptId, fence, gpus = [], hostId, spec: { array, resources }, warrant: { grantPath } } = fact
+  const { attempt, attemptId, fence, gpuModel, gpus = [], hostId, spec: { array, priority, resources }, warrant: { grantPath }, workspace } = fact
   const job = jobOf(world, fact.jobId)
   if (job === undefined) return
   const task = taskOf(job, fact.task ?? 0)
   if (job.next === 0) for (const grant of grantPath) world.uses.set(grant, (world.uses.get(grant) ?? 0) + (array?.tasks ?? 1))
   job.next = Math.max(job.next, task.number + 1)
   job.waitingSinceMs = undefined
-  task.current = { attempt, attemptId, hostId, fence, resources, gpus, grantPath, sequence, atMs }
+  // Whichever host it went to, one of those that it held is not needed any more.
+  job.heldOn = job.heldOn.includes(hostId) ? job.heldOn.filter((held) => held !== hostId) : job.heldOn.slice(0, -1)
+  task.current = { workspace, attempt, attemptId, hostId, fence, resources, gpus, gpuModel, urgency: job.priority ?? priority, grantPath, sequence, atMs }
   task.withdrawn = undefined
+  task.gaveWay = undefined
   task.attempt = attempt
   task.notBeforeMs = 0
   if (wordOn(task) === undefined) {
     hold(world, task.current, task)
-    running(world, grantPath, 1)
+    running(world, task, task.current, 1)
   }
   taskChanged(world, task)
 }
@@ -161,7 +181,7 @@ const spoken = (world: World, word: Word): void => {
   task.words.set(key, word)
   if (task.current !== undefined && attemptOn(task.current) === key) {
     letGo(world, task.current)
-    running(world, task.current.grantPath, -1)
+    running(world, task, task.current, -1)
   }
   taskChanged(world, task)
 }
@@ -175,10 +195,13 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
     giveUp(world, task, { ...fact, partOf: heard.partOf })
   }
   else if (task.current !== undefined) vacate(world, task, task.current)
+  if (fact.preempted === true) task.preemptions += 1
+  task.job.heldOn = []
   task.retriedAfter = Math.max(task.retriedAfter, fact.failedAttempt)
   task.notBeforeMs = fact.notBeforeMs
   task.current = undefined
   task.withdrawn = undefined
+  task.gaveWay = undefined
   for (const [key, word] of task.words) if (word.fact.attempt <= task.retriedAfter) task.words.delete(key)
   taskChanged(world, task)
 }
@@ -213,7 +236,7 @@ const over = (world: World, { jobId, workspace }: { readonly jobId: JobId; reado
 const vacate = (world: World, task: TaskState, current: Placed): void => {
   if (wordOn(task) !== undefined) return
   letGo(world, current)
-  running(world, current.grantPath, -1)
+  running(world, task, current, -1)
 }
 
 const awake = (world: World, id: string): void => {
@@ -228,9 +251,9 @@ const giveUp = (world: World, task: TaskState, { partOf, task: number, workspace
   const word = task.words.get(key)
   const { attempt, attemptId, gpus, hostId, resources } = current
   if (word === undefined) {
-    running(world, current.grantPath, -1)
-    const { holds } = hostOf(world, hostId)
-    holds.set(attemptId, { resources, gpus, task: undefined, taken: holds.get(attemptId)?.taken })
+    running(world, task, current, -1)
+    const { holds: held } = hostOf(world, hostId)
+    held.set(attemptId, { resources, gpus, task: undefined, taken: held.get(attemptId)?.taken })
   }
   const givenUp: GivenUp = {
     jobId: job.id, workspace, task: number, attempt, attemptId, hostId, resources, gpus, partOf,
@@ -336,6 +359,7 @@ export const hostChanged = (world: World, host: HostState): void => {
   const { joined, lost } = host
   if (lost !== undefined && !lost.returned && joined !== undefined && joined.sequence > lost.sawHosts) world.index.returning.add(host)
   else world.index.returning.delete(host)
+  capacityOf(world, host)
   world.index.fleet.changed(host)
 }
 
@@ -373,8 +397,8 @@ export const hostOf = (world: World, id: HostId): HostState => {
 }
 
 /** A host of which nothing was said that a machine's broker or the host itself says in passing. */
-export const unsaidOf = (): Pick<HostState, "rented" | "suspected" | "resident" | "holds" | "quarantined"> =>
-  ({ rented: undefined, suspected: new Map(), resident: new Set(), holds: new Map(), quarantined: new Set() })
+export const unsaidOf = (): Pick<HostState, "rented" | "suspected" | "resident" | "holds" | "quarantined" | "counted"> =>
+  ({ rented: undefined, suspected: new Map(), resident: new Set(), holds: new Map(), quarantined: new Set(), counted: noAmounts })
 
 export const hold = (world: World, { attemptId, gpus, hostId, resources }: Pick<Placed, "attemptId" | "gpus" | "hostId" | "resources">, task: TaskState | undefined): void => {
   const host = hostOf(world, hostId)
@@ -392,7 +416,8 @@ export const letGo = (world: World, { attemptId, hostId }: Pick<Placed, "attempt
   world.index.fleet.letGo(host, held)
 }
 
-/** Counts attempts under each grant of a path that run, as far as we know. */
-export const running = (world: World, grantPath: ReadonlyArray<GrantId>, by: 1 | -1): void => {
-  for (const grant of grantPath) world.index.running.set(grant, (world.index.running.get(grant) ?? 0) + by)
+/** Counts an attempt that runs, as far as we know, under each grant of its path and against what its workspace is due. */
+export const running = (world: World, task: TaskState, placed: Placed, by: 1 | -1): void => {
+  holds(world, task, placed, by)
+  for (const grant of placed.grantPath) world.index.running.set(grant, (world.index.running.get(grant) ?? 0) + by)
 }

@@ -1,5 +1,5 @@
 import { type Choice, type Mark, type Mix, Fleet as Packing, type Placed as Taken, type Request, type Starts } from "@millrace/packing"
-import { type GpuNamed, type Resources, residencyOf } from "@millrace/schemas"
+import { type AttemptId, type GpuNamed, type Resources, residencyOf } from "@millrace/schemas"
 import { kindsOf } from "./ask.ts"
 import type { Held, HostState } from "./world.ts"
 
@@ -101,6 +101,23 @@ export class Fleet {
   /** Takes nothing more in this round. */
   shut(host: HostState): void {
     if (this.#packing.has(host.id)) this.#packing.setOpen(host.id, false)
+  }
+
+  /** Takes again what fits. */
+  open(host: HostState): void {
+    if (this.#packing.has(host.id)) this.#packing.setOpen(host.id, mayTake(host) && !this.#frozen(host))
+  }
+
+  /** What would be free on a host without some of what it holds. */
+  freeWithout(host: HostState, gone: Iterable<AttemptId>): Resources & { readonly largestMilli: number } {
+    const before = this.#packing.mark()
+    for (const attemptId of gone) {
+      const taken = host.holds.get(attemptId)?.taken
+      if (taken !== undefined) this.#packing.release(host.id, taken)
+    }
+    const free = this.free(host)
+    this.#packing.rollback(before)
+    return free
   }
 
   /** What is free, whole devices counted. */

@@ -2,12 +2,17 @@ import type { Link } from "@millrace/authority"
 import { deriveId } from "@millrace/decider"
 import type { Round, SaidFact } from "@millrace/journal"
 import type { Choice } from "@millrace/packing"
-import { type AttemptId, type BudgetShare, type Constraints, type JobDeferred, type PlacementMade, type Warrant, type WarrantId, wishesInWords } from "@millrace/schemas"
+import { type AttemptId, type BudgetShare, type Constraints, type PlacementMade, type Warrant, type WarrantId, wishesInWords } from "@millrace/schemas"
 import { dialectOf, requestOf } from "./ask.ts"
+import { amountsOf } from "./fair/amounts.ts"
+import type { OverQuota } from "./fair/tree.ts"
+import { devicesOf } from "./fleet.ts"
 import { gateOf } from "./gates.ts"
-import { Heap } from "./heap.ts"
+import { Holding, type Short, type Waiting } from "./holding.ts"
+import { inLines, type Line, serve, type Went } from "./line.ts"
 import { isAhead, linksFor, narrowest, overLimit, permission } from "./permits.ts"
 import { Purse } from "./purse.ts"
+import { nodeOf, overInWords, takenBy } from "./quotas.ts"
 import { likenessOf } from "./reindex.ts"
 import { fits, gpuMilliOf, inWords, largestMachine } from "./resources.ts"
 import type { Saying } from "./saying.ts"
@@ -21,22 +26,24 @@ const warrantSlackMs = 600_000
 
 /** So many of those that wait alike are told that it is for something else now. */
 const toldAgainMax = 64
+/** So many that wait alike may have others give way to them at the same time. */
+const togetherMax = 16
 
 /** One round places no more: what it says goes out, hosts are answered and what was heard is taken in before the next. */
 const placementsMax = 1_000
 
-type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget">
+type Going = Generator<void, Short | undefined, void>
 
-/** Places what waits longest on the host that costs later work least, then what is new or due, and says why the rest waits. */
+/** Places what waits and what is new or due, in the order in which it is served, and says why the rest waits. */
 export const place = (world: World, saying: Saying): void => {
   const { fleet } = world.index
-  const placing = new Placing(world, saying)
   const before = fleet.begin()
+  const placing = new Placing(world, saying)
   try {
     for (const host of saying.lost) fleet.shut(host)
-    placing.waiting()
-    placing.freshAndDue()
+    placing.serve()
   } finally {
+    placing.end()
     fleet.giveBack(before)
   }
 }
@@ -54,47 +61,71 @@ class Placing {
   readonly #placed = new Set<TaskState>()
   readonly #begun = new Map<JobState, number>()
   #left = placementsMax
+  readonly #holding: Holding
 
   constructor(world: World, saying: Saying) {
     this.#world = world
     this.#saying = saying
     this.#purse = new Purse(world, saying.round.atMs)
+    this.#holding = new Holding(world, saying)
   }
 
-  /** What waited before this round, oldest first. A likeness of which one does not fit is passed over whole. */
-  waiting(): void {
-    const lines = new Heap<{ readonly jobs: ReadonlyArray<JobState>; at: number }>(
-      (left, right) => left.jobs[left.at]!.number < right.jobs[right.at]!.number,
-      [...this.#world.index.waiting.values()].map(({ items }) => ({ jobs: items, at: 0 }))
-    )
-    for (let line = lines.pop(); line !== undefined && this.#left > 0; line = lines.pop()) {
-      const job = line.jobs[line.at]!
-      if (!isFrozen(this.#world, job) && !this.#saying.done.has(job)) {
-        const short = this.#shortOf(job) ?? this.#all(job)
-        if (short !== undefined) {
-          this.#tellAgain(line.jobs.slice(line.at, line.at + toldAgainMax), short)
-          continue
-        }
-      }
-      line.at += 1
-      if (line.at < line.jobs.length) lines.push(line)
-    }
+  /** What this round took is taken by the facts that it said, and not by it. */
+  end(): void {
+    this.#holding.giveBack()
   }
 
-  freshAndDue(): void {
-    const { agenda, fresh } = this.#world.index
+  serve(): void {
+    const { agenda, fresh, waiting } = this.#world.index
     const jobs = new Set(fresh)
     const { answeredAt, recalledAt } = this.#world.money
-    const waiting = recalledAt > answeredAt ? this.#forMoney() : undefined
-    if (waiting !== undefined) jobs.add(waiting)
+    const forMoney = recalledAt > answeredAt ? this.#forMoney() : undefined
+    if (forMoney !== undefined) jobs.add(forMoney)
     for (const one of agenda.by(this.#saying.round.atMs)) if ("job" in one && one.job.derived.backingOff.has(one)) jobs.add(one.job)
-    for (const job of oldestFirst(jobs)) {
-      if (this.#left === 0) return
-      if (isFrozen(this.#world, job) || this.#saying.done.has(job) || job.cancelledBy !== undefined || isAhead(this.#world, job)) continue
-      const short = this.#gate(job) ?? this.#all(job)
-      if (short === undefined || this.#saying.done.has(job) || this.#told.has(job)) continue
-      this.#defer(job, short)
+    const lines = [
+      ...[...waiting.values()].map(({ items }): Line<Going> => ({ jobs: items, at: 0, fresh: false, going: undefined })),
+      ...inLines(jobs).map((alike): Line<Going> => ({ jobs: alike, at: 0, fresh: true, going: undefined }))
+    ]
+    serve(this.#world, this.#holding.ledger, lines, (line) => (this.#left > 0 ? this.#step(line) : "stop"))
+    this.#holding.age(({ job }, short) => void (this.#told.has(job) || this.#defer(job, short)))
+  }
+
+  /** Places one more piece of a line, or goes on to its next job. Of those that wait, a likeness of which one does not fit is passed over whole. */
+  #step(line: Line<Going>): Went {
+    const job = line.jobs[line.at]!
+    if (line.going === undefined) {
+      const passed = isFrozen(this.#world, job) || this.#saying.done.has(job) || (line.fresh && (this.#told.has(job) || job.cancelledBy !== undefined || isAhead(this.#world, job)))
+      if (passed) return next(line)
+      const gated = line.fresh ? this.#gate(job) : this.#holding.holds(job) ? undefined : this.#shortOf(job)
+      line.going = gated === undefined ? this.#all(job) : shortAtOnce(gated)
     }
+    const step = line.going.next()
+    if (step.done !== true) return "took"
+    line.going = undefined
+    if (step.value === undefined) return next(line)
+    this.#wait(line, step.value)
+    // Each that is new is told so itself.
+    return line.fresh ? next(line) : "ends"
+  }
+
+  /** Who heads a line that does not fit may have others give way to it, and so may the next few; all of them are told what is short. */
+  #wait({ at, fresh, jobs }: Line<Going>, short: Short): void {
+    const head = jobs[at]!
+    if (short.fair !== undefined) {
+      for (const job of jobs.slice(at, at + togetherMax)) {
+        if (isFrozen(this.#world, job) || this.#saying.done.has(job)) continue
+        const made = this.#holding.make(head, this.#waitingOf(job), short)
+        // First it is said what is held and for whom, then who makes room there: whoever dies between finds what to do.
+        if (made !== "nothing" && made !== "enough") this.#defer(job, made)
+        this.#holding.withdraw(job)
+        if (made === "nothing") break
+      }
+    }
+    if (!fresh) {
+      this.#holding.stands(this.#waitingOf(head), short)
+      return this.#tellAgain(jobs.slice(at, at + toldAgainMax), short)
+    }
+    if (!this.#saying.done.has(head) && !this.#told.has(head)) this.#defer(head, short)
   }
 
   /**
@@ -103,10 +134,24 @@ class Placing {
    */
   #tellAgain(jobs: ReadonlyArray<JobState>, short: Short): void {
     for (const job of jobs) {
-      if (job.told === undefined || kindOfShort(job.told.reason) === kindOfShort(short.reason) || isFrozen(this.#world, job) || this.#saying.done.has(job)) continue
-      this.#told.add(job)
+      if (job.told === undefined || this.#told.has(job) || kindOfShort(job.told.reason) === kindOfShort(short.reason) || isFrozen(this.#world, job) || this.#saying.done.has(job)) continue
       this.#defer(job, short)
     }
+  }
+
+  #waitingOf(job: JobState): Waiting {
+    const again = [...job.derived.waiting, ...job.derived.backingOff].filter((task) => !this.#placed.has(task)).length
+    return { job, wants: mayBegin(job) - (this.#begun.get(job) ?? 0) + again, able: () => this.#ableFor(job) }
+  }
+
+  /** The hosts that would take it if they were empty. */
+  #ableFor(job: JobState): ReadonlyArray<HostState> {
+    return this.#world.index.fleet.able(this.#requestOf(job, linksFor(this.#world, job), this.#dialectOf(job, this.#purse.shareFor(job) !== undefined)))
+  }
+
+  /** Agents of the first dialect cannot write down a placement that money stands behind, and so never begin it. */
+  #dialectOf(job: JobState, paid: boolean): number {
+    return Math.max(dialectOf(job.submitted!.fact.spec), paid ? 2 : 1)
   }
 
   /** The job that waits longest for money, to answer that some was called back. */
@@ -116,8 +161,10 @@ class Placing {
     return oldestFirst(waiting)[0]
   }
 
-  #defer(job: JobState, short: Short): void {
-    this.#saying.ofJob(job, { _tag: "JobDeferred", jobId: job.id, workspace: job.submitted!.fact.workspace, ...short })
+  #defer(job: JobState, { fair, ...short }: Short): void {
+    this.#told.add(job)
+    const held = fair === undefined ? {} : this.#holding.told(this.#waitingOf(job))
+    this.#saying.ofJob(job, { _tag: "JobDeferred", jobId: job.id, workspace: job.submitted!.fact.workspace, ...short, ...held })
   }
 
   /** What must come first; and what never comes is told at once. */
@@ -138,7 +185,7 @@ class Placing {
   }
 
   /** Places all of a job that may begin or be tried again now, in the order of tasks. Gives what is short, if not all of it went. */
-  #all(job: JobState): Short | undefined {
+  *#all(job: JobState): Going {
     if (this.#saying.done.has(job)) return undefined
     const decision = permission(this.#world, job, this.#saying.round.atMs)
     if (decision?.verdict === "deny") {
@@ -154,23 +201,26 @@ class Placing {
     const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ notBeforeMs }) => notBeforeMs <= this.#saying.round.atMs)]
     for (const task of again.sort((left, right) => left.number - right.number)) {
       if (this.#placed.has(task)) continue
-      if (this.#left === 0) return undefined
+      if (this.#saying.done.has(job)) return undefined
       const short = this.#one(job, task)
       if (short !== undefined || this.#saying.done.has(job)) return short
       this.#placed.add(task)
+      yield
     }
     if (this.#saying.failing.has(job)) return undefined
-    for (let left = mayBegin(job) - (this.#begun.get(job) ?? 0); left > 0 && this.#left > 0; left -= 1) {
+    // Counted anew each time: the job may stand in another line too.
+    while (mayBegin(job) > (this.#begun.get(job) ?? 0) && !this.#saying.done.has(job)) {
       const begun = this.#begun.get(job) ?? 0
       const short = this.#one(job, newTask(job, job.next + begun))
       if (short !== undefined || this.#saying.done.has(job)) return short
       this.#begun.set(job, begun + 1)
+      yield
     }
     return undefined
   }
 
   #one(job: JobState, task: TaskState): Short | undefined {
-    const known = this.#shortOf(job)
+    const known = this.#holding.holds(job) ? undefined : this.#shortOf(job)
     if (known !== undefined) return known
     const share = this.#purse.shareFor(job)
     if (share !== undefined && "reason" in share) return this.#remember(job, share)
@@ -182,16 +232,23 @@ class Placing {
       return undefined
     }
     if (over?._tag === "Waits") return this.#remember(job, { reason: over.reason, unblockedBy: over.reason === "budget" ? "budget" : "quota", arithmetic: over.arithmetic })
-    // Agents of the first dialect cannot write down a placement that money stands behind, and so never begin it.
-    const asked = dialectOf(job.submitted!.fact.spec)
-    const dialect = share === undefined ? asked : Math.max(asked, 2)
+    const { resources } = job.submitted!.fact.spec
+    const dialect = this.#dialectOf(job, share !== undefined)
+    const node = nodeOf(job.submitted!.fact.workspace)
+    const { ledger } = this.#holding
+    const beyond = this.#holding.within(job, () => ledger.over(node, amountsOf(resources)))
+    if (beyond !== undefined) return this.#remember(job, overQuota(beyond))
     const { fleet } = this.#world.index
-    const choice = fleet.choose(this.#requestOf(job, links, dialect), startsOf(this.#world, job))
-    if (choice === undefined) return this.#remember(job, this.#noRoom(job, links, dialect))
+    const choice = this.#holding.within(job, () => fleet.choose(this.#requestOf(job, links, dialect), startsOf(this.#world, job)))
+    if (choice === undefined) return this.#remember(job, { ...this.#noRoom(job, links, dialect), fair: "room" })
     const { devices, on: host } = choice
+    const amounts = takenBy(ledger.tree, { resources, gpuModel: devices.length === 0 ? undefined : gpuModelOf(host) })
+    const overModel = this.#holding.within(job, () => ledger.over(node, amounts))
+    if (overModel !== undefined) return this.#remember(job, overQuota(overModel))
     const reason = reasonOf(job, choice, inWords(fleet.free(host)))
     this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, devices, links, share, reason }))
     fleet.take(choice)
+    this.#holding.placed(job, task.number, host, amounts)
     this.#purse.take(links, share, first ? tasksOf(job) : 0)
     this.#left -= 1
     return undefined
@@ -271,6 +328,20 @@ interface Terms {
   readonly reason: string
 }
 
+const shortAtOnce = function*(short: Short): Going {
+  return short
+}
+
+const next = <G>(line: Line<G>): "next" | "ends" => {
+  line.at += 1
+  return line.at < line.jobs.length ? "next" : "ends"
+}
+
+const overQuota = (over: OverQuota): Short => ({ reason: "quota", unblockedBy: "quota", arithmetic: overInWords(over), fair: "quota" })
+
+/** The model of a host's devices: the packing takes those of the first's alone. */
+const gpuModelOf = (host: HostState): string | undefined => devicesOf(host)[0]?.model
+
 const placed = (world: World, round: Round, { devices, host, job, links, reason, share, task }: Terms): SaidFact => {
   const { fact, factId } = job.submitted!
   const { spec, workspace } = fact
@@ -305,6 +376,7 @@ const placed = (world: World, round: Round, { devices, host, job, links, reason,
       ...(links.length === 0 ? {} : { attemptId, ...numbered })
     },
     signature: "",
+    ...(spec.resources.gpus + (spec.resources.gpuMilli ?? 0) === 0 ? {} : modelField(gpuModelOf(host))),
     ...(spec.startFrom === undefined ? {} : { snapshot: spec.startFrom }),
     ...(spec.startFrom === undefined || kept?.stands !== "available" ? {} : { from: { snapshotId: spec.startFrom, blob: kept.blob } }),
     ...(share === undefined ? {} : { share }),
@@ -313,6 +385,8 @@ const placed = (world: World, round: Round, { devices, host, job, links, reason,
   }
   return { event: made, partOf: factId, causedBy: factId, ...(fact.grant === undefined ? {} : { grant: fact.grant }) }
 }
+
+const modelField = (gpuModel: string | undefined) => (gpuModel === undefined ? {} : { gpuModel })
 
 /** The program inside speaks as the holder of the grant that its job was submitted under, within the grant's limits. */
 const spokenFor = (job: JobState, links: ReadonlyArray<Link>): Pick<Warrant, "workspace" | "holder" | "constraints"> => {

@@ -7,8 +7,8 @@ import { Queue } from "./queue.ts"
 import { isStopped, mayBegin, overdueMs, stageOf, tasksOf, waitsForPlace } from "./tasks.ts"
 import type { JobState, TaskState, World } from "./world.ts"
 
-/** Two jobs that are alike here can be placed in each other's stead: same room, same money, same limits. */
-export const likenessOf = (job: JobState): string => job.derived.likeness ??= likenessBy(job.submitted!.fact)
+/** Two jobs that are alike here can be placed in each other's stead: same room, same money, same limits, as urgent. */
+export const likenessOf = (job: JobState): string => job.derived.likeness ??= `${likenessBy(job.submitted!.fact)}/${job.priority ?? job.submitted!.fact.spec.priority ?? ""}`
 
 const likenessBy = ({ grant, spec: { dialect = 1, gpu, resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }, runMsMax, runtime, trust, where }, workspace }: JobSubmitted): string =>
   `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${gpuMilli}/${runMsMax}/${workspace}/${grant ?? ""}${
@@ -42,8 +42,8 @@ export const taskGone = (world: World, task: TaskState): void => {
 
 export const jobGone = (world: World, job: JobState): void => {
   for (const task of job.tasks.values()) taskGone(world, task)
-  const { agenda, awaiting, closing, fresh, shaken, underGrant } = world.index
-  for (const set of [closing, fresh, shaken]) set.delete(job)
+  const { agenda, awaiting, closing, fresh, held, shaken, underGrant } = world.index
+  for (const set of [closing, fresh, held, shaken]) set.delete(job)
   for (const id of awaitedBy(job)) leave(awaiting, id, job)
   if (job.submitted?.fact.grant !== undefined) leave(underGrant, job.submitted.fact.grant, job)
   agenda.move(job, undefined)
@@ -97,6 +97,7 @@ export const jobChanged = (world: World, job: JobState): void => {
   toggle(fresh, job, begins > 0 && (job.told === undefined || (!placeless && gateOf(world, job)._tag !== "Shut")))
   const waits = job.cancelledBy === undefined && placeless ? begins + waiting.size : 0
   stand(world, job, waits > 0 ? likenessOf(job) : undefined)
+  toggle(world.index.held, job, waits > 0 && job.heldOn.length > 0)
   const wantsRoom = job.told?.reason === "no_host" || job.told?.reason === "no_room"
   demand(world, job, demandKey(job), wantsRoom ? waits : 0)
   toggle(shaken, job, fact.grant !== undefined && !standing(world, job))

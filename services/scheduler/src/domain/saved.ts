@@ -4,6 +4,7 @@ import { type LeaseId, PriceBook } from "@millrace/schemas"
 import { Schema } from "effect"
 import { hold, hostChanged, running, unsaidOf } from "./evolve.ts"
 import type { Money, Slice } from "./money.ts"
+import { setQuotas } from "./quotas.ts"
 import { everythingChanged, introduce } from "./reindex.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
@@ -44,6 +45,9 @@ export interface SavedWorld {
   readonly snapshots: ReadonlyArray<readonly [string, unknown]>
   readonly machines: ReadonlyArray<readonly [LeaseId, Machine]>
   readonly uses: ReadonlyArray<readonly [string, number]>
+  readonly quotas: ReadonlyArray<readonly [string, unknown]>
+  readonly asks: ReadonlyArray<readonly [string, unknown]>
+  readonly answered: ReadonlyArray<string>
   /** What was learnt of what is typical. */
   readonly mix: SavedMix
   readonly images: ReadonlyArray<readonly [string, number]>
@@ -72,6 +76,9 @@ export const save = (world: World): SavedWorld => ({
   snapshots: byKey(world.snapshots),
   machines: byKey(world.machines),
   uses: byKey(world.uses),
+  quotas: byKey(world.quotas),
+  asks: byKey(world.asks),
+  answered: [...world.answered].sort(),
   mix: world.index.fleet.mix.saved(),
   images: byKey(world.images),
   demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
@@ -115,6 +122,9 @@ export const load = (saved: SavedWorld): World => {
   for (const [id, kept] of saved.snapshots) world.snapshots.set(id, kept as never)
   for (const [lease, machine] of saved.machines) world.machines.set(lease, machine)
   for (const [grant, uses] of saved.uses) world.uses.set(grant as never, uses)
+  setQuotas(world, saved.quotas as never)
+  for (const [id, ask] of saved.asks) world.asks.set(id as never, ask as never)
+  for (const id of saved.answered) world.answered.add(id as never)
   loadMoney(world.money, saved.money)
   for (const [image, sizeBytes] of saved.images) world.images.set(image, sizeBytes)
   const rented = new Map([...world.machines.values()].map((machine) => [machine.hostId, machine.rented]))
@@ -151,7 +161,7 @@ const loadJob = (world: World, { tasks, ...saved }: SavedJob): void => {
     job.tasks.set(task.number, task)
     if (task.current === undefined || wordOn(task) !== undefined) continue
     hold(world, task.current, task)
-    running(world, task.current.grantPath, 1)
+    running(world, task, task.current, 1)
   }
   if (job.submitted !== undefined) introduce(world, job)
 }

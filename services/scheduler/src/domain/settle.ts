@@ -128,14 +128,14 @@ const settleTask = (world: World, task: TaskState, saying: Saying): void => {
   }
 }
 
-const withdraw = (task: TaskState, cause: PlacementWithdrawn["cause"], saying: Saying): void => {
+export const withdraw = (task: TaskState, cause: PlacementWithdrawn["cause"], saying: Saying, whom: Pick<PlacementWithdrawn, "by" | "why"> = {}): void => {
   if (saying.withdrawn.has(task)) return
   saying.withdrawn.add(task)
   const { current, job } = task
   const { attempt, attemptId, fence, hostId } = current!
   const { fact: { workspace }, factId } = job.submitted!
   saying.say({ kind: "placement", scope: hostId }, {
-    event: { _tag: "PlacementWithdrawn", jobId: job.id, workspace, hostId, ...taskField(task), attempt, attemptId, fence, cause },
+    event: { _tag: "PlacementWithdrawn", jobId: job.id, workspace, hostId, ...taskField(task), attempt, attemptId, fence, cause, ...whom },
     partOf: factId,
     causedBy: cause === "cancelled" && job.cancelledBy !== undefined ? job.cancelledBy : factId
   })
@@ -182,8 +182,11 @@ const afterEnd = (task: TaskState, word: Word, saying: Saying): void => {
   if (fact._tag === "AttemptExited" && fact.cause === "exited" && fact.code === 0) return endTask(task, "succeeded", "exited with 0", saying, word)
   if (job.cancelledBy !== undefined) return endTask(task, "cancelled", "cancelled by request", saying, word)
   if (withdrawn === "revoked") return endTask(task, "refused", "its grant no longer held, and it was withdrawn", saying, word)
+  if (withdrawn === "preempted") {
+    return retry(task, { failedAttempt: task.attempt, cause: `it gave way to ${task.gaveWay ?? "other work"}`, preempted: true, notBeforeMs: saying.round.atMs }, saying, word.factId)
+  }
   const cause = withdrawn === "timed_out" ? "its time was up, and its host had not ended it" : causeOf(fact)
-  if (task.attempt - task.losses < job.submitted!.fact.spec.attemptsMax) {
+  if (triesOf(task) < job.submitted!.fact.spec.attemptsMax) {
     return retry(task, { failedAttempt: task.attempt, cause, notBeforeMs: saying.round.atMs + backOffMs(task) }, saying, word.factId)
   }
   endTask(task, fact._tag === "AttemptExited" && fact.cause === "agent_restarted" ? "lost" : "failed", cause, saying, word)
@@ -196,9 +199,12 @@ const causeOf = (fact: Word["fact"]): string =>
     ? `exited with ${fact.code ?? fact.signal ?? "no code"}`
     : fact.cause
 
-const backOffMs = ({ attempt, losses }: TaskState): number => Math.min(backOffMsMax, backOffMsMin * 2 ** (attempt - losses - 1))
+/** How many of its attempts count: those that lost their host or gave way to other work do not. */
+const triesOf = ({ attempt, losses, preemptions }: TaskState): number => attempt - losses - preemptions
 
-const retry = (task: TaskState, terms: Pick<JobRetried, "failedAttempt" | "cause" | "notBeforeMs" | "lost">, saying: Saying, causedBy?: FactId): void =>
+const backOffMs = (task: TaskState): number => Math.min(backOffMsMax, backOffMsMin * 2 ** (triesOf(task) - 1))
+
+const retry = (task: TaskState, terms: Pick<JobRetried, "failedAttempt" | "cause" | "notBeforeMs" | "lost" | "preempted">, saying: Saying, causedBy?: FactId): void =>
   saying.ofJob(task.job, { _tag: "JobRetried", jobId: task.job.id, workspace: task.job.submitted!.fact.workspace, ...taskField(task), ...terms }, causedBy)
 
 /**

@@ -2,6 +2,7 @@ import { emptyView, type View } from "@millrace/authority"
 import { Mix, type Placed as Taken } from "@millrace/packing"
 import type {
   AttemptExited,
+  AskId,
   AttemptId,
   AttemptRefused,
   Capabilities,
@@ -17,11 +18,16 @@ import type {
   MillFact,
   Outcome,
   PlacementWithdrawn,
+  PriorityAsked,
+  QuotaAsked,
+  QuotaTerms,
   Resources,
   Stand,
   WorkspaceName
 } from "@millrace/schemas"
 import { Agenda, type Due } from "./agenda.ts"
+import type { Amounts, Dimension } from "./fair/amounts.ts"
+import { QuotaLedger, QuotaTree } from "./fair/tree.ts"
 import { Fleet } from "./fleet.ts"
 import { emptyMoney, type Money } from "./money.ts"
 import type { Queue } from "./queue.ts"
@@ -48,11 +54,16 @@ export interface Word {
 
 /** An attempt as it was placed. Its room is its host's until the host has said its last word. */
 export interface Placed {
+  readonly workspace: WorkspaceName
   readonly attempt: number
   readonly attemptId: AttemptId
   readonly hostId: HostId
   readonly fence: Fence
   readonly resources: Resources
+  /** The model of its devices, where that was said. */
+  readonly gpuModel: string | undefined
+  /** How urgent its job calls itself, if it does. */
+  readonly urgency: number | undefined
   /** The numbers of its devices. */
   readonly gpus: ReadonlyArray<number>
   readonly grantPath: ReadonlyArray<GrantId>
@@ -68,6 +79,8 @@ export interface TaskState extends Due {
   /** The attempt that counts: the newest that was placed, unless another is to follow it. */
   current: Placed | undefined
   withdrawn: PlacementWithdrawn["cause"] | undefined
+  /** Of one that gave way: for whom, in words. */
+  gaveWay: string | undefined
   /** The number of the newest attempt that we placed. */
   attempt: number
   /** The newest attempt after which we said that another follows. What is said of older ones comes late. */
@@ -75,6 +88,8 @@ export interface TaskState extends Due {
   notBeforeMs: number
   /** How many of its attempts ended with the loss of their host. */
   losses: number
+  /** How many of its attempts gave way to other work. */
+  preemptions: number
   /** Last words by attempt and host: what another host says of an attempt is nothing to it. */
   readonly words: Map<string, Word>
   /** Derived: whether it is begun and not over, and whether it runs or waits with nobody having told it to end. */
@@ -105,7 +120,11 @@ export interface JobState extends Due {
   next: number
   readonly tally: Tally
   /** The last thing it was told about why it waits, and when. */
-  told: { readonly reason: JobDeferred["reason"]; readonly atMs: number } | undefined
+  told: { readonly reason: JobDeferred["reason"]; readonly atMs: number; readonly dueAtMs: number | undefined } | undefined
+  /** Hosts that take nothing else until it is placed. */
+  heldOn: ReadonlyArray<HostId>
+  /** How urgent it is, where that was said after it was submitted. */
+  priority: number | undefined
   /** Since when it waits for a place. */
   waitingSinceMs: number | undefined
   readonly derived: Derived
@@ -163,6 +182,8 @@ export interface HostState {
   readonly holds: Map<AttemptId, Held>
   /** Suspected GPUs that take nothing new. Derived: the brake on suspicion has spared the others. */
   quarantined: ReadonlySet<number>
+  /** What it adds to the capacity that is shared out. Derived. */
+  counted: Amounts
 }
 
 /** An attempt that we gave up without its host's last word. Its room is not free until that has come. */
@@ -184,6 +205,13 @@ export interface Machine {
   readonly hostId: HostId | undefined
   readonly goesBack: boolean
   readonly rented: Rented | undefined
+}
+
+/** What somebody asks of the scheduler, unanswered yet. */
+export interface Asked {
+  readonly ask: QuotaAsked | PriorityAsked
+  readonly factId: FactId
+  readonly partOf: FactId
 }
 
 /** How a job ended, and where. One value for all that ended so: a million of them are remembered. */
@@ -210,6 +238,11 @@ export interface World {
   readonly machines: Map<LeaseId, Machine>
   /** How many tasks were begun under each grant, of all the jobs that name it or one below it. */
   readonly uses: Map<GrantId, number>
+  /** Who is due how much, by the names of workspaces and cohorts. */
+  readonly quotas: Map<string, QuotaTerms>
+  readonly asks: Map<AskId, Asked>
+  /** Asks that were answered before they were heard. */
+  readonly answered: Set<AskId>
   /** What was last said of the demand. */
   demand: { readonly counts: ReadonlyMap<string, number>; readonly atMs: number } | undefined
   /** What each image is in bytes, by its id. */
@@ -243,6 +276,16 @@ export interface Index {
   readonly returning: Set<HostState>
   /** What waits for capacity, by its class. */
   readonly demand: Map<string, number>
+  /** What everybody holds against what they are due. Made anew when that changes. */
+  ledger: QuotaLedger
+  /** What runs of each workspace, as far as we know. */
+  readonly pieces: Map<WorkspaceName, Set<TaskState>>
+  /** How many of these call themselves how urgent. */
+  readonly urgencies: Map<WorkspaceName, Map<number | undefined, number>>
+  /** What the hosts have that take work. */
+  readonly capacity: Map<Dimension, number>
+  /** Jobs that wait for a place and hold hosts for it. */
+  readonly held: Set<JobState>
   /** Hosts with a GPU under suspicion, and how many GPUs all hosts have. */
   readonly suspecting: Set<HostState>
   /** Which hosts hold something ready, by its id. */
@@ -263,6 +306,9 @@ export const emptyWorld = (mix = new Mix()): World => ({
   snapshots: new Map(),
   machines: new Map(),
   uses: new Map(),
+  quotas: new Map(),
+  asks: new Map(),
+  answered: new Set(),
   demand: undefined,
   images: new Map(),
   frozen: new Set(),
@@ -282,7 +328,12 @@ export const emptyWorld = (mix = new Mix()): World => ({
     demand: new Map(),
     suspecting: new Set(),
     residents: new Map(),
-    devices: 0
+    devices: 0,
+    ledger: new QuotaLedger(new QuotaTree()),
+    pieces: new Map(),
+    urgencies: new Map(),
+    capacity: new Map(),
+    held: new Set()
   }
 })
 
@@ -295,13 +346,15 @@ export const newJob = (id: JobId): JobState => ({
   next: 0,
   tally: { succeeded: 0, failed: 0, cancelled: 0, lost: 0 },
   told: undefined,
+  heldOn: [],
+  priority: undefined,
   waitingSinceMs: undefined,
   dueMs: undefined,
   derived: { active: 0, live: 0, waiting: new Set(), backingOff: new Set(), likeness: undefined, class: undefined, queue: undefined, demand: undefined }
 })
 
 export const newTask = (job: JobState, number: number): TaskState => ({
-  job, number, current: undefined, withdrawn: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, words: new Map(), dueMs: undefined, active: false, live: false
+  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, preemptions: 0, words: new Map(), dueMs: undefined, active: false, live: false
 })
 
 export const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`

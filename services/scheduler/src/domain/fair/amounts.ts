@@ -8,14 +8,14 @@ export type Amounts = ReadonlyMap<Dimension, number>
 
 export const noAmounts: Amounts = new Map()
 
-/** What work takes of what is shared out. Disk is a host's own matter. */
-export const amountsOf = ({ cpuMilli, gpuMilli = 0, gpus, memoryMib }: Resources, gpuModel?: string): Amounts => {
+/** What work takes of what is shared out; GPUs also of the dimensions that name their model. Disk is a host's own matter. */
+export const amountsOf = ({ cpuMilli, gpuMilli = 0, gpus, memoryMib }: Resources, ofModel: ReadonlyArray<Dimension> = []): Amounts => {
   const amounts = new Map<Dimension, number>()
   if (cpuMilli > 0) amounts.set("cpuMilli", cpuMilli)
   if (memoryMib > 0) amounts.set("memoryMib", memoryMib)
   const milli = gpus * 1000 + gpuMilli
   if (milli > 0) amounts.set("gpuMilli", milli)
-  if (milli > 0 && gpuModel !== undefined) amounts.set(`gpuMilli/${gpuModel}`, milli)
+  if (milli > 0) for (const dimension of ofModel) amounts.set(dimension, milli)
   return amounts
 }
 

@@ -70,6 +70,11 @@ export class QuotaTree {
     return this.#pathOf.get(name) ?? [name]
   }
 
+  /** Every dimension that some node limits. */
+  get dimensions(): ReadonlyArray<Dimension> {
+    return [...new Set([...this.#limited.values()].flatMap((set) => [...set]))].sort()
+  }
+
   childrenOf(name: string): ReadonlyArray<string> {
     return this.#children.get(name) ?? []
   }
@@ -174,11 +179,6 @@ export class QuotaLedger {
       if (needs > available) return { node: name, dimension, needs, available, used: this.taken(name, dimension), nominal: this.tree.limitOf(name, dimension).nominal }
     }
     return undefined
-  }
-
-  /** What it would never have, were everything of everybody's free. */
-  never(name: string, amounts: Amounts): OverQuota | undefined {
-    return new QuotaLedger(this.tree).over(name, amounts)
   }
 
   /** How much of a dimension a node has taken that is not its own. */
