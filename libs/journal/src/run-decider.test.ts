@@ -9,6 +9,7 @@ import { Journal, type JournalShape } from "./journal.ts"
 import { MemoryLog, memoryJournal } from "./memory.ts"
 import { verify } from "./replay.ts"
 import { runDecider, type RunOptions } from "./run-decider.ts"
+import { seatAskEveryMs, seatInMemory } from "./seat.ts"
 import { readUpTo } from "./testing/reading.ts"
 import { commitOn, jobNamed } from "./testing/sample-facts.ts"
 import { settleDecider, settling, type Settling } from "./testing/settle-decider.ts"
@@ -45,6 +46,27 @@ describe("a decider that owns an order", () => {
       yield* overtake(log, journal)
       for (let number = 0; number < 100; number += 1) log.append(commitOn(`many-${number}`), { last: "subject", sequence: 0 }, 0)
       assert.strictEqual((yield* Effect.flip(Fiber.join(running)))._tag, "Overtaken")
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("stands by while another holds the seat, and takes over once that is not heard of any more", () =>
+    Effect.gen(function*() {
+      const log = new MemoryLog()
+      const journal = memoryJournal(log)
+      const { seat, silence } = yield* seatInMemory
+      yield* ask(journal, "first")
+      const leading = yield* Effect.forkChild(run(journal, { seat }))
+      yield* settled(journal, "first")
+      const head = log.head("SCHEDULER")
+      const standing = yield* Effect.forkChild(run(journal, { seat }))
+      yield* TestClock.adjust(seatAskEveryMs * 20)
+      assert.strictEqual(log.head("SCHEDULER"), head)
+      silence(true)
+      yield* TestClock.adjust(seatAskEveryMs * 20)
+      assert.isAbove(log.head("SCHEDULER"), head)
+      yield* ask(journal, "second")
+      yield* settled(journal, "second")
+      assert.strictEqual((yield* Effect.flip(Fiber.join(leading)))._tag, "Overtaken")
+      yield* Fiber.interrupt(standing)
     }).pipe(Effect.provide(Checkpoints.layerMemory)))
 
   it.effect("is not taken for another that takes over from the same place in the same millisecond", () =>

@@ -6,6 +6,7 @@ import type { Commit, StoredCommit } from "./commit.ts"
 import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
 import { commitsOf, foldCommit, foreseen, MustStepDown, type Silence, type StreamDecider } from "./deciding.ts"
 import { type CommitRefused, headsOf, Journal, type JournalUnavailable, type Line, type Overtaken } from "./journal.ts"
+import { type Seat, seatAskEveryMs, seatSilencesMax } from "./seat.ts"
 
 /** How a decider takes over the order of its stream: the fact that makes every append of the one before fail. */
 export interface TakeOver<State> {
@@ -28,6 +29,8 @@ export interface RunOptions<State> {
     readonly silences: (atMs: number) => ReadonlyArray<Silence>
     readonly dueAtMs: () => number | undefined
   }
+  /** Where whoever decides sits: while another does, this one follows the log as a standby, and takes over when that falls silent. */
+  readonly seat?: Seat["Service"] | undefined
   /** Facts folded between two checkpoints. */
   readonly checkpointEvery?: number
   /** Appends that may be under way at once. */
@@ -62,8 +65,10 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   const mayCrash = (yield* CrashPoints) !== undefined
   const standing = yield* restore(decider)
   let since = yield* catchUp(decider, standing)
+  if (options.seat !== undefined) since += yield* standBy(decider, standing, options.seat)
   const line = yield* journal.line(decider.writes, standing.saw[decider.writes] ?? 0)
   yield* takeOver(options, standing, line)
+  if (options.seat !== undefined) yield* options.seat.hold
   const heard = yield* listen(decider, standing.saw)
   const broken = yield* Deferred.make<never, Overtaken | CommitRefused>()
   const flight = { count: 0 }
@@ -203,6 +208,24 @@ const catchUp = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>
     }))
   }
   return facts
+})
+
+/**
+ * Follows the log for as long as another decides, so that taking over costs no more than what came in the last
+ * moment. Two that find the seat free at once both take over, and the log lets one of them.
+ */
+const standBy = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, seat: Seat["Service"]) {
+  let facts = 0
+  let silences = 0
+  for (let asked = 0; ; asked += 1) {
+    const word = yield* seat.ask
+    silences = word === "silent" ? silences + 1 : 0
+    if (word === "free" || silences >= seatSilencesMax) break
+    if (asked === 0) yield* Effect.logInfo(`Another ${decider.name} decides: this one stands by, and takes over when that falls silent`)
+    facts += yield* catchUp(decider, standing)
+    if (word === "taken") yield* Effect.sleep(seatAskEveryMs)
+  }
+  return facts + (yield* catchUp(decider, standing))
 })
 
 const takeOver = Effect.fnUntraced(function*<State>({ decider, takeOver }: RunOptions<State>, standing: Standing<State>, line: Line) {

@@ -1,6 +1,6 @@
-import { type Beats, type Intake, Journal, type JournalUnavailable, type Pulse, withCrashPoints } from "@millrace/journal"
+import { type Beats, type Intake, Journal, type JournalUnavailable, type Pulse, type Seat, withCrashPoints } from "@millrace/journal"
 import { inboxPrefixIn, jwtInCreds, type ServiceName, services, type ServiceRoom } from "@millrace/journal/admission"
-import { layerBeats, layerIntake, layerJetStream, layerPulse, LogUnfit } from "@millrace/journal/jetstream"
+import { layerBeats, layerIntake, layerJetStream, layerPulse, layerSeat, LogUnfit } from "@millrace/journal/jetstream"
 import type { StreamName } from "@millrace/schemas"
 import { Config, Effect, Layer } from "effect"
 import { readFile } from "node:fs/promises"
@@ -45,6 +45,13 @@ export const beatsLayer = (name: ServiceName, { credentials, servers }: LogSetti
   const credentialsFile = join(credentials, `${name}.creds`)
   return Layer.unwrap(Effect.map(inboxOf(credentialsFile), (inboxPrefix) =>
     layerBeats({ servers: servers.split(","), name: `${name} beats`, credentialsFile, inboxPrefix })))
+}
+
+/** The seat of a service of which one decides and others stand by. */
+export const seatLayer = (name: ServiceName, { credentials, servers }: LogSettings): Layer.Layer<Seat, JournalUnavailable | LogUnfit> => {
+  const credentialsFile = join(credentials, `${name}.creds`)
+  return Layer.unwrap(Effect.map(inboxOf(credentialsFile), (inboxPrefix) =>
+    layerSeat(name, { servers: servers.split(","), name: `${name} seat`, credentialsFile, inboxPrefix })))
 }
 
 /** Where what is published to NATS comes in, for a service that takes it. */

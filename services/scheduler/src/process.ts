@@ -1,6 +1,6 @@
 import { Checkpoints } from "@millrace/journal"
 import { Database } from "@millrace/readmodel"
-import { beatsLayer, logConfig, logLayer, service, setting, WarrantSigner, WarrantVerifier } from "@millrace/service"
+import { beatsLayer, logConfig, logLayer, seatLayer, service, setting, WarrantSigner, WarrantVerifier } from "@millrace/service"
 import { Clock, Config, Effect, Layer, Schema } from "effect"
 import { Rounds } from "./api/rounds.ts"
 import { leaseMsUsual, SchedulerReads, schedulerService } from "./service.ts"
@@ -48,7 +48,7 @@ export const schedulerProcess = service({
     return Layer.unwrap(Effect.map(Clock.Clock, (clock) => {
       const rounds = new Rounds(() => clock.currentTimeMillisUnsafe())
       const deciding = schedulerService({ checkpointEvery, leaseMs, watch: () => rounds.passed() }).pipe(
-        Layer.provide([beatsLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), signer])
+        Layer.provide([beatsLayer("scheduler", log), seatLayer("scheduler", log), Checkpoints.layerFolder(checkpoints), signer])
       )
       const reads = SchedulerReads({ host, port, rounds }).pipe(Layer.provide([Database.layerLate({ url: database }), verifier]))
       return Layer.merge(deciding, reads)

@@ -1,9 +1,9 @@
-import { Beats, type Checkpoints, type Commit, Journal, type JournalUnavailable, runDecider, type RunOptions } from "@millrace/journal"
+import { Beats, type Checkpoints, type Commit, Journal, type JournalUnavailable, Overtaken, readable, runDecider, type RunOptions, Seat, type StoredCommit } from "@millrace/journal"
 import { type Database, runProjections } from "@millrace/readmodel"
 import { Authentication, Authority, WarrantSigner, type WarrantVerifier, worker } from "@millrace/service"
 import type { MillFact, Principal } from "@millrace/schemas"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Clock, Effect, Layer } from "effect"
+import { Clock, Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { createServer } from "node:http"
@@ -28,6 +28,7 @@ export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pac
     const beats = yield* Beats
     const journal = yield* Journal
     const { epoch } = journal
+    const seat = Option.getOrUndefined(yield* Effect.serviceOption(Seat))
     const clock = yield* Clock.Clock
     const notes: Array<ListenerNote> = []
     let ownSequence = 0
@@ -35,6 +36,7 @@ export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pac
     const deciding = runDecider({
       decider: scheduler,
       ...pace,
+      seat,
       watch: (world, saw, last) => {
         listener.watch(world)
         ownSequence = last
@@ -49,13 +51,24 @@ export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pac
       const atMs = clock.currentTimeMillisUnsafe()
       const newest = yield* Effect.orElseSucceed(journal.last({ kind: "fleet", scope: "cell" }), () => undefined)
       if (newest !== undefined && newest.place.sequence <= ownSequence) listener.confirm(atMs)
+      // One that stood still while another took over has perhaps nothing to say, and so would never hear of it.
+      else if (newest !== undefined && ownSequence > 0 && tellsTakeOver(newest)) {
+        return yield* new Overtaken({ where: "SCHEDULER", expected: ownSequence, actual: newest.place.sequence })
+      }
       yield* Effect.sleep(confirmEveryMs)
     }))
     const answering = Effect.andThen(beats.answer((beat) => listener.answer(beat)), Effect.raceFirst(confirming, saying(notes, leaseMs)))
-    return worker(Effect.scoped(Effect.raceFirst(deciding, answering)), { name: "scheduler" })
+    const living = Effect.suspend(() => {
+      // Of what an earlier life of this worker wrote nothing speaks for this one.
+      ownSequence = 0
+      return Effect.scoped(Effect.raceFirst(deciding, answering))
+    })
+    return worker(living, { name: "scheduler" })
   }))
 
 const confirmEveryMs = 250
+
+const tellsTakeOver = (commit: StoredCommit): boolean => readable(commit).facts.some(({ event }) => event._tag === "SchedulerTookOver")
 
 /** Everything the scheduler stands on. */
 export type SchedulerNeeds = Journal | Beats | Checkpoints | WarrantSigner
@@ -69,10 +82,9 @@ const saying = (notes: Array<ListenerNote>, leaseMs: number): Effect.Effect<neve
 
 /**
  * Everything the scheduler does: it owns the cell's one order, and in it places, withdraws, retries and
- * settles. When another scheduler takes over, this one can append nothing more; it begins anew after a pause
- * that grows up to ten seconds, and then takes over in turn. Two that live are safe and wasteful: run one,
- * and let whatever supervises processes start the next. A bug in it ends the process, so that nobody waits
- * for a scheduler that is there and decides nothing.
+ * settles. Run two: one decides, and the other follows the log as a standby and takes over when the first is gone
+ * or stands still. When another has taken over, this one can append nothing more, and begins anew as a standby. A
+ * bug in it ends the process, so that nobody waits for a scheduler that is there and decides nothing.
  */
 export const SchedulerService: Layer.Layer<never, never, SchedulerNeeds> = schedulerService()
 
