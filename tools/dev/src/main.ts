@@ -6,6 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { apiClient } from "@millrace/cli"
+import { type Vendors, vendors, vendorsIn } from "@millrace/sky"
 import { startServices } from "./all-in-one.ts"
 import { startCloud } from "./cloud.ts"
 import { firstJob } from "./first-job.ts"
@@ -22,6 +23,7 @@ Runs a whole cell on this machine and shows one job's story.
   --once         on free ports, in a fresh folder; ends after the story
   --free-ports   free ports instead of 8080, 8081, 4222 and 5433
   --fast         the same story with shorter waits: a lost machine is noticed sooner
+  --clouds A,B   which pretend clouds to buy from: lambda (as without this), ec2, vast, coreweave
   --folder PATH  where everything is kept (.millrace/cell)
   --help         this text
 `
@@ -31,10 +33,18 @@ const { values } = parseArgs({
     once: { type: "boolean", default: false },
     fast: { type: "boolean", default: false },
     "free-ports": { type: "boolean", default: false },
+    clouds: { type: "string", default: "lambda" },
     folder: { type: "string" },
     help: { type: "boolean", default: false }
   }
 })
+
+const clouds = ((): Vendors => {
+  const named = vendorsIn(values.clouds)
+  if (!("unknown" in named)) return named
+  process.stderr.write(`There is no pretend cloud named ${JSON.stringify(named.unknown)}; there are ${vendors.join(", ")}.\n`)
+  return process.exit(64)
+})()
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
@@ -50,7 +60,7 @@ const run = Effect.scoped(Effect.gen(function*() {
   const folder = values.folder ?? (fresh ? mkdtempSync(join(tmpdir(), "millrace-")) : join(millraceHome(), "cell"))
   if (fresh) yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
   const stack = yield* startStack({ folder, freePorts: values.once || values["free-ports"], step })
-  const { env, sky } = yield* step("pretend cloud", startCloud(stack))
+  const { env, sky } = yield* step("pretend cloud", startCloud(stack, clouds))
   const leaseMs = values.fast ? storyLeaseMs.fast : storyLeaseMs.usual
   yield* step("services", startServices(stack, { ...env, MILLRACE_LEASE_MS: String(leaseMs) }))
   yield* openDoor(stack, sky.url)

@@ -45,7 +45,7 @@ export interface Cloud<Room extends CloudRoom> {
   readonly billing: Billing
   readonly bootMs?: number
   readonly endMs?: number
-  /** What its endpoint shows, where its clients speak to no server without a certificate. PEM. */
-  readonly tls?: { readonly key: string; readonly cert: string }
+  /** What its endpoint shows, where its clients speak to no server without a certificate, and who signed that. PEM. */
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca?: string }
   readonly open: (site: Site) => Room
 }

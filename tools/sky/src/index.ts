@@ -1,3 +1,4 @@
+export { accountsAt, type AccountOptions, providersOf, type VendorName, type Vendors, vendors, vendorsIn } from "./accounts.ts"
 export { type Bill, type Billing, Books, type Machine, type Stands } from "./books.ts"
 export type { Answer, Cloud, CloudRoom, Out, Request } from "./cloud.ts"
 export { CoreWeaveApi, coreWeaveCloud } from "./coreweave/coreweave-api.ts"

@@ -1,42 +1,50 @@
 /**
- * A pretend Lambda Cloud on this machine:
+ * Pretend clouds on this machine:
  *
- *   node tools/sky/src/main.ts --port 8090 --key-file PATH [--folder PATH] [--fast]
+ *   node tools/sky/src/main.ts --keys FOLDER [--clouds lambda,ec2,vast,coreweave] [--port 8090] [--machines FOLDER] [--fast]
  *
- * `--key-file` holds the API key that it takes; it is made when missing. With `--folder` each machine runs a real
- * host agent there, as its user data says. `--fast` drops the vendor's waits between requests.
+ * `--keys` holds the keys that they take, made when missing, and `providers.json` for a broker. The first cloud
+ * listens at `--port`, the others behind it. With `--machines` each machine runs a real host agent there, as its user
+ * data says. `--fast` drops the vendors' waits between requests.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect } from "effect"
-import { randomBytes } from "node:crypto"
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { writeFileSync } from "node:fs"
+import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
-import { lambdaCloud } from "./lambda/lambda-api.ts"
+import { accountsAt, providersOf, vendors, vendorsIn } from "./accounts.ts"
 import { agents, dark } from "./machines.ts"
 import { startSky } from "./sky.ts"
 
 const { values } = parseArgs({
   options: {
+    clouds: { type: "string", default: vendors.join(",") },
     port: { type: "string", default: "8090" },
-    "key-file": { type: "string" },
-    folder: { type: "string" },
+    keys: { type: "string" },
+    machines: { type: "string" },
     fast: { type: "boolean", default: false }
   }
 })
 
-const keyFile = values["key-file"]
-if (keyFile === undefined) {
-  process.stderr.write("The sky wants to know whom it serves: --key-file PATH, a file with an API key; made when missing.\n")
-  process.exit(64)
+const wrong = (what: string): never => {
+  process.stderr.write(`${what}\n`)
+  return process.exit(64)
 }
-if (!existsSync(keyFile)) writeFileSync(keyFile, `${randomBytes(24).toString("base64url")}\n`, { mode: 0o600 })
+
+const keys = values.keys === undefined ? wrong("The sky wants to know whom it serves: --keys FOLDER, where its keys lie; they are made when missing.") : resolve(values.keys)
+const named = vendorsIn(values.clouds)
+const names = "unknown" in named ? wrong(`There is no pretend cloud named ${JSON.stringify(named.unknown)}; there are ${vendors.join(", ")}.`) : named
 
 NodeRuntime.runMain(Effect.scoped(Effect.gen(function*() {
-  const { lambda } = yield* startSky({
+  const accounts = accountsAt(names, { folder: keys, quick: values.fast })
+  const sky = yield* startSky({
     port: Number(values.port),
-    clouds: { lambda: lambdaCloud({ apiKey: readFileSync(keyFile, "utf8").trim(), ...(values.fast ? { everyMs: { any: 0, launch: 0 } } : {}) }) },
-    power: values.folder === undefined ? dark : agents({ folder: values.folder })
+    clouds: Object.fromEntries(Object.entries(accounts).map(([name, { cloud }]) => [name, cloud])),
+    power: values.machines === undefined ? dark : agents({ folder: resolve(values.machines) })
   })
-  process.stdout.write(`The pretend Lambda Cloud listens at ${lambda.url}; its weather and ledger at ${lambda.url}/sky/weather and /sky/ledger\n`)
+  const file = join(keys, "providers.json")
+  writeFileSync(file, `${JSON.stringify(providersOf(accounts, sky), null, 2)}\n`)
+  for (const [name, { url }] of Object.entries(sky)) process.stdout.write(`${name.padEnd(12)}${url}   weather and ledger: ${url}/sky/weather, ${url}/sky/ledger\n`)
+  process.stdout.write(`A broker buys there with MILLRACE_PROVIDERS=${file}\n`)
   return yield* Effect.never
 })))
