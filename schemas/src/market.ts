@@ -39,7 +39,9 @@ export const OffersObserved = Schema.TaggedStruct("OffersObserved", {
   /** The page or call that said so. */
   source: Schema.NonEmptyString,
   /** The same offers, where they are few enough for a fact: what a greedy choice is made from. */
-  rows: Schema.optionalKey(Schema.Array(Offer))
+  rows: Schema.optionalKey(Schema.Array(Offer)),
+  /** The provider takes one ask for a machine in so long: more asks wait in line there. */
+  asksEveryMs: Schema.optionalKey(Millis)
 })
 export type OffersObserved = typeof OffersObserved.Type
 
