@@ -12,6 +12,9 @@ import { asksAtOnce } from "./suspensions.ts"
 /** A plan steers for so long: by then there is a newer one, or whoever plans is gone. */
 export const planMsMax = 90_000
 
+/** A single offer that was seen so long ago is taken for gone: what waits then waits for the next look. */
+const singleOfferMsMax = 90_000
+
 export const freshPlan = ({ plan }: State, atMs: number): State["plan"] => (plan !== undefined && atMs - plan.atMs < planMsMax ? plan : undefined)
 
 /** The columns that an offer stands for: one in each region, or the one zone or single machine that it names. */
@@ -43,10 +46,10 @@ export const choicesIn = (state: State, atMs: number, isFrozen: (provider: Provi
   const taken = new Set([...state.leases.values()].flatMap(({ provider, requested }) => requested?.fact.column.offer === undefined ? [] : [`${provider}#${requested.fact.column.offer}`]))
   const wanted = freshPlan(state, atMs)?.wanted
   const open = wanted === undefined ? undefined : openByColumn(state)
-  return [...state.markets].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([provider, { rows }]) =>
+  return [...state.markets].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([provider, { observedAtMs, rows }]) =>
     state.suspended.has(provider) || state.unauthorised.has(provider) || isFrozen(provider) ? [] : rows.flatMap((offer) =>
       // A price of nothing is an error of the list, never an offer.
-      offer.pricePicoPerSecond <= 0n ? [] : columnsOf(offer).flatMap((column) => {
+      offer.pricePicoPerSecond <= 0n || (offer.offer !== undefined && atMs - observedAtMs > singleOfferMsMax) ? [] : columnsOf(offer).flatMap((column) => {
         const names = blockNames(provider, column)
         if (Object.values(names).some((name) => (state.blocked.get(name) ?? 0) > atMs) || taken.has(names.offer)) return []
         return [{

@@ -37,6 +37,8 @@ export interface Demand {
 export interface Market {
   readonly rows: ReadonlyArray<Offer>
   readonly observedAtMs: number
+  /** It takes one ask in so long. 0: as many as come. */
+  readonly asksEveryMs: number
 }
 
 /** What the newest plan wants of each column, by its narrowest name. */
@@ -162,7 +164,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       return state
     }
     case "OffersObserved":
-      if (event.rows !== undefined) state.markets.set(event.provider, { rows: event.rows, observedAtMs: event.observedAtMs })
+      if (event.rows !== undefined) state.markets.set(event.provider, { rows: event.rows, observedAtMs: event.observedAtMs, asksEveryMs: event.asksEveryMs ?? 0 })
       return state
     case "ProviderSuspended":
       state.unauthorised.delete(event.provider)

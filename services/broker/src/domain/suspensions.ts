@@ -10,10 +10,15 @@ export const stepMs = 60_000
 /** So many asks may be under way at a provider that has come back in full. */
 const asksMax = 40
 
-/** How many machines may be asked of a provider at once; no bound where it has not been away. */
+/** No more is asked of a provider than it takes within so long: what waits in line there longer is sooner had elsewhere. */
+const lineMsMax = 120_000
+
+/** How many machines may be asked of a provider at once: as many as it takes in time, and fewer where it has been away. */
 export const asksAtOnce = (state: State, provider: ProviderName): number => {
+  const everyMs = state.markets.get(provider)?.asksEveryMs ?? 0
+  const inLine = everyMs === 0 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.trunc(lineMsMax / everyMs))
   const share = state.shares.get(provider)
-  return share === undefined ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.trunc((asksMax * share.permille) / 1000))
+  return share === undefined ? inLine : Math.min(inLine, Math.max(1, Math.trunc((asksMax * share.permille) / 1000)))
 }
 
 /** Who is asked no more, who is asked again, and who more than before. */

@@ -1,6 +1,8 @@
 import { Blobs } from "@millrace/blobs"
 import { Offer, type ProviderName } from "@millrace/schemas"
 import { Clock, Effect, Schema } from "effect"
+import { stageOf } from "../domain/lease.ts"
+import type { State } from "../domain/state.ts"
 import type { Provider } from "../providers/provider.ts"
 import type { Broken, Order } from "./order.ts"
 
@@ -9,16 +11,28 @@ const inlineBytesMax = 16 * 1024
 /** Offers that have not changed are told again after so long, so that a reader can tell old from still so. */
 const sayAgainMs = 600_000
 
+/** Single offers on a market are old within seconds: it is looked at so often while something is sought, and so seldom while nothing is. */
+const seekingMs = 15_000
+const restingMs = 300_000
+
 /** A look that came to nothing is tried again after so long. */
 const soonMs = 10_000
 
 const encode = Schema.encodeSync(Schema.fromJsonString(Schema.Array(Offer)))
 
-/** Reads what a provider offers, and says so when it has changed. The whole list lies in the blob store. */
+/** Whether single offers would be bought now: something waits, or is asked for there. */
+const seeks = ({ demand, leases }: State, { name }: Provider): boolean =>
+  demand?.fact.classes.some(({ waiting }) => waiting > 0) === true || [...leases.values()].some((lease) => lease.provider === name && stageOf(lease) === "asked")
+
+/**
+ * Reads what a provider offers, and says so when it has changed; of a market after each look, because what was
+ * offered a while ago is no offer. The whole list lies in the blob store.
+ */
 export const observeOffers = ({ everyMs, order, provider }: { readonly order: Order; readonly provider: Provider; readonly everyMs: number }): Effect.Effect<never, Broken, Blobs> =>
   Effect.gen(function*() {
     const blobs = yield* Blobs
     const soon = Math.min(everyMs, soonMs)
+    const market = provider.can.manner === "market"
     let saidText = ""
     let saidAtMs = 0
     const once = Effect.gen(function*() {
@@ -40,17 +54,24 @@ export const observeOffers = ({ everyMs, order, provider }: { readonly order: Or
       // What is too large for the fact is cut to what can be had now; the blob holds all of it.
       const inline = text.length <= inlineBytesMax ? sorted : sorted.filter(({ regions }) => regions.length > 0)
       yield* order.observe((_, atMs) => {
-        if (text === saidText && atMs - saidAtMs < sayAgainMs) return []
+        if (!market && text === saidText && atMs - saidAtMs < sayAgainMs) return []
         saidText = text
         saidAtMs = atMs
         return [{
           subject: { kind: "market", scope: provider.name },
-          event: { _tag: "OffersObserved", provider: provider.name, observedAtMs: atMs, offers: kept.success, count: rows.length, source, rows: inline }
+          event: { _tag: "OffersObserved", provider: provider.name, observedAtMs: atMs, offers: kept.success, count: rows.length, source, rows: inline, ...(provider.can.requestsEvery.createMs > 0 ? { asksEveryMs: provider.can.requestsEvery.createMs } : {}) }
         }]
       })
       return everyMs
     })
-    return yield* Effect.forever(Effect.flatMap(once, Effect.sleep))
+    const sought = Effect.gen(function*() {
+      for (let seen = -1; !seeks(order.state(), provider);) seen = yield* order.changed(seen)
+    })
+    const pause = (ms: number): Effect.Effect<void> =>
+      !market ? Effect.sleep(ms)
+        : seeks(order.state(), provider) ? Effect.sleep(Math.min(ms, seekingMs))
+        : Effect.raceFirst(Effect.sleep(ms === everyMs ? Math.max(everyMs, restingMs) : ms), sought)
+    return yield* Effect.forever(Effect.flatMap(once, pause))
   })
 
 const keyOf = ({ machineType, market, offer = "", regions, zone = "" }: Offer): string => [machineType, market, zone, offer, ...regions].join("/")
