@@ -49,6 +49,7 @@ const heldBy = (cell: Cell, hostId: HostId): Resources => {
 describe("whatever happened", () => {
   const names = new Map<string, number>()
   let longest = 0
+  let shared = 0
 
   it.prop("saying each fact twice changes nothing", [Life], ([steps]) => {
     const { log, world } = live(steps)
@@ -93,6 +94,10 @@ describe("whatever happened", () => {
         assert.deepStrictEqual([...holds.values()].reduce((sum, { resources }) => plus(sum, resources), noResources), held)
         const has = joined?.capabilities.resources ?? noResources
         assert.isTrue(held.cpuMilli <= has.cpuMilli && held.memoryMib <= has.memoryMib, `${id} holds ${JSON.stringify(held)} of ${JSON.stringify(has)}`)
+        const devices = new Map<number, number>()
+        for (const { gpus, resources: { gpuMilli = 1_000 } } of holds.values()) for (const gpu of gpus) devices.set(gpu, (devices.get(gpu) ?? 0) + gpuMilli)
+        for (const [gpu, milli] of devices) assert.isTrue(milli <= 1_000 && joined?.capabilities.gpus.some(({ index }) => index === gpu), `${id} gives ${milli} thousandths of device ${gpu}`)
+        shared = Math.max(shared, ...[...holds.values()].map(({ gpus }) => gpus.length))
       }
     }
     check(live(steps, check))
@@ -217,6 +222,7 @@ describe("whatever happened", () => {
 
   it("and those histories were worth the name: work is placed, waits, is tried again, withdrawn and settled in them", () => {
     assert.isAbove(longest, 40)
+    assert.isAbove(shared, 0)
     for (const name of ["PlacementMade", "JobDeferred", "JobRetried", "JobSettled", "PlacementWithdrawn", "HostLeft", "TaskSettled", "JobRefused", "HostDeclaredLost", "HostReturned", "LateWordNoted", "SpendCommitted", "DecisionMade", "DemandChanged"]) {
       assert.isAbove(names.get(name) ?? 0, 5, `${name} was hardly said: ${JSON.stringify([...names])}`)
     }

@@ -1,4 +1,4 @@
-import type { MillFact, PlacementMade } from "@millrace/schemas"
+import type { HostJoined, MillFact, PlacementMade } from "@millrace/schemas"
 import { Schema } from "effect"
 import { admitted, cancelled, Cell, dismissed, enrolled, exited, host, job as jobId, joined, left, needs, reclaimed, refused, released, silent, submitted } from "./cell.ts"
 import { agent, budget, cost, delegated, grant, issued, lent, opened, priced, recalled, resumed, revoked, suspended } from "./means.ts"
@@ -11,7 +11,7 @@ export const Step = Schema.Struct({
     "submits", "submits", "submits", "cancels", "cancels", "cancels", "joins", "joins", "leaves", "dismisses",
     "ends", "ends", "ends", "fails", "refuses", "restarts", "repeats", "forges", "decides", "decides", "decides",
     "submits_many", "submits_after", "submits_under", "submits_under", "falls_silent", "falls_silent", "funds", "lends", "charges", "charges", "charges",
-    "recalls", "authority_moves", "authority_moves", "submits_under", "submits_many", "rents", "gives_back"
+    "recalls", "authority_moves", "authority_moves", "submits_under", "submits_many", "rents", "gives_back", "suspects"
   ]),
   which: few,
   much: few
@@ -22,6 +22,13 @@ export const Life = Schema.Array(Step).pipe(Schema.check(Schema.isMinLength(10),
 
 const hostNames = ["a", "b", "c"]
 const workspaces = ["acme", "other"]
+
+/** The hosts differ in size, and the last has two GPUs. */
+const joins = (name: string): MillFact => {
+  const at = hostNames.indexOf(name)
+  const plain = joined(name, { ...needs(2000 + at * 1000, 1000), gpus: at === 2 ? 2 : 0 }) as HostJoined
+  return at < 2 ? plain : { ...plain, dialect: 3, capabilities: { ...plain.capabilities, gpus: [0, 1].map((index) => ({ index, model: "NVIDIA T4", memoryMib: 15_360 })) } }
+}
 
 /**
  * A history as it may really be: what the scheduler says is its own decision, what hosts say is about what
@@ -43,7 +50,7 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
     const job = { name: `j${jobs.length}`, where: terms?.grant === undefined ? oneOf(workspaces, which)! : "acme" }
     jobs.push(job)
     cell.hear(submitted(job.name, {
-      in: job.where, resources: needs((1 + (much % 4)) * 700, 100 + which * 50), attemptsMax: 1 + (much % 3),
+      in: job.where, resources: { ...needs((1 + (much % 4)) * 700, 100 + which * 50), ...(which === 7 ? { gpus: 1 } : which === 4 ? { gpuMilli: 300 + much * 50 } : {}) }, attemptsMax: 1 + (much % 3),
       ...(which === 5 ? { queueMsMax: 300 } : {}), ...(which === 6 ? { runMsMax: 1_000 } : {}), ...terms
     }))
   }
@@ -93,7 +100,7 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
         const name = oneOf(hostNames, which)!
         atMs += 20_000
         cell.rest(atMs, [silent(name, atMs - 17_000)])
-        if (much < 6) cell.hear(joined(name, needs(2000 + hostNames.indexOf(name) * 1000, 1000)))
+        if (much < 6) cell.hear(joins(name))
         break
       }
       case "cancels": {
@@ -104,7 +111,7 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
       }
       case "joins": {
         const name = oneOf(hostNames, which)!
-        cell.hear(admitted(name), joined(name, needs(2000 + hostNames.indexOf(name) * 1000, 1000)))
+        cell.hear(admitted(name), joins(name))
         break
       }
       case "leaves":
@@ -124,6 +131,9 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
         break
       case "fails":
         end(oneOf(running(), which), (made) => exited(made, { code: 1 }))
+        break
+      case "suspects":
+        cell.hear(much < 5 ? { _tag: "GpuSuspected", hostId: host("c"), gpu: which % 2, symptom: "slow" } : { _tag: "GpuCleared", hostId: host("c"), gpu: which % 2, test: "again" })
         break
       case "refuses":
         end(oneOf(running(), which), (made) => refused(made))
