@@ -115,6 +115,7 @@ const own: Readonly<Record<ProcessName, OwnPart>> = {
       { name: "enrolments", from: from.enrolments, at: at.enrolments },
       { name: "owner", from: from.owner, at: at.owner }
     ],
+    state: [checkpoints("access")],
     asks: log,
     resources: small
   },

@@ -49,6 +49,7 @@ export const cellSettings = (places: Places): Readonly<Record<ProcessName, Setti
       ...log,
       ...tables,
       ...checking,
+      ...checkpoints,
       MILLRACE_ACCESS_HOST: listen,
       MILLRACE_ACCESS_PORT: String(ports.access),
       MILLRACE_ADMISSION_KEYS: keys.admission,

@@ -1,3 +1,4 @@
+import { Checkpoints } from "@millrace/journal"
 import { Admission, AdmissionKeys } from "@millrace/journal/admission"
 import { Digest, EpochMillis, Principal, WorkspaceName } from "@millrace/schemas"
 import { Database } from "@millrace/readmodel"
@@ -30,6 +31,8 @@ const fileOf = <A, I>(schema: Schema.Codec<A, I>) => {
 /** Who owns a cell that nobody owns yet: the token's digest, never the token. */
 const Owner = Schema.Struct({ digest: Digest, principal: Principal, workspace: WorkspaceName })
 
+const CommitsBetween = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
+
 const openKeysIn = fileOf(OpenKeys)
 const ownerIn = fileOf(Owner)
 const admissionKeysIn = fileOf(AdmissionKeys)
@@ -45,9 +48,16 @@ export const accessProcess = service({
     openKeys: setting("MILLRACE_ENROLMENTS", { purpose: "the digests of one-time keys that hosts may enrol with", wants: "a path", read: Config.NonEmptyString }),
     owner: setting("MILLRACE_OWNER", { purpose: "who owns a cell that nobody owns yet, and the digest of their token", wants: "a path", read: Config.NonEmptyString, default: undefined }),
     database: setting("MILLRACE_DATABASE_URL", { purpose: "where access's tables are", wants: "postgres://user:password@host:port/name", read: Config.Redacted }),
+    checkpoints: setting("MILLRACE_CHECKPOINTS", { purpose: "where folds keep their checkpoints; may be deleted at any time", wants: "a path", read: Config.NonEmptyString }),
+    checkpointEvery: setting("MILLRACE_CHECKPOINT_EVERY", {
+      purpose: "how many commits of the scheduler are folded between two checkpoints",
+      wants: "a whole number from 1 to 10000000",
+      read: (name) => Config.schema(CommitsBetween, name),
+      default: 100_000
+    }),
     cellKey: setting("MILLRACE_CELL_KEY_PUBLIC", { purpose: "the cell's public key, which warrants are checked against", wants: "a path", read: Config.NonEmptyString })
   }),
-  layer: ({ admissionKeys, cellKey, database, host, log, openKeys, owner, port }) => {
+  layer: ({ admissionKeys, cellKey, checkpointEvery, checkpoints, database, host, log, openKeys, owner, port }) => {
     const admission = Layer.unwrap(Effect.gen(function*() {
       const keys = yield* admissionKeysIn(admissionKeys)
       const path = join(log.credentials, "access.creds")
@@ -60,9 +70,9 @@ export const accessProcess = service({
     return Layer.unwrap(Effect.gen(function*() {
       const { keys } = yield* openKeysIn(openKeys)
       const first = owner === undefined ? undefined : yield* ownerIn(owner)
-      return AccessService({ host, port, open: keys, ...(first === undefined ? {} : { owner: first }) })
+      return AccessService({ host, port, open: keys, checkpointEvery, ...(first === undefined ? {} : { owner: first }) })
     })).pipe(
-      Layer.provide([logLayer("access", log), admission, Database.layer({ url: database }), WarrantVerifier.layer(cellKey)])
+      Layer.provide([logLayer("access", log), admission, Checkpoints.layerFolder(checkpoints), Database.layer({ url: database }), WarrantVerifier.layer(cellKey)])
     )
   }
 })

@@ -1,4 +1,4 @@
-import { Journal, type JournalUnavailable, Pulse } from "@millrace/journal"
+import { type Checkpoints, Journal, type JournalUnavailable, Pulse } from "@millrace/journal"
 import type { Admission } from "@millrace/journal/admission"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { Digest, Principal, WorkspaceName } from "@millrace/schemas"
@@ -41,13 +41,15 @@ export interface AccessOptions {
   readonly open: ReadonlyArray<OpenKey>
   /** Who owns a cell that nobody owns yet. */
   readonly owner?: FirstOwner
+  /** So many commits of the scheduler lie between two checkpoints of what runs. 100,000 unless told. */
+  readonly checkpointEvery?: number
 }
 
 /**
  * Everything access does: it gives the cell its first owner, answers who asks for authority, ends what runs
  * under authority that was taken back, admits hosts, says how far it is, and keeps the audit.
  */
-export const AccessService = ({ host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable, Journal | Admission | Database | WarrantVerifier> => {
+export const AccessService = ({ checkpointEvery = 100_000, host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable, Journal | Checkpoints | Admission | Database | WarrantVerifier> => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide([HostsLive, ReadsLive]),
     Layer.provide([Authentication.layer, Wellformed.layer]),
@@ -64,7 +66,7 @@ export const AccessService = ({ host, open, owner, port }: AccessOptions): Layer
   })))
   const workers = Layer.mergeAll(
     worker(answerAsks, { name: "access.asks" }),
-    worker(withdrawWarrants, { name: "access.withdrawals" }),
+    worker(withdrawWarrants(checkpointEvery), { name: "access.withdrawals" }),
     worker(openLeased, { name: "access.leases" }),
     worker(dismissHosts, { name: "access.dismissals" }),
     Layer.unwrap(Effect.map(Effect.serviceOption(Pulse), Option.match({

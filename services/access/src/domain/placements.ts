@@ -1,11 +1,11 @@
 import { brokenLink, endOf } from "@millrace/authority"
 import type { Fact } from "@millrace/journal"
-import type { AttemptId, FactId, GrantId, JobId, PlacementMade, WarrantRevoked } from "@millrace/schemas"
+import type { AttemptId, FactId, GrantId, JobId, PlacementMade, WarrantId, WarrantRevoked } from "@millrace/schemas"
 import { type Registry, unboundKey } from "./registry.ts"
 
-/** Work that runs under a grant, and the story that it belongs to. */
-export interface Placed {
-  readonly made: PlacementMade
+/** Work that runs under a grant: what its host is told when that grant no longer holds, and the story that it belongs to. */
+export interface Placed extends Pick<PlacementMade, "attempt" | "attemptId" | "hostId" | "jobId" | "task" | "workspace"> {
+  readonly warrantId: WarrantId
   readonly leaf: GrantId
   readonly partOf: FactId
 }
@@ -19,6 +19,21 @@ export interface Placements {
 
 export const emptyPlacements = (): Placements => ({ byAttempt: new Map(), byJob: new Map(), byGrant: new Map() })
 
+/** What runs, as it is kept for the next start. */
+export const savedPlacements = ({ byAttempt }: Placements): ReadonlyArray<Placed> => [...byAttempt.values()]
+
+export const placementsOf = (saved: ReadonlyArray<Placed>): Placements => {
+  const placements = emptyPlacements()
+  for (const placed of saved) keep(placements, placed)
+  return placements
+}
+
+const keep = (placements: Placements, placed: Placed): void => {
+  placements.byAttempt.set(placed.attemptId, placed)
+  setIn(placements.byJob, placed.jobId).add(placed.attemptId)
+  setIn(placements.byGrant, placed.leaf).add(placed.attemptId)
+}
+
 const heardNames: ReadonlySet<string> = new Set(["PlacementMade", "PlacementWithdrawn", "JobRetried", "TaskSettled", "JobSettled"])
 
 /** Whether a fact of this name changes what runs. */
@@ -28,22 +43,21 @@ export const changesPlacements = (name: string): boolean => heardNames.has(name)
 export const hearPlacement = (placements: Placements, { event, partOf }: Pick<Fact, "event" | "partOf">): Placed | undefined => {
   switch (event._tag) {
     case "PlacementMade": {
-      const leaf = event.warrant.grantPath.at(-1)
+      const { attempt, attemptId, hostId, jobId, task, warrant: { grantPath, warrantId }, workspace } = event
+      const leaf = grantPath.at(-1)
       if (leaf === undefined) return undefined
-      const placed = { made: event, leaf, partOf }
-      placements.byAttempt.set(event.attemptId, placed)
-      setIn(placements.byJob, event.jobId).add(event.attemptId)
-      setIn(placements.byGrant, leaf).add(event.attemptId)
+      const placed = { attempt, attemptId, hostId, jobId, ...(task === undefined ? {} : { task }), workspace, warrantId, leaf, partOf }
+      keep(placements, placed)
       return placed
     }
     case "PlacementWithdrawn":
       forget(placements, event.attemptId)
       return undefined
     case "JobRetried":
-      forgetOf(placements, event.jobId, ({ made }) => made.task === event.task && made.attempt === event.failedAttempt)
+      forgetOf(placements, event.jobId, ({ attempt, task }) => task === event.task && attempt === event.failedAttempt)
       return undefined
     case "TaskSettled":
-      forgetOf(placements, event.jobId, ({ made }) => made.task === event.task)
+      forgetOf(placements, event.jobId, ({ task }) => task === event.task)
       return undefined
     case "JobSettled":
       forgetOf(placements, event.jobId, () => true)
@@ -57,7 +71,7 @@ export const hearPlacement = (placements: Placements, { event, partOf }: Pick<Fa
 export const withdrawals = ({ grounds, unbound, view }: Registry, placed: Iterable<Placed>, atMs: number): ReadonlyArray<{ readonly placed: Placed; readonly fact: WarrantRevoked }> => {
   const told: Array<{ readonly placed: Placed; readonly fact: WarrantRevoked }> = []
   for (const one of placed) {
-    const { attempt, attemptId, hostId, jobId, task, warrant: { warrantId }, workspace } = one.made
+    const { attempt, attemptId, hostId, jobId, task, warrantId, workspace } = one
     if (view.warrants.get(warrantId)?.revoked === true) continue
     const broken = brokenLink(view, one.leaf, atMs)
     if (broken === undefined) continue
@@ -106,7 +120,7 @@ const forget = ({ byAttempt, byGrant, byJob }: Placements, attempt: AttemptId): 
   const placed = byAttempt.get(attempt)
   if (placed === undefined) return
   byAttempt.delete(attempt)
-  drop(byJob, placed.made.jobId, attempt)
+  drop(byJob, placed.jobId, attempt)
   drop(byGrant, placed.leaf, attempt)
 }
 

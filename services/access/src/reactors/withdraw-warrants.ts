@@ -1,48 +1,62 @@
-import { Journal, readable, type StoredCommit } from "@millrace/journal"
+import { Checkpoints, hashOf, Journal, readable, type StoredCommit } from "@millrace/journal"
 import type { Principal } from "@millrace/schemas"
 import { Clock, Effect } from "effect"
-import { changesPlacements, emptyPlacements, hearPlacement, nextEnd, type Placed, underBroken, withdrawals } from "../domain/placements.ts"
+import { changesPlacements, hearPlacement, nextEnd, type Placed, placementsOf, savedPlacements, underBroken, withdrawals } from "../domain/placements.ts"
 import { Register } from "./register.ts"
 
 const actor = "service:access" as Principal
 
+/** Rises with whatever is kept of a placement. */
+const codeVersion = "1"
+const fold = "access.placements"
 /**
  * Ends what runs under a grant that was revoked, rests or is over: tells each host that has such work. It
- * begins with all that the scheduler has said, so what a crash left unsaid is said then; what was said is in
- * the register and is not said again. A placement that was made before the scheduler had heard of a
+ * begins with all that the scheduler has said, behind a checkpoint where there is one, so what a crash left
+ * unsaid is said then; what was said is in the register and is not said again. A placement that was made before the scheduler had heard of a
  * revocation is ended as soon as it is heard of.
  */
-export const withdrawWarrants = Effect.scoped(Effect.gen(function*() {
+export const withdrawWarrants = (checkpointEvery: number) => Effect.scoped(Effect.gen(function*() {
   const journal = yield* Journal
   const { registry, say, taken } = yield* Register
-  const placements = emptyPlacements()
+  const { load, save } = yield* Checkpoints
+  const kept = yield* load(fold)
+  const head = yield* journal.head("SCHEDULER")
+  const holds = kept !== undefined && kept.codeVersion === codeVersion && kept.epoch === journal.epoch &&
+    hashOf(kept.state) === kept.hash && (kept.saw["SCHEDULER"] ?? 0) <= head
+  const placements = placementsOf(holds ? kept.state as ReadonlyArray<Placed> : [])
+  let sequence = holds ? kept.saw["SCHEDULER"] ?? 0 : 0
+  let savedAt = sequence
 
   const tell = (placed: ReadonlyArray<Placed>) =>
     Effect.forEach(placed, (one) =>
       say((known, atMs) => {
-        const [told] = withdrawals(known, placements.byAttempt.has(one.made.attemptId) ? [one] : [], atMs)
+        const [told] = withdrawals(known, placements.byAttempt.has(one.attemptId) ? [one] : [], atMs)
         return told === undefined ? undefined : {
-          subject: { kind: "warrant", scope: one.made.hostId },
+          subject: { kind: "warrant", scope: one.hostId },
           actor,
           facts: [{ event: told.fact, partOf: one.partOf, causedBy: told.fact.because }]
         }
       }), { discard: true })
   const sweep = Effect.flatMap(Clock.currentTimeMillis, (atMs) => tell(underBroken(registry, placements, atMs)))
-  const hear = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Placed> =>
-    commits.flatMap((commit) => readable(commit, changesPlacements).facts).flatMap((fact) => hearPlacement(placements, fact) ?? [])
+  const hear = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Placed> => {
+    sequence = commits.at(-1)?.place.sequence ?? sequence
+    return commits.flatMap((commit) => readable(commit, changesPlacements).facts).flatMap((fact) => hearPlacement(placements, fact) ?? [])
+  }
+  const checkpoint = Effect.suspend(() => {
+    if (sequence - savedAt < checkpointEvery) return Effect.void
+    savedAt = sequence
+    const state = savedPlacements(placements)
+    return save({ fold, codeVersion, epoch: journal.epoch, saw: { SCHEDULER: sequence }, hash: hashOf(state), state })
+  })
 
   // What is long over is folded first, so that nobody is told to end what has ended.
-  const reader = yield* journal.read("SCHEDULER", { after: 0 })
-  const head = yield* journal.head("SCHEDULER")
-  let sequence = 0
-  while (sequence < head) {
-    const commits = yield* reader.take
-    hear(commits)
-    sequence = commits.at(-1)?.place.sequence ?? sequence
-  }
+  const reader = yield* journal.read("SCHEDULER", { after: sequence })
+  while (sequence < head) hear(yield* reader.take)
   yield* sweep
+  yield* checkpoint
 
-  const follow = Effect.forever(Effect.flatMap(reader.take, (commits) => tell(hear(commits))))
+  // Told first, kept then: what is in a checkpoint was told, or is told by the sweep of the next start.
+  const follow = Effect.forever(Effect.flatMap(reader.take, (commits) => Effect.andThen(tell(hear(commits)), checkpoint)))
   const whenTaken = Effect.gen(function*() {
     let since = registry.taken
     yield* sweep

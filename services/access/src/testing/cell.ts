@@ -1,7 +1,7 @@
 import { deriveId } from "@millrace/decider"
 import { startCell } from "@millrace/infra-nats"
 import { testDatabase } from "@millrace/infra-postgres"
-import { type Commit, CrashPoints, type JournalShape, type NewFact, readable, type StoredFact } from "@millrace/journal"
+import { Checkpoints, type Commit, CrashPoints, type JournalShape, type NewFact, readable, type StoredFact } from "@millrace/journal"
 import { Admission, credentialsIn, type ServiceName } from "@millrace/journal/admission"
 import { openJournal } from "@millrace/journal/jetstream"
 import { Database } from "@millrace/readmodel"
@@ -92,8 +92,8 @@ const makeWorld = Effect.gen(function*() {
           moved.openUnsafe()
           return point === dieAt ? Effect.andThen(Deferred.succeed(died, undefined), Effect.never) : Effect.void
         }))
-      yield* Layer.buildWithScope(AccessService({ host: "127.0.0.1", port, open: [], owner }).pipe(
-        Layer.provide([logOf("access"), admission, Database.layer({ url: database }), Layer.succeedContext(keys)]),
+      yield* Layer.buildWithScope(AccessService({ host: "127.0.0.1", port, open: [], owner, checkpointEvery: 1 }).pipe(
+        Layer.provide([logOf("access"), admission, Checkpoints.layerFolder(join(folder, "checkpoints")), Database.layer({ url: database }), Layer.succeedContext(keys)]),
         Layer.provide(points)
       ), own)
       return { url: `http://127.0.0.1:${port}`, died: Deferred.await(died), passes: (point: string) => Effect.orDie(Effect.timeout(passes(point), "20 seconds")), stop: Scope.close(own, Exit.void) }
