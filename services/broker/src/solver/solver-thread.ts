@@ -49,19 +49,21 @@ const solve = ({ gap, msMax, program, relaxed, start }: Ask): Answer => {
   }
 }
 
-/** A first program, so that what a solver is made of is compiled before somebody waits for it. */
+/** A first program of a usual size, so that what a solver is made of is compiled before somebody waits for it. */
 const warmUp = (): void => {
-  const wide = 40
+  const wide = 800
+  const rows = 300
+  const terms = 6
   const each = (of: (at: number) => number): Float64Array => Float64Array.from({ length: wide }, (_, at) => of(at))
-  const rows = 20
   const program: Program = {
-    cost: each((at) => 1 + ((at * 7) % 11)), lower: each(() => 0), upper: each(() => 5), whole: new Uint8Array(wide).fill(1),
-    rowLower: new Float64Array(rows).fill(3.5), rowUpper: new Float64Array(rows).fill(Infinity),
-    starts: Int32Array.from({ length: rows + 1 }, (_, row) => row * 4), indices: Int32Array.from({ length: rows * 4 }, (_, at) => (at * 3 + Math.floor(at / 4)) % wide),
-    values: Float64Array.from({ length: rows * 4 }, (_, at) => 1 + (at % 3))
+    cost: each((at) => 1 + ((at * 7919) % 101) / 10), lower: each(() => 0), upper: each(() => 5), whole: new Uint8Array(wide).fill(1),
+    rowLower: Float64Array.from({ length: rows }, (_, row) => 3.5 + (row % 5)), rowUpper: new Float64Array(rows).fill(Infinity),
+    starts: Int32Array.from({ length: rows + 1 }, (_, row) => row * terms),
+    indices: Int32Array.from({ length: rows * terms }, (_, at) => (Math.floor(at / terms) * 37 + (at % terms) * 131) % wide),
+    values: Float64Array.from({ length: rows * terms }, (_, at) => 1 + (at % 3))
   }
-  solve({ program, relaxed: true, gap: 0, msMax: 200 })
-  solve({ program, relaxed: false, gap: 0, msMax: 200 })
+  for (let round = 0; round < 3; round += 1) solve({ program, relaxed: true, gap: 0, msMax: 300 })
+  solve({ program, relaxed: false, gap: 0, msMax: 300 })
 }
 
 parentPort?.on("message", ({ ask, number }: { readonly ask: Ask; readonly number: number }) => {

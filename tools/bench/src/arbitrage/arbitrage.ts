@@ -1,6 +1,6 @@
 import {
   type Buyable, chooseGreedily, chooseQuickly, chooseThoroughly, faultsOf, type Plan, type PlanInputs, problemOf, programOf, Solver, usualWeights
-} from "@millrace/broker"
+} from "@millrace/broker/planning"
 import { Effect, type Scope } from "effect"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { rounded } from "../figures.ts"
@@ -12,7 +12,7 @@ import { readCatalogue } from "./offers.ts"
 
 /** How long the optimum may be looked for, and how close to it counts as proven. */
 const proofMsMax = 120_000
-const proofGap = 1e-6
+const proofGap = 1e-5
 
 /** How many of each column there are: nobody publishes it, so it comes from a seed, 0 to `most`. */
 const stocked = (columns: ReadonlyArray<Buyable>, seed: number, most: number): ReadonlyArray<Buyable> => {
@@ -49,6 +49,7 @@ export const bench = ({ arbitrage: options, quick, say }: Bench): Effect.Effect<
     const proof = yield* prove(solver, inputs, quick ? 10_000 : proofMsMax)
     const best = Math.max(proof.bound, next.value.boundObjective ?? -Infinity)
     const report = reportOn(inputs, best)
+    const optimum = report(proof.plan)
     return {
       catalogue: { rows: catalogue.rows, columns: columns.length, providers: catalogue.providers.length, leftOut: catalogue.leftOut, guessed: catalogue.guessed },
       stock: { seed: options.stockSeed, perColumnMax: options.stockMax, machines: columns.reduce((sum, { stock }) => sum + stock, 0) },
@@ -63,7 +64,8 @@ export const bench = ({ arbitrage: options, quick, say }: Bench): Effect.Effect<
       greedy: { ...report(greedy.value), ms: rounded(greedy.ms) },
       first: { ...report(first.value), ms: rounded(first.ms) },
       next: { ...report(next.value), ms: rounded(next.ms) },
-      optimum: proof,
+      // Proven where it is as good as its bound; else the optimum lies between the two.
+      optimum: { ...optimum, ...proof.told, proven: optimum.gapPercent <= proofGap * 200 },
       savedAgainstGreedyPercent: { first: saved(greedy.value, first.value), next: saved(greedy.value, next.value) },
       unmet: next.value.unmet
     }
@@ -87,21 +89,27 @@ const reportOn = (inputs: PlanInputs, bound: number) => (plan: Plan) => {
   }
 }
 
-/** The optimum by the solver alone, over all columns and without any of our shortcuts. */
+/**
+ * The optimum: the linear program over all columns as it is, then whole machines for as long as it takes. The bound is the solver's own, over all
+ * columns; what it is a bound for was laid out on machines and is checked like every other plan.
+ */
 const prove = (solver: Solver["Service"], inputs: PlanInputs, msMax: number) => Effect.gen(function*() {
   const { program } = programOf(problemOf(inputs, usualWeights))
   const relaxed = yield* solver.solve({ program, relaxed: true, gap: 0, msMax })
-  const whole = yield* solver.solve({ program, relaxed: false, gap: proofGap, msMax })
-  const bound = whole.status === "none" ? relaxed.objective : Math.max(relaxed.objective, whole.bound)
+  const beganMs = performance.now()
+  const plan = yield* solver.choose(chooseThoroughly(inputs, usualWeights, { msMax, gap: proofGap, few: false }))
+  const bound = Math.max(relaxed.status === "optimal" ? relaxed.objective : -Infinity, plan.boundObjective ?? -Infinity)
   return {
-    variables: program.cost.length,
-    rows: program.rowLower.length,
-    nonZeros: program.values.length,
-    linearBound: Number(relaxed.objective.toFixed(4)),
-    linearMs: rounded(relaxed.tookMs),
-    integer: whole.status === "none" ? null : Number(whole.objective.toFixed(4)),
-    bound: Number(bound.toFixed(6)),
-    proven: whole.status === "optimal",
-    integerMs: rounded(whole.tookMs)
+    plan,
+    bound,
+    told: {
+      variables: program.cost.length,
+      rows: program.rowLower.length,
+      nonZeros: program.values.length,
+      linearBound: Number(relaxed.objective.toFixed(4)),
+      linearMs: rounded(relaxed.tookMs),
+      bound: Number(bound.toFixed(4)),
+      integerMs: rounded(performance.now() - beganMs)
+    }
   }
 })

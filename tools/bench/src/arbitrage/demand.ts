@@ -1,4 +1,4 @@
-import { type Buyable, gpuKind, type WorkClass } from "@millrace/broker"
+import { type Buyable, gpuKind, type WorkClass } from "@millrace/broker/planning"
 import { oneOf, seeded } from "../seeded.ts"
 import { amount, cell, listed, type Row, yes } from "../table.ts"
 

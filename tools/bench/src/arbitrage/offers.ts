@@ -1,4 +1,4 @@
-import { type Buyable, gpuKind, nameOf } from "@millrace/broker"
+import { type Buyable, gpuKind, nameOf } from "@millrace/broker/planning"
 import { ProviderName } from "@millrace/schemas"
 import { amount, cell, type Row } from "../table.ts"
 

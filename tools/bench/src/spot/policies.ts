@@ -1,4 +1,4 @@
-import { type Moment, nextPlace, type Place, type SpotTerms } from "@millrace/broker"
+import { type Moment, nextPlace, type Place, type SpotTerms } from "@millrace/broker/planning"
 
 /** Decides at each look where the work goes; one is made for each job, so it may remember. */
 export type Policy = (terms: SpotTerms) => (moment: Moment) => Place

@@ -1,4 +1,4 @@
-import { outlookAfter, type Place, type SpotTerms } from "@millrace/broker"
+import { outlookAfter, type Place, type SpotTerms } from "@millrace/broker/planning"
 import { Effect } from "effect"
 import { readFileSync } from "node:fs"
 import { gunzipSync } from "node:zlib"

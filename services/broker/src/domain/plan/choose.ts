@@ -109,7 +109,8 @@ function* findLayout(problem: Problem, written: Written, first: Layout, patience
       relaxed: false,
       start: valuesOf(best.layout, written),
       gap: patience.gap * (costOfMachines(best.layout) / Math.max(best.layout.cost(), 1e-9)),
-      msMax: leftMs
+      // Some is kept for another round, should the answer break a rule.
+      msMax: leftMs * 0.6
     }
     leftMs -= answer.tookMs
     // Over a few columns alone it is no bound for all of them.

@@ -106,7 +106,7 @@ export class Layout {
         }
       }
     } else while (placed < items && this.#gather(work, fit, mayOpen)) placed += 1
-    this.#placed(work, fit, placed)
+    this.settled(work, fit, placed)
     return placed
   }
 
@@ -174,7 +174,8 @@ export class Layout {
     else machine.loads.set(work.at, now)
   }
 
-  #placed(work: Work, fit: Fit, items: number): void {
+  /** Counts items whose units were put onto machines of a column. */
+  settled(work: Work, fit: Fit, items: number): void {
     if (items === 0) return
     this.placed[work.at]! += work.whole ? items * this.problem.columns[fit.column]!.gpus : items
     this.#countItems(work, fit.column, items)
@@ -201,7 +202,7 @@ export class Layout {
       if (machine === undefined) break
       hold(machine)
     }
-    this.#placed(work, fit, machines)
+    this.settled(work, fit, machines)
     return held
   }
 

@@ -102,8 +102,8 @@ export const write = (problem: Problem, chosen?: ReadonlySet<number>): Written =
   for (const work of problem.works) {
     for (const fit of work.fits) {
       if (here[fit.column] === 0) continue
-      // Single GPUs come out whole by themselves once the machines are.
-      const isWhole = work.members > 1 || work.whole || work.needs[0] !== 1000
+      // Single GPUs that need nothing else come out whole by themselves once the machines are.
+      const isWhole = work.members > 1 || work.whole || work.needs[0] !== 1000 || work.needs[1] > 0 || work.needs[2] > 0 || work.needs[3] > 0
       const one = { work, fit, variable: variable(fit.extra, work.whole ? fit.most : Math.min(fit.most, work.items), isWhole) }
       items.push(one)
       byColumn[fit.column]!.push(one)

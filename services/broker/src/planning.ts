@@ -1,0 +1,10 @@
+/** What a plan is chosen with, apart from any cloud: for whoever measures it, or solves a past one again. */
+export { faultsOf } from "./domain/plan/check.ts"
+export { atOnce, chooseGreedily, chooseQuickly, chooseThoroughly, inTime } from "./domain/plan/choose.ts"
+export { askedKind, gpuKind, nameOf, satisfies } from "./domain/plan/gpu-name.ts"
+export { type Buffer, type Buyable, PlanInputs, PlanKept, type Quota, type Share, usualWeights, type Weights, type WorkClass } from "./domain/plan/inputs.ts"
+export type { Plan, PlanTarget, Unmet } from "./domain/plan/plan.ts"
+export { problemOf } from "./domain/plan/problem.ts"
+export { write as programOf } from "./domain/plan/program.ts"
+export { type Moment, nextPlace, outlookAfter, type Place, type Terms as SpotTerms } from "./domain/spot/deadline.ts"
+export { Solver, SolverFailed } from "./solver/solver.ts"
