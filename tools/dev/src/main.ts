@@ -70,14 +70,16 @@ const run = Effect.scoped(Effect.gen(function*() {
   }
   say("")
   const stage = { apiUrl: stack.apiUrl, ownerToken: readFileSync(stack.tokenFile, "utf8").trim(), skyUrl: sky.url, leaseMs }
-  const { holds, why } = yield* isolation(stage)
-  if (holds) yield* firstStory(stage, say)
-  else {
+  const told = Effect.gen(function*() {
+    const { holds, why } = yield* isolation(stage)
+    if (holds) return yield* firstStory(stage, say)
     say(`Nothing isolates work on this machine (${why}), so only work that is your own runs here: trust: own on every line.`)
     say("What would change it says: npx millrace doctor")
     say("")
     yield* firstJob(yield* apiClient({ url: stage.apiUrl, token: stage.ownerToken }), say)
-  }
+  })
+  // A cell that is up is worth more than a story that broke off, say because other work keeps it busy.
+  yield* values.once ? told : Effect.catch(told, (error) => Effect.sync(() => say(`\nThe story broke off: ${wordsOf(error)}`)))
   if (values.once) return
   say("")
   say("Worth typing next:")
@@ -113,6 +115,13 @@ if (values.help) {
 }
 
 function reasonOf(cause: Cause.Cause<unknown>): string {
-  const error = Cause.squash(cause)
-  return error instanceof Error ? error.message : String(error)
+  return wordsOf(Cause.squash(cause))
+}
+
+/** Errors of the API say what, where and one remedy; others have a message, and if not, at least a name. */
+function wordsOf(error: unknown): string {
+  if (typeof error !== "object" || error === null) return String(error)
+  const { message, name, remedy, what } = error as { readonly [field in "message" | "name" | "remedy" | "what"]?: unknown }
+  if (typeof what === "string") return `${what}${typeof remedy === "string" ? `; ${remedy}` : ""}`
+  return typeof message === "string" && message !== "" ? message : String(name ?? error)
 }
