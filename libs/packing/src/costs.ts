@@ -1,14 +1,18 @@
 import { devicesMax, wholeMilli } from "./host.ts"
 import type { Mix } from "./mix.ts"
+import { Patterns } from "./patterns.ts"
 import type { Size } from "./request.ts"
 import { Scarcity } from "./scarcity.ts"
 import type { Stock } from "./stock.ts"
 import { Usable } from "./usable.ts"
+import type { Weights } from "./weights.ts"
 
 /** What one size costs on each host, as far as it was asked and the host has not changed since. */
 export interface Costs {
   /** By slot: steps of fragmentation, and the device for a part of one. */
   steps: Int32Array
+  /** Of a part of a device: what the rest of the device is worth less, in thousandths of a device. */
+  restMilli: Int32Array
   device: Int8Array
   /** The host's version for which that holds. */
   at: Float64Array
@@ -22,7 +26,7 @@ const sizesMax = 192
 export class CostBook {
   readonly #stock: Stock
   readonly #mix: Mix
-  readonly #stepMilli: number
+  readonly #weights: Weights
   readonly #bySize = new Map<string, Costs>()
   #mixVersion = -1
   #typicalSum = 0
@@ -30,13 +34,14 @@ export class CostBook {
   #usableNow = new Float64Array(0)
   #usableAt = new Float64Array(0)
   #scarcity: Scarcity | undefined
+  #patterns: Patterns | undefined
   #classes = 0
   #prices = new Float64Array(0)
 
-  constructor(stock: Stock, mix: Mix, stepMilli: number) {
+  constructor(stock: Stock, mix: Mix, weights: Weights) {
     this.#stock = stock
     this.#mix = mix
-    this.#stepMilli = stepMilli
+    this.#weights = weights
   }
 
   /** The costs of a size, of which those of any slot are to be asked by `stepsAt`. */
@@ -54,7 +59,7 @@ export class CostBook {
       return known
     }
     const length = this.#stock.classOf.length
-    const costs: Costs = { steps: new Int32Array(length), device: new Int8Array(length), at: new Float64Array(length).fill(-1), mixVersion: this.#mix.version }
+    const costs: Costs = { steps: new Int32Array(length), restMilli: new Int32Array(length), device: new Int8Array(length), at: new Float64Array(length).fill(-1), mixVersion: this.#mix.version }
     this.#bySize.delete(key)
     this.#bySize.set(key, costs)
     if (this.#bySize.size > sizesMax) this.#bySize.delete(this.#bySize.keys().next().value!)
@@ -73,30 +78,32 @@ export class CostBook {
     const count = stock.hosts[slot]!.gpus
     const usable = this.#usableOf(slot)
     const before = this.#nowOf(slot, usable, from, count)
-    let after = 0
-    let device = -1
-    if (stock.gpuMilli[slot]! > 0) {
-      usable.on(stock.deviceMilli, from, count)
-      usable.beside(stock.cpuMilli[slot]! - cpuMilli, stock.memoryMib[slot]! - memoryMib)
-      if (devices === 0) after = usable.now()
-      else if (deviceMilli === wholeMilli) after = usable.withoutWhole(devices)
-      else {
-        after = -Infinity
-        for (let at = 0; at < count; at += 1) {
-          const free = stock.deviceMilli[from + at]!
-          if (free < deviceMilli || isEarlier(stock.deviceMilli, from, at, free)) continue
-          const left = usable.withoutPart(free, deviceMilli)
-          if (left > after) {
-            after = left
-            device = at
-          }
-        }
-      }
-    }
     const typical = this.#typicalSum
-    costs.steps[slot] = typical === 0 ? 0 : -Math.floor((devices * deviceMilli * typical - (before - after)) / (this.#stepMilli * typical)) + 0
-    costs.device[slot] = device < 0 && deviceMilli < wholeMilli && devices === 1 ? firstWith(stock.deviceMilli, from, count, deviceMilli) : device
+    const stepsFor = (after: number): number =>
+      typical === 0 ? 0 : -Math.floor((devices * deviceMilli * typical - (before - after)) / (this.#weights.stepMilli * typical)) + 0
     costs.at[slot] = stock.version[slot]!
+    costs.restMilli[slot] = 0
+    costs.device[slot] = -1
+    usable.on(stock.deviceMilli, from, count)
+    usable.beside(stock.cpuMilli[slot]! - cpuMilli, stock.memoryMib[slot]! - memoryMib)
+    if (deviceMilli === wholeMilli || devices === 0) {
+      costs.steps[slot] = stock.gpuMilli[slot] === 0 ? 0 : stepsFor(devices === 0 ? usable.now() : usable.withoutWhole(devices))
+      return costs.steps[slot]!
+    }
+    const patterns = this.#patterns ??= new Patterns(this.#mix.typical)
+    let least = Infinity
+    for (let at = 0; at < count; at += 1) {
+      const free = stock.deviceMilli[from + at]!
+      if (free < deviceMilli || isEarlier(stock.deviceMilli, from, at, free)) continue
+      const steps = stepsFor(usable.withoutPart(free, deviceMilli))
+      const restMilli = Math.round(patterns.cost(free, deviceMilli) * 1000)
+      const sum = steps * this.#weights.stepMilli + restMilli * this.#weights.restTimes
+      if (sum >= least) continue
+      least = sum
+      costs.steps[slot] = steps
+      costs.restMilli[slot] = restMilli
+      costs.device[slot] = at
+    }
     return costs.steps[slot]!
   }
 
@@ -120,6 +127,7 @@ export class CostBook {
     this.#usable = []
     this.#usableAt.fill(-1)
     this.#scarcity = undefined
+    this.#patterns = undefined
   }
 
   #usableOf(slot: number): Usable {
@@ -147,9 +155,4 @@ export class CostBook {
 const isEarlier = (milli: Int32Array, from: number, at: number, free: number): boolean => {
   for (let other = from; other < from + at; other += 1) if (milli[other] === free) return true
   return false
-}
-
-const firstWith = (milli: Int32Array, from: number, count: number, least: number): number => {
-  for (let at = 0; at < count; at += 1) if (milli[from + at]! >= least) return at
-  return -1
 }

@@ -27,7 +27,7 @@ export interface Reason {
   /** Which of the request's fallbacks it is; 0 is the first. */
   readonly fallback: number
   readonly points: number
-  /** Devices that later work of the usual kind cannot use any more: 100 points each. */
+  /** What later work of the usual kind cannot use any more: a device is 100 points, and more where it is cut badly. */
   readonly fragmentation: number
   /** What the devices are worth to those who can use no others. */
   readonly scarcity: number
@@ -64,7 +64,8 @@ const milli = 1000
  * read on another machine gives the same placements.
  *
  * The least of four parts wins: fragmentation as in Weng et al. (Beware of Fragmentation, USENIX ATC 2023), in steps;
- * scarcity, the opportunity cost of the devices' class; the estimated start; labels preferred in vain.
+ * with what the rest of a device that is cut is worth; scarcity, the opportunity cost of the devices' class; the
+ * estimated start; labels preferred in vain.
  */
 export class Fleet {
   readonly mix: Mix
@@ -80,7 +81,7 @@ export class Fleet {
   constructor(mix = new Mix(), weights: Weights = usualWeights) {
     this.mix = mix
     this.#weights = weights
-    this.#costs = new CostBook(this.#stock, mix, weights.stepMilli)
+    this.#costs = new CostBook(this.#stock, mix, weights)
     this.#fitting = new Int32Array(weights.hostsMax)
   }
 
@@ -204,7 +205,7 @@ export class Fleet {
     for (let at = 0; at < fitting; at += 1) {
       const slot = this.#fitting[at]!
       const hostClass = stock.classOf[slot]!
-      let pointsMilli = this.#fragmentationMilli(this.#costs.stepsAt(costs, size, slot)) + terms.preferenceMilli[hostClass]!
+      let pointsMilli = this.#fragmentationMilli(this.#costs.stepsAt(costs, size, slot), costs.restMilli[slot]!) + terms.preferenceMilli[hostClass]!
       if (prices !== undefined) pointsMilli += this.#scarcityMilli(prices[hostClass]!, size)
       if (starts !== undefined) pointsMilli += this.#startMilli(startMsAt(starts, stock.hosts[slot]!.id))
       if (pointsMilli > bestMilli || (pointsMilli === bestMilli && stock.gpuMilli[slot]! >= bestFree)) continue
@@ -222,7 +223,7 @@ export class Fleet {
         fitting,
         fallback: rank,
         points: bestMilli / milli,
-        fragmentation: this.#fragmentationMilli(costs.steps[best]!) / milli,
+        fragmentation: this.#fragmentationMilli(costs.steps[best]!, costs.restMilli[best]!) / milli,
         scarcity: prices === undefined ? 0 : this.#scarcityMilli(prices[hostClass]!, size) / milli,
         start: this.#startMilli(startMs) / milli,
         preferences: terms.preferenceMilli[hostClass]! / milli,
@@ -232,8 +233,8 @@ export class Fleet {
     }
   }
 
-  #fragmentationMilli(steps: number): number {
-    return Math.round(steps * this.#weights.stepMilli * 100)
+  #fragmentationMilli(steps: number, restMilli: number): number {
+    return Math.round((steps * this.#weights.stepMilli + restMilli * this.#weights.restTimes) * 100)
   }
 
   #scarcityMilli(price: number, { deviceMilli, devices }: Size): number {

@@ -6,7 +6,7 @@ import { keyOfTerms, rankOf, sizeOf } from "./request.ts"
 const termsMax = 48
 
 /** No price is more than so many times the average one: where next to nothing is left there is little to keep. */
-const priceMost = 16
+const priceMost = 4
 
 /** What typical tasks ask of devices under one set of terms, and the classes that they may go to. */
 interface Demand {
@@ -19,8 +19,9 @@ interface Demand {
  *
  * Suppose that the rest of the fleet is filled by what is typical. Then those with the same terms bring their share of
  * all that is free, spread evenly over the devices that they may use. A class's price is the sum of that over all who
- * may use it: 1 where everybody may go everywhere, above 1 where more will come for it than there is. It is the
- * opportunity cost of a device, without which work that could go anywhere is put where only some can go.
+ * may use it, and its root, so that the last of a class is not kept at any price: 1 where everybody may go everywhere,
+ * above 1 where more will come for it than there is. It is the opportunity cost of a device, without which work that
+ * could go anywhere is put where only some can go.
  */
 export class Scarcity {
   readonly #demands: ReadonlyArray<Demand>
@@ -56,6 +57,6 @@ export class Scarcity {
       const each = (milli * allFree) / (this.#milliSum * free)
       for (const one of classes) prices[one]! += each
     }
-    for (let at = 0; at < prices.length; at += 1) prices[at] = Math.min(priceMost, prices[at]!)
+    for (let at = 0; at < prices.length; at += 1) prices[at] = Math.min(priceMost, Math.sqrt(prices[at]!))
   }
 }
