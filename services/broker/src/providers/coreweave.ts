@@ -1,13 +1,15 @@
 import { type ConfigurationOptions, PatchStrategy, type V1DaemonSet, type V1Secret } from "@kubernetes/client-node"
 import type { Offer, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Redacted, Schema } from "effect"
+import { readFile } from "node:fs/promises"
 import type { Listed } from "../domain/sweep.ts"
 import { checksOf } from "./checks.ts"
 import { daemonFor, filesOf, poolFor, secretFor } from "./coreweave-objects.ts"
 import { picoPerSecondOf, type Priced, priced } from "./coreweave-prices.ts"
 import {
-  cellLabel, type CoreWeaveSettings, endedMark, isReady, isSpot, type Node, NodePool, nodeMark, nodeSinceMark, noOf, poolLabel, poolsOf, tokenLabel
+  cellLabel, CoreWeaveSettings, endedMark, isReady, isSpot, type Node, NodePool, nodeMark, nodeSinceMark, noOf, poolLabel, poolsOf, tokenLabel
 } from "./coreweave-words.ts"
+import { opening } from "./entry.ts"
 import { type Answered, type Apis, type ClusterOptions, type Denied, openCluster, type Page, refusalOf } from "./kubernetes.ts"
 import { type Bought, type Capabilities, type Coming, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { requestBudget } from "./request-budget.ts"
@@ -337,4 +339,10 @@ const leftOf = ({ labels, name }: Boot, region: string): Listed =>
 const whose = (labels: Readonly<Record<string, string>>): Pick<Listed, "token" | "cell"> => ({
   ...(labels[tokenLabel] === undefined ? {} : { token: labels[tokenLabel] }),
   ...(labels[cellLabel] === undefined ? {} : { cell: labels[cellLabel] })
+})
+
+/** What an entry of CoreWeave's says besides: its endpoint is a cluster's API server, its key a token. */
+export const coreWeaveEntry = opening({ coreweave: CoreWeaveSettings }, ({ can, endpoint, key, name }, { coreweave: { caFile, ...settings } }) => {
+  const trust = caFile === undefined ? Effect.succeed({}) : Effect.tryPromise({ try: async () => ({ ca: await readFile(caFile, "utf8") }), catch: () => `its certificate file ${caFile} cannot be read` })
+  return Effect.flatMap(trust, (trusted) => coreWeave({ name, endpoint, apiKey: key, settings, can, ...trusted }))
 })

@@ -3,9 +3,11 @@ import type { Column, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Scope } from "effect"
 import type { Listed } from "../domain/sweep.ts"
 import { checksOf } from "./checks.ts"
+import { awsCredentialsIn, ec2PricesIn } from "./ec2-files.ts"
 import { offersOf, type RegionRead } from "./ec2-offers.ts"
 import { dollarsOfPicoPerSecond, type Ec2Prices, picoPerSecondOfDollars } from "./ec2-prices.ts"
-import { type AwsCredentials, cellTag, type Ec2Settings, listedOf, marketOf, meaningOf, reclaimsIn } from "./ec2-words.ts"
+import { type AwsCredentials, cellTag, Ec2Settings, listedOf, marketOf, meaningOf, reclaimsIn } from "./ec2-words.ts"
+import { opening } from "./entry.ts"
 import { type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { requestBudget } from "./request-budget.ts"
 
@@ -331,3 +333,7 @@ const dryRunSays = (told: Told<unknown> | Refusal): Told<unknown> | Refusal => {
   if (told.detail.startsWith("DryRunOperation")) return { _tag: "Told", value: "allowed" }
   return ["offer_gone", "out_of_capacity", "quota"].includes(told.reason) ? { _tag: "Told", value: `not refused, and not proven: ${told.detail}` } : told
 }
+
+/** What an entry of EC2's says besides. Its key file is a credentials file as AWS's own tools write it. */
+export const ec2Entry = opening({ ec2: Ec2Settings }, ({ can, endpoint, keyFile, name }, { ec2: settings }) =>
+  Effect.flatMap(ec2PricesIn(settings.priceFile), (prices) => ec2({ name, endpoint, credentials: awsCredentialsIn(keyFile, settings.profile), settings, prices, can })))

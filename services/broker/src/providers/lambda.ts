@@ -2,6 +2,7 @@ import type { Offer, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Redacted, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { Listed } from "../domain/sweep.ts"
+import { opening } from "./entry.ts"
 import { Failed, gpuMemoryMibOf, type Instance, Instances, InstanceTypes, Launched, modelOf, SshKeys, Terminated } from "./lambda-words.ts"
 import { type Bought, type Capabilities, picoPerSecondOfCents, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { checksOf } from "./checks.ts"
@@ -182,3 +183,7 @@ const listedOf = ({ id, instance_type, name, region, status, tags = [] }: Instan
     ...(Number.isSafeInteger(since) && since > 0 ? { sinceMs: since } : {})
   }
 }
+
+/** What an entry of Lambda's says besides: the account's SSH key that each launch names, `millrace` where it names none. */
+export const lambdaEntry = opening({ sshKey: Schema.optionalKey(Schema.NonEmptyString) }, ({ can, endpoint, key, name }, { sshKey = "millrace" }) =>
+  lambda({ name, endpoint, apiKey: key, sshKey, can }))

@@ -3,6 +3,7 @@ import { Clock, Effect, type Redacted, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import type { Listed } from "../domain/sweep.ts"
 import { checksOf } from "./checks.ts"
+import { opening } from "./entry.ts"
 import { type BillLine, type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { spaced } from "./request-budget.ts"
 import { onstartMax, onstartOf } from "./vast-boot.ts"
@@ -287,3 +288,7 @@ const billLineOf = ({ amount, end, source, start }: (typeof Charges.Type)["resul
   const machine = /^instance-(\d+)$/u.exec(source ?? "")?.[1]
   return machine === undefined ? [] : [{ machine, fromMs: Math.round(start * 1000), untilMs: Math.round(end * 1000), amountPico: BigInt(Math.round(amount * 1e6)) * 1_000_000n }]
 }
+
+/** What an entry of Vast.ai's says besides: the images with our agent, a machine's and a container's. */
+export const vastEntry = opening({ images: Schema.Struct({ machine: Schema.NonEmptyString, container: Schema.NonEmptyString }) }, ({ can, endpoint, key, name }, { images }) =>
+  vast({ name, endpoint, apiKey: key, images, can }))
