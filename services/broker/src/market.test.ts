@@ -45,6 +45,18 @@ describe("a lease on a market", () => {
       assert.deepStrictEqual(life.said("LeaseRequested").map(({ column }) => hosts.get(column.offer)), ["machines", "machines"])
     })))
 
+  it.effect("is for an offer that was seen just now: the market rests while nothing is sought, and is looked at again before anything is asked for", () =>
+    livingAt(seconds, { works: false }, (life) => Effect.gen(function*() {
+      yield* life.pass(250_000)
+      assert.strictEqual(life.said("OffersObserved").length, 1)
+      yield* life.waits(own)
+      yield* life.pass(30_000)
+      const [, second] = life.said("OffersObserved")
+      const offered = new Set(second?.rows?.map(({ offer }) => offer))
+      const [requested] = life.said("LeaseRequested")
+      assert.isTrue(offered.has(requested?.column.offer), "it asks for what it saw in its first look")
+    })))
+
   it.effect("that comes too late for its offer is refused for that offer alone, and the next one is asked for", () =>
     livingAt(seconds, { works: false }, (life) => Effect.gen(function*() {
       yield* life.pass(50_000)
@@ -59,8 +71,8 @@ describe("a lease on a market", () => {
 
   it.effect("that is outbid is told as taken back, and nothing of it stays, stopped or not", () =>
     livingAt(still, { works: false }, (life) => Effect.gen(function*() {
-      // Right before a look at the market's list, which is due after a minute.
-      yield* life.pass(45_000)
+      // Right before a look at the market's list, which is due after fifty seconds.
+      yield* life.pass(35_000)
       yield* life.waits(bidding)
       yield* life.pass(13_000)
       assert.deepStrictEqual(life.said("LeaseRequested").map(({ column }) => column.market), ["spot"])

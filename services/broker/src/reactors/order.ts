@@ -70,8 +70,10 @@ export const openOrder = Effect.fnUntraced(function*({ bounds, checkpointEvery =
     changes += 1
   }
   const wake = (): void => {
-    for (const one of waiting) one()
+    // Who is woken may wait again at once, for the next change: that is none of this turn.
+    const woken = [...waiting]
     waiting.clear()
+    for (const one of woken) one()
   }
   /** Never goes back: a decision may not lie before the one that it follows. */
   const now = Effect.map(Clock.currentTimeMillis, (atMs) => (lastAtMs = Math.max(lastAtMs, atMs)))
