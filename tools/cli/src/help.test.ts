@@ -9,11 +9,11 @@ import { millrace } from "./millrace.ts"
 
 /** Every command, with what stands under it. */
 const commands: Readonly<Record<string, ReadonlyArray<string>>> = {
-  run: [], submit: [], ls: [], show: [], story: [], logs: [], output: [], artefacts: ["ls", "get"], cancel: [], why: [],
+  run: [], submit: [], ls: [], show: [], story: [], logs: [], output: [], artefacts: ["ls", "get"], cancel: [], why: [], priority: [],
   hosts: ["ls", "show", "enrol", "dismiss"],
   grants: ["ls", "show", "issue", "delegate", "suspend", "resume", "revoke"],
   principals: ["ls", "bind", "unbind"], tokens: ["ls", "issue", "revoke"], decisions: [], ask: [],
-  usage: [], budgets: ["ls", "open", "limit"], prices: [], snapshots: ["ls", "show", "take", "expire"],
+  usage: [], budgets: ["ls", "open", "limit"], prices: [], quotas: ["ls", "set", "lift"], snapshots: ["ls", "show", "take", "expire"],
   capacity: ["show", "offers", "plan", "leases", "why", "leaks", "reap", "bill"], providers: ["check"], triggers: ["ls", "show", "define", "rm", "hook", "tell"],
   events: [], replay: [], doctor: [], status: [], dev: [], chaos: ["kill-host"], sky: ["weather", "ledger"], completion: []
 }
@@ -66,7 +66,7 @@ describe("help", () => {
   })
 
   it("has --at where the past can be asked for", async () => {
-    for (const command of [["ls"], ["show"], ["story"], ["why"], ["hosts"], ["hosts", "show"], ["grants"], ["grants", "show"], ["usage"], ["budgets"], ["prices"], ["snapshots"], ["capacity"], ["decisions"], ["events"]]) {
+    for (const command of [["ls"], ["show"], ["story"], ["why"], ["hosts"], ["hosts", "show"], ["grants"], ["grants", "show"], ["usage"], ["budgets"], ["prices"], ["quotas"], ["snapshots"], ["capacity"], ["decisions"], ["events"]]) {
       assert.include(await helpOf(...command), "--at cut|time", command.join(" "))
     }
   })

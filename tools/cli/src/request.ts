@@ -2,6 +2,7 @@ import { JobRequest } from "@millrace/gateway/api"
 import { Effect, Option, Schema } from "effect"
 import { Argument, type Command, Flag } from "effect/cli"
 import { optionally, several, size, span, switched, text } from "./flags.ts"
+import { priorityFlag } from "./priority.ts"
 import { placingFlags, placingOf } from "./placing-flags.ts"
 import { Trouble } from "./trouble.ts"
 
@@ -21,6 +22,7 @@ export const jobFlags = {
   memory: size("memory").pipe(Flag.withDescription("memory, such as 256MiB or 2GiB (256MiB)"), Flag.withDefault(256)),
   disk: size("disk").pipe(Flag.withDescription("disk, such as 10GiB (0)"), Flag.withDefault(0)),
   ...placingFlags,
+  priority: priorityFlag("priority", "how urgent it is: low, normal, high, urgent or 0 to 100 (as its workspace's jobs are)"),
   attempts: Flag.Int("attempts").pipe(Flag.withDescription("how often it may be tried (1)"), Flag.withDefault(1)),
   timeLimit: span("time-limit").pipe(Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
   queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
@@ -28,6 +30,9 @@ export const jobFlags = {
   tasks: Flag.Int("tasks").pipe(Flag.withDescription("an array: so many tasks, each with its number in MILLRACE_TASK"), Flag.optional),
   parallel: Flag.Int("parallel").pipe(Flag.withDescription("of an array: how many tasks may run at once"), Flag.optional),
   failures: Flag.Int("failures").pipe(Flag.withDescription("of an array: with more failed tasks than this the rest is not begun"), Flag.optional),
+  gang: Flag.Int("gang").pipe(Flag.withDescription("so many members that run at the same time or not at all, each with its number in MILLRACE_RANK"), Flag.optional),
+  near: Flag.Literals("near", ["host", "fabric", "zone", "provider", "anywhere"]).pipe(Flag.withDescription("of a gang: what its members share (fabric)"), Flag.withDefault("fabric" as const)),
+  onLoss: Flag.Literals("on-loss", ["restart", "end"]).pipe(Flag.withDescription("of a gang: what follows when a member ends badly (restart)"), Flag.withDefault("restart" as const)),
   after: several("after", "a job that must have succeeded first; JOB:over for one that must only be over", "job"),
   from: text("from", "the snapshot that it starts from, instead of an empty state"),
   snapshot: switched("snapshot", "keep its files as a snapshot when it ends"),
@@ -56,6 +61,7 @@ export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: Read
   ...optionally("trust", given.trust),
   resources: { cpuMilli: Math.round(given.cpu * 1000), memoryMib: given.memory, diskMib: given.disk, ...given.gpus },
   ...placingOf(given),
+  ...optionally("priority", given.priority),
   argv,
   env: given.env,
   labels: given.label,
@@ -67,6 +73,7 @@ export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: Read
     onNone: () => ({}),
     onSome: (tasks) => ({ array: { tasks, ...optionally("parallelismMax", given.parallel), ...optionally("failuresMax", given.failures) } })
   }),
+  ...Option.match(given.gang, { onNone: () => ({}), onSome: (members) => ({ gang: { members, topology: given.near, onLoss: given.onLoss } }) }),
   ...(given.after.length === 0 ? {} : { after: given.after.map(dependencyOf) }),
   ...optionally("startFrom", given.from),
   ...(given.snapshot ? { snapshotAtEnd: "files" } : {}),

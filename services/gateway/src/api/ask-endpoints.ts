@@ -1,5 +1,5 @@
 import {
-  AccountId, ActionPattern, AskId, BudgetTerms, Constraints, Count, Cut, Digest, EpochMillis, GrantId, HostId, JobId, PicoDollars, Principal,
+  AccountId, ActionPattern, AskId, BudgetTerms, Constraints, Count, Cut, Digest, EpochMillis, GrantId, HostId, JobId, PicoDollars, Principal, Priority, QuotaNodeName, QuotaTerms,
   ResourcePattern, Retention, Role, SnapshotForm, SnapshotId
 } from "@millrace/schemas"
 import { Authentication, Wellformed } from "@millrace/service"
@@ -110,6 +110,11 @@ export class AskGroup extends HttpApiGroup.make("asks")
       error
     }).annotateMerge(summed("Keep a job's files as a snapshot")),
     HttpApiEndpoint.delete("expireSnapshot", "/snapshots/:snapshotId", { params: { snapshotId: SnapshotId }, headers, query: { cause: Schema.optionalKey(Schema.String) }, success: answers, error }).annotateMerge(summed("Keep a snapshot no longer")),
+    HttpApiEndpoint.post("setQuota", "/quotas", { headers, payload: Schema.Struct({ node: QuotaNodeName, ...QuotaTerms.fields, limits: QuotaTerms.fields.limits.pipe(Schema.withDecodingDefaultKey(Effect.succeed([]))) }), success: answers, error })
+      .annotateMerge(summed("Say what a workspace or a cohort is due, and how far it borrows and lends")),
+    HttpApiEndpoint.delete("liftQuota", "/quotas", { headers, query: { node: QuotaNodeName }, success: answers, error }).annotateMerge(summed("Say nothing more of what a workspace or a cohort is due")),
+    HttpApiEndpoint.post("changePriority", "/jobs/:jobId/priority", { params: { jobId: JobId }, headers, payload: Schema.Struct({ priority: Priority }), success: answers, error })
+      .annotateMerge(summed("Let a job count as more or less urgent than it was submitted")),
     HttpApiEndpoint.get("showAsk", "/asks/:askId", {
       params: { askId: AskId },
       success: Schema.Struct({

@@ -12,7 +12,7 @@ export const askNames = [
   "GrantAsked", "DelegationAsked", "SuspensionAsked", "ResumptionAsked", "RevocationAsked", "WarrantChangeAsked", "ApprovalVoted",
   "RoleAsked", "RoleRemovalAsked", "CredentialAsked", "CredentialRevocationAsked", "PolicyAsked", "EnrolmentAsked", "DismissalAsked",
   "BudgetAsked", "LimitAsked", "PriceBookAsked", "PeriodCloseAsked", "ExportAsked",
-  "SnapshotAsked", "SnapshotExpiryAsked", "ImageAsked"
+  "SnapshotAsked", "SnapshotExpiryAsked", "ImageAsked", "QuotaAsked", "PriorityAsked"
 ] as const satisfies ReadonlyArray<Ask["_tag"]>
 
 /** Facts that may answer an ask. */
@@ -22,11 +22,11 @@ export const answerNames = [
   "ApprovalGiven", "ApprovalWithheld", "RoleBound", "RoleUnbound", "CredentialIssued", "CredentialRevoked", "PolicyPublished",
   "EnrolmentOpened", "HostDismissed",
   "BudgetOpened", "LimitChanged", "PriceBookPublished", "PeriodClosed", "ExportWritten",
-  "SnapshotPlanned", "SnapshotExpired", "ImageKnown"
+  "SnapshotPlanned", "SnapshotExpired", "ImageKnown", "QuotaSet", "QuotaLifted", "PriorityChanged"
 ] as const satisfies ReadonlyArray<Tag>
 
 /** The stream in which a question is answered: its owner's. */
-export const ownerOf = (name: Ask["_tag"]): "ACCESS" | "METERING" | "SNAPSHOTS" => {
+export const ownerOf = (name: Ask["_tag"]): "ACCESS" | "METERING" | "SNAPSHOTS" | "SCHEDULER" => {
   switch (name) {
     case "BudgetAsked":
     case "LimitAsked":
@@ -38,6 +38,9 @@ export const ownerOf = (name: Ask["_tag"]): "ACCESS" | "METERING" | "SNAPSHOTS" 
     case "SnapshotExpiryAsked":
     case "ImageAsked":
       return "SNAPSHOTS"
+    case "QuotaAsked":
+    case "PriorityAsked":
+      return "SCHEDULER"
     default:
       return "ACCESS"
   }

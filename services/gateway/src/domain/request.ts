@@ -3,7 +3,7 @@ import { Bytes, Count, type Dialect, Digest, GrantId, JobId, JobName, JobSpec, M
 import { Effect, Schema } from "effect"
 import { hash } from "node:crypto"
 
-const { after, array, egress, gpu, onSilence, reads, resources, runtime, snapshotAtEnd, startFrom, trust, where } = JobSpec.fields
+const { after, array, egress, gang, gpu, onSilence, priority, reads, resources, runtime, snapshotAtEnd, startFrom, trust, where } = JobSpec.fields
 
 /** Ten years. Whatever is added to a moment stays a moment. */
 export const lifeMsMax: typeof Millis.Type = 315_360_000_000
@@ -38,6 +38,8 @@ export const JobRequest = Schema.Struct({
   after,
   gpu,
   where,
+  priority,
+  gang,
   reads,
   startFrom,
   egress,
@@ -95,7 +97,7 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     attemptsMax,
     runMsMax,
     onSilence,
-    ...given(request, "queueMsMax", "array", "after", "gpu", "where", "reads", "startFrom", "egress", "snapshotAtEnd"),
+    ...given(request, "queueMsMax", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
     ...dialectOf(request)
   }
 }
@@ -104,9 +106,9 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
 const dialectOf = (request: JobRequest): { readonly dialect?: Dialect } =>
   wantsPlaces(request) ? { dialect: 3 } : isPlain(request) ? {} : { dialect: 2 }
 
-/** Before the third dialect nobody told devices apart, and no scheduler minded where work runs. */
-const wantsPlaces = ({ gpu, resources: { gpuMilli = 0, gpus }, where }: JobRequest): boolean =>
-  gpus + gpuMilli > 0 || gpu !== undefined || where !== undefined
+/** Before the third dialect nobody told devices apart, and no scheduler minded where work runs, nor ran members together. */
+const wantsPlaces = ({ gang, gpu, resources: { gpuMilli = 0, gpus }, where }: JobRequest): boolean =>
+  gpus + gpuMilli > 0 || [gang, gpu, where].some((said) => said !== undefined)
 
 /** Whether every agent there has been runs it as it is meant. Who reads the log does not see files and folder. */
 const isPlain = ({ array, cwd, egress, files, snapshotAtEnd, startFrom }: JobRequest): boolean =>

@@ -27,7 +27,7 @@ export interface AskTables {
 
 /** Every ask and its answer. Answers "was what I asked for done, and if not, why". */
 export const asks = part<AskTables>()<MillFact>({
-  hears: ["GATEWAY", "ACCESS", "METERING", "SNAPSHOTS"],
+  hears: ["GATEWAY", "ACCESS", "METERING", "SNAPSHOTS", "SCHEDULER"],
   only: [...askNames, ...answerNames],
   tables: (schema) => [
     schema.createTable("asks")

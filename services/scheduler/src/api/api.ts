@@ -1,4 +1,4 @@
-import { Count, Cut, EpochMillis, Gpu, Resources } from "@millrace/schemas"
+import { Count, Cut, EpochMillis, Gpu, QuotaLimit, Resources } from "@millrace/schemas"
 import { Authentication } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
@@ -85,6 +85,25 @@ export const AttemptView = Schema.Struct({
   placedAtMs: EpochMillis, reason: Schema.String
 })
 
+/** What a workspace or a cohort is due, and how it stands to that. */
+export const QuotaView = Schema.Struct({
+  node: Schema.String,
+  parent: text,
+  weight: Count,
+  priorityDefault: Schema.NullOr(Count),
+  priorityMax: Schema.NullOr(Count),
+  limits: Schema.Array(Schema.Struct({
+    ...QuotaLimit.fields,
+    /** What it holds of this, with all below it; what of that is not its own; and how much more it could have now. */
+    held: Schema.Int,
+    borrowed: Schema.Int,
+    available: Schema.Int
+  })),
+  setBy: Schema.String,
+  changedAtMs: EpochMillis
+})
+export type QuotaView = typeof QuotaView.Type
+
 const read = {
   /** Rows at least as new as this cut. */
   after: Schema.optionalKey(CutText),
@@ -126,6 +145,8 @@ export class Looks extends HttpApiGroup.make("looks")
     }).annotateMerge(OpenApi.annotations({ summary: "One host", description: "A host, and what it holds of the caller's workspace." })),
     HttpApiEndpoint.get("why", "/jobs/:jobId/why", { params: { jobId: Schema.String }, query: read, success: WhyView, error: [...error, NotFound] })
       .annotateMerge(OpenApi.annotations({ summary: "Why a job is where it is", description: "What a job waits for and which hosts come nearest; where it runs and why there; or how it ended." })),
+    HttpApiEndpoint.get("quotas", "/quotas", { query: read, success: Schema.Struct({ quotas: Schema.Array(QuotaView), cut: Cut }), error })
+      .annotateMerge(OpenApi.annotations({ summary: "Who is due how much", description: "The tree of quotas: what each workspace and cohort is due, holds, has borrowed and could have now." })),
     HttpApiEndpoint.get("scheduler", "/scheduler", {
       query: read,
       success: Schema.Struct({

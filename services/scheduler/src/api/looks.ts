@@ -13,6 +13,7 @@ import { Api, type HostView, Wellformed, type WhyView } from "./api.ts"
 import { BadRequest, Forbidden, NotFound } from "./errors.ts"
 import { jobAt, type JobKept } from "./job-known.ts"
 import { type Asked, heldAt, type HostKept, hostsAt, optionsOf, unreadable } from "./reading.ts"
+import { quotasAt } from "./quotas-seen.ts"
 import type { Rounds } from "./rounds.ts"
 
 /** Attempts of one host that an answer names. */
@@ -87,6 +88,11 @@ export const LooksLive = (rounds?: Rounds) => HttpApiBuilder.group(Api, "looks",
       }
       if (value === undefined) return yield* noSuch("job", jobId, "list your jobs with: millrace jobs")
       return whyView(value, cut)
+    }),
+    quotas: Effect.fnUntraced(function*({ query }) {
+      yield* allowed("capacity.read")
+      const { cut, value } = yield* looking(query, quotasAt)
+      return { quotas: value, cut }
     }),
     scheduler: Effect.fnUntraced(function*({ query }) {
       const workspace = yield* allowed("host.read")

@@ -67,6 +67,9 @@ export interface PlacementRow {
   readonly memory_mib: number | null
   readonly disk_mib: number | null
   readonly gpus: number | null
+  /** The part of one device that it has. */
+  readonly gpu_milli: number | null
+  readonly gpu_model: string | null
   readonly reason: string | null
   readonly placed_seq: number | null
   readonly placed_at_ms: number | null
@@ -112,7 +115,7 @@ export const createJobs = (schema: SchemaModule) => [
   schema.createIndex("standings_by_workspace").on("standings").columns(["workspace", "said"]).where(sql<boolean>`valid_to_seq is null`),
   schema.createTable("placements").addColumn("attempt_id", "text").addColumn("host_id", "text").addColumn("job_id", "text").addColumn("workspace", "text")
     .addColumn("task", "integer").addColumn("attempt", "integer").addColumn("cpu_milli", "bigint").addColumn("memory_mib", "bigint").addColumn("disk_mib", "bigint")
-    .addColumn("gpus", "integer").addColumn("reason", "text").addColumn("placed_seq", "bigint").addColumn("placed_at_ms", "bigint").addColumn("over_seq", "bigint")
+    .addColumn("gpus", "integer").addColumn("gpu_milli", "integer").addColumn("gpu_model", "text").addColumn("reason", "text").addColumn("placed_seq", "bigint").addColumn("placed_at_ms", "bigint").addColumn("over_seq", "bigint")
     .addColumn("over_at_ms", "bigint").addPrimaryKeyConstraint("placements_key", ["attempt_id", "host_id"]),
   schema.createIndex("placements_by_job").on("placements").columns(["job_id", "placed_seq"]),
   schema.createIndex("placements_held").on("placements").columns(["host_id"]).where(sql<boolean>`over_seq is null`),
@@ -205,15 +208,15 @@ const standingAfter = (row: StandingRow | undefined, event: Standing, atMs: numb
 const placementAfter = (row: PlacementRow | undefined, event: Holding, { sequence, storedAtMs }: Place): PlacementRow => {
   const { attempt, attemptId, hostId, jobId, task, workspace } = event
   const known = row ?? {
-    attempt_id: attemptId, host_id: hostId, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: null, memory_mib: null, disk_mib: null, gpus: null,
+    attempt_id: attemptId, host_id: hostId, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: null, memory_mib: null, disk_mib: null, gpus: null, gpu_milli: null, gpu_model: null,
     reason: null, placed_seq: null, placed_at_ms: null, over_seq: null, over_at_ms: null
   }
   if (event._tag !== "PlacementMade") return known.over_seq === null ? { ...known, over_seq: sequence, over_at_ms: storedAtMs } : known
   if (known.placed_seq !== null) return known
-  const { reason, spec: { resources: { cpuMilli, diskMib, gpus, memoryMib } } } = event
+  const { gpuModel, reason, spec: { resources: { cpuMilli, diskMib, gpuMilli, gpus, memoryMib } } } = event
   // Which job it is of is ours to say, whatever a host's word said first.
   return {
-    ...known, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: cpuMilli, memory_mib: memoryMib, disk_mib: diskMib, gpus, reason,
+    ...known, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: cpuMilli, memory_mib: memoryMib, disk_mib: diskMib, gpus, gpu_milli: gpuMilli ?? null, gpu_model: gpuModel ?? null, reason,
     placed_seq: sequence, placed_at_ms: storedAtMs
   }
 }

@@ -203,6 +203,23 @@ describe("the command's families, against a running cell", () => {
     assert.isArray((await json<{ bills: ReadonlyArray<unknown> }>("capacity", "bill")).bills)
   })
 
+  it("who is due how much is said, told with what it holds and could have, and lifted; a job that is over has no priority", async () => {
+    const said = await shaped<Answered & { readonly cut: Cut }>("quotas set", "quotas", "set", "workspace/other", "--in", "cohort/all", "--cores", "64,borrow=8", "--gpu", "H100=8,lend=4", "--priority-max", "high")
+    assert.strictEqual(said.answer.body["node"], "workspace/other")
+    const { quotas } = await shaped<{ quotas: ReadonlyArray<{ node: string; limits: ReadonlyArray<object> }> }>("quotas ls", "quotas", "ls", "--after", `SCHEDULER=${said.cut["SCHEDULER"]}`)
+    assert.deepStrictEqual(quotas.map(({ limits, node }) => [node, limits]), [["workspace/other", [
+      { dimension: "cpuMilli", nominal: 64_000, borrowingMax: 8_000, held: 0, borrowed: 0, available: 64_000 },
+      { dimension: "gpuMilli/H100", nominal: 8_000, lendingMax: 4_000, held: 0, borrowed: 0, available: 8_000 }
+    ]]])
+    assert.match((await here("quotas")).stdout, /^WHO .*\nworkspace\/other +cohort\/all +1 +cores +64 +0 +0 +64 +8 +all +-, to others 80\n +H100 +8 /su)
+    assert.match((await here("quotas", "set", "workspace/other", "--in", "cohort/all", "--cores", "64,borrow=8", "--gpu", "H100=8,lend=4", "--priority-max", "high")).stderr, /It was so already/u)
+    assert.match((await here("quotas", "set", "workspace/other", "--cores", "many")).stderr, /is not an amount/u)
+    const lifted = await json<Answered & { readonly cut: Cut }>("quotas", "lift", "workspace/other")
+    assert.deepStrictEqual((await json<{ quotas: ReadonlyArray<unknown> }>("quotas", "--after", `SCHEDULER=${lifted.cut["SCHEDULER"]}`)).quotas, [])
+    const { jobs } = await json<{ jobs: ReadonlyArray<{ jobId: string }> }>("ls", "--limit", "1")
+    assert.include((await here("priority", jobs[0]!.jobId, "high")).stderr, "the job is over")
+  })
+
   it("the past is shown as it was", async () => {
     const { jobs } = await json<{ jobs: ReadonlyArray<{ jobId: string; state: string }> }>("ls", "--limit", "2")
     const earlier = await json<{ jobs: ReadonlyArray<unknown> }>("ls", "--at", "2026-01-01T00:00:00Z")
