@@ -31,7 +31,7 @@ const fileOf = <A, I>(schema: Schema.Codec<A, I>) => {
 /** Who owns a cell that nobody owns yet: the token's digest, never the token. */
 const Owner = Schema.Struct({ digest: Digest, principal: Principal, workspace: WorkspaceName })
 
-const CommitsBetween = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
+const FactsBetween = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
 
 const openKeysIn = fileOf(OpenKeys)
 const ownerIn = fileOf(Owner)
@@ -50,9 +50,9 @@ export const accessProcess = service({
     database: setting("MILLRACE_DATABASE_URL", { purpose: "where access's tables are", wants: "postgres://user:password@host:port/name", read: Config.Redacted }),
     checkpoints: setting("MILLRACE_CHECKPOINTS", { purpose: "where folds keep their checkpoints; may be deleted at any time", wants: "a path", read: Config.NonEmptyString }),
     checkpointEvery: setting("MILLRACE_CHECKPOINT_EVERY", {
-      purpose: "how many commits of the scheduler are folded between two checkpoints",
+      purpose: "how many facts of the scheduler are folded between two checkpoints",
       wants: "a whole number from 1 to 10000000",
-      read: (name) => Config.schema(CommitsBetween, name),
+      read: (name) => Config.schema(FactsBetween, name),
       default: 100_000
     }),
     cellKey: setting("MILLRACE_CELL_KEY_PUBLIC", { purpose: "the cell's public key, which warrants are checked against", wants: "a path", read: Config.NonEmptyString })

@@ -41,7 +41,7 @@ export interface AccessOptions {
   readonly open: ReadonlyArray<OpenKey>
   /** Who owns a cell that nobody owns yet. */
   readonly owner?: FirstOwner
-  /** So many commits of the scheduler lie between two checkpoints of what runs. 100,000 unless told. */
+  /** So many facts of the scheduler lie between two checkpoints of what runs. 100,000 unless told. */
   readonly checkpointEvery?: number
 }
 

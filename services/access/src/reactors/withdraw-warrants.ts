@@ -25,7 +25,7 @@ export const withdrawWarrants = (checkpointEvery: number) => Effect.scoped(Effec
     hashOf(kept.state) === kept.hash && (kept.saw["SCHEDULER"] ?? 0) <= head
   const placements = placementsOf(holds ? kept.state as ReadonlyArray<Placed> : [])
   let sequence = holds ? kept.saw["SCHEDULER"] ?? 0 : 0
-  let savedAt = sequence
+  let folded = 0
 
   const tell = (placed: ReadonlyArray<Placed>) =>
     Effect.forEach(placed, (one) =>
@@ -40,11 +40,12 @@ export const withdrawWarrants = (checkpointEvery: number) => Effect.scoped(Effec
   const sweep = Effect.flatMap(Clock.currentTimeMillis, (atMs) => tell(underBroken(registry, placements, atMs)))
   const hear = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Placed> => {
     sequence = commits.at(-1)?.place.sequence ?? sequence
+    folded += commits.reduce((sum, { facts }) => sum + facts.length, 0)
     return commits.flatMap((commit) => readable(commit, changesPlacements).facts).flatMap((fact) => hearPlacement(placements, fact) ?? [])
   }
   const checkpoint = Effect.suspend(() => {
-    if (sequence - savedAt < checkpointEvery) return Effect.void
-    savedAt = sequence
+    if (folded < checkpointEvery) return Effect.void
+    folded = 0
     const state = savedPlacements(placements)
     return save({ fold, codeVersion, epoch: journal.epoch, saw: { SCHEDULER: sequence }, hash: hashOf(state), state })
   })
