@@ -31,6 +31,7 @@ const open = Effect.gen(function*() {
     noneLeft: { reason: "out_of_capacity", narrows: "market" },
     overQuota: { reason: "quota", narrows: "market" },
     paid: () => sky.books.running.filter(({ stands }) => stands !== "terminating").map(({ name }) => name),
+    weather: (change) => void sky.weather.set(change),
     loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
     tooMany: (tooMany) => sky.weather.set({ tooMany }),
     noCapacity: (none) => sky.weather.set({ noCapacity: none ? ["*"] : [] }),
@@ -164,7 +165,18 @@ describe("EC2's client", () => {
     assert.deepStrictEqual([sky.books.all.length, checks.length], [0, 7])
   }))
 
-  under("a provider that is down is unclear, and so is one that is too slow", (sky) => Effect.gen(function*() {
+  under("keys that are exchanged serve from the next call on", (sky) => Effect.gen(function*() {
+    let secretAccessKey = "an-old-one"
+    const provider = yield* ec2({
+      name: "aws" as ProviderName, endpoint: sky.url, prices, settings: { regions: ["us-east-1"], image: "ami-0123456789abcdef0" },
+      credentials: () => Promise.resolve({ ...key, secretAccessKey }), can: { requestsEvery: { anyMs: 0, createMs: 0 } }
+    })
+    assert.deepInclude(yield* provider.list, { reason: "unauthorised" })
+    secretAccessKey = key.secretAccessKey
+    assert.deepStrictEqual(yield* provider.list, { _tag: "Told", value: [] })
+  }))
+
+  under("a provider that is down is unclear", (sky) => Effect.gen(function*() {
     const provider = yield* client(sky)
     sky.weather.set({ down: true })
     assert.strictEqual((yield* Effect.flip(provider.list))._tag, "ProviderUnclear")
@@ -173,7 +185,7 @@ describe("EC2's client", () => {
   it("errors that are known mean one thing, and those that are not leave it open", () => {
     assert.deepStrictEqual(meaningOf("InsufficientInstanceCapacity", "", 500), { reason: "out_of_capacity", narrows: "market" })
     assert.deepStrictEqual(meaningOf("InvalidParameterValue", "User data is limited to 16384 bytes", 400), { reason: "invalid", narrows: "type" })
-    assert.deepStrictEqual([meaningOf("InternalError", "", 500), meaningOf("Unavailable", "", 503), meaningOf("SomethingNew", "", 400)], [undefined, undefined, undefined])
+    assert.deepStrictEqual([meaningOf("InternalError", "", 500), meaningOf("Unavailable", "", 503), meaningOf("SomethingNew", "", 400), meaningOf("InvalidSomething", "", 500)], [undefined, undefined, undefined, undefined])
   })
 
   it("a credentials file is read by its profile", () => {

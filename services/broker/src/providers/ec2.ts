@@ -16,7 +16,7 @@ export interface Ec2Options {
   readonly name: ProviderName
   /** `{region}` in it stands for the region. Undefined: the vendor's own. */
   readonly endpoint?: string
-  /** Asked again every few minutes, so keys that are exchanged are taken up. */
+  /** Asked before each call. */
   readonly credentials: () => Promise<AwsCredentials>
   readonly settings: Ec2Settings
   readonly prices: Ec2Prices
@@ -48,7 +48,8 @@ const pagesMax = 400
 const typesMax = 100
 /** What is sold where changes within months. */
 const catalogueMs = 3_600_000
-const keysMs = 10 * 60_000
+/** Shorter than what the client takes for nearly expired, so it asks for keys before each call: exchanged ones serve at once. */
+const keysMs = 60_000
 /** An id that nobody has: with it a dry run of an ending is tried. */
 const nobody = "i-00000000000000000"
 
