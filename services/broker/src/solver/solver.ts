@@ -21,6 +21,8 @@ const graceMs = 10_000
 interface Thread {
   readonly worker: Worker
   readonly ready: Promise<void>
+  /** It has ended, perhaps between two asks: nobody will hear from it any more. */
+  gone: boolean
 }
 
 const start = (): Thread => {
@@ -33,7 +35,13 @@ const start = (): Thread => {
   })
   // Whoever asks hears of it; until then nobody has to.
   ready.catch(() => undefined)
-  return { worker, ready }
+  const thread: Thread = { worker, ready, gone: false }
+  worker.once("exit", () => {
+    thread.gone = true
+  })
+  // One that ends while nobody asks must not end the process.
+  worker.on("error", () => undefined)
+  return thread
 }
 
 /** Solves programs in a thread of its own, one at a time. */
@@ -59,7 +67,8 @@ const makeSolver: Effect.Effect<Solver["Service"], never, Scope.Scope> = Effect.
   })
 
   const ready = Effect.suspend(() => {
-    const { ready, worker } = (thread ??= start())
+    if (thread === undefined || thread.gone) thread = start()
+    const { ready, worker } = thread
     return Effect.tryPromise({ try: () => ready, catch: (error) => new SolverFailed({ detail: String(error) }) }).pipe(
       Effect.timeoutOrElse({ duration: startMsMax, orElse: () => Effect.fail(new SolverFailed({ detail: `it did not start within ${startMsMax} ms` })) }),
       Effect.as(worker)
