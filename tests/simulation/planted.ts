@@ -156,8 +156,8 @@ export const plantedBugs = {
         line: (stream, after) =>
           Effect.map(journal.line(stream, after), (line) => ({
             last: line.last,
-            send: (commit) => {
-              const { sequence } = line.send(commit)
+            send: (...commits) => {
+              const { sequence } = line.send(...commits)
               return { sequence, outcome: Effect.succeed({ stream, sequence, epoch: journal.epoch }) }
             }
           }))

@@ -26,6 +26,8 @@ export interface Commit {
   readonly happenedAtMs: number
   readonly decided?: Decided
   readonly trace?: Trace
+  /** Commits of one round that name the same number here are stored together or not at all. No part of what is stored. */
+  readonly together?: number
 }
 
 /**

@@ -23,8 +23,9 @@ export interface Round {
   readonly silences: ReadonlyArray<Silence>
 }
 
-/** What a round says on one subject: one commit. */
+/** What a round says on one subject: one commit. Neighbours with the same `together` are stored together or not at all. */
 export interface Said {
+  readonly together?: number
   readonly subject: Subject
   readonly facts: readonly [SaidFact, ...ReadonlyArray<SaidFact>]
 }
@@ -105,7 +106,8 @@ export const foldCommit = <State>(decider: StreamDecider<State>, state: State, c
  * own stream's last sequence: a decision that is made again on another ground has another id.
  */
 export const commitsOf = <State>(decider: StreamDecider<State>, round: Round, said: ReadonlyArray<Said>): ReadonlyArray<Commit> =>
-  said.map(({ facts, subject }, ordinal): Commit => ({
+  said.map(({ facts, subject, together }, ordinal): Commit => ({
+    ...(together === undefined ? {} : { together }),
     subject,
     actor: decider.actor,
     happenedAtMs: round.atMs,

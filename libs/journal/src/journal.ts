@@ -40,6 +40,9 @@ export class JournalUnavailable extends Schema.TaggedError<JournalUnavailable>()
   }
 }
 
+/** The most commits that a line stores together: with its fence they must lie within one atomic batch of 1,000 messages. */
+export const togetherMax = 400
+
 /** Reads a stream in order, with no acknowledgement. What it has handed over it does not hand over again. */
 export interface Reader {
   /** Waits for at least one commit and gives all that has gathered, in order, at most `batchMax`. */
@@ -78,8 +81,12 @@ export interface ReactOptions {
 export interface Line {
   /** The sequence that the last commit sent will have, if no one came between. */
   readonly last: () => number
-  /** Sends now. `sequence` is predicted; `outcome` says whether it came true. */
-  readonly send: (commit: Commit) => {
+  /**
+   * Sends now. `sequence` is predicted; `outcome` says whether it came true. With more commits behind the first, on
+   * whatever subjects of the stream, all are stored at consecutive sequences or none is, by one atomic batch: they come
+   * true together. At most `togetherMax` of them.
+   */
+  readonly send: (commit: Commit, ...behind: ReadonlyArray<Commit>) => {
     readonly sequence: number
     readonly outcome: Effect.Effect<Appended, Overtaken | CommitRefused>
   }

@@ -203,13 +203,19 @@ const lineOver = (log: MemoryLog, after: number, nowMs: () => number): Line => {
   let broken: Overtaken | CommitRefused | undefined
   return {
     last: () => last,
-    send: (commit) => {
+    send: (commit, ...behind) => {
       const expect = { last: "stream", sequence: last } as const
       last += 1
+      const sequence = last
       const answer = broken === undefined ? log.append(commit, expect, nowMs()) : undefined
-      if (answer !== undefined && "stored" in answer) return { sequence: last, outcome: Effect.succeed(answer.stored) }
+      if (answer !== undefined && "stored" in answer) {
+        // Nobody comes between: this is one turn of the event loop.
+        for (const one of behind) log.append(one, { last: "stream", sequence: last++ }, nowMs())
+        return { sequence, outcome: Effect.succeed(answer.stored) }
+      }
+      last += behind.length
       broken ??= answer === undefined ? unheld(commit) : overtaken(commit, expect, answer.found)
-      return { sequence: last, outcome: Effect.fail(broken) }
+      return { sequence, outcome: Effect.fail(broken) }
     }
   }
 }

@@ -82,17 +82,19 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     const commits = commitsOf(decider, round, decider.decide(standing.state, round)).map(options.finish ?? same)
     yield* Metric.update(rounds, 1)
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} decided`)
-    for (const commit of commits) {
+    for (const [commit, ...behind] of groupsOf(commits)) {
       if (mayCrash) yield* appendPoints(commit, "before")
-      const { outcome, sequence } = line.send(commit)
+      const { outcome, sequence } = line.send(commit, ...behind)
       flight.count += 1
       // Joined by nobody: a failure reaches the loop through `broken`, success needs no word.
       yield* Effect.forkChild((mayCrash ? Effect.tap(outcome, () => appendPoints(commit, "after")) : outcome).pipe(
         Effect.catch((error) => Deferred.fail(broken, error)),
         Effect.ensuring(Effect.sync(() => void (flight.count -= 1)))
       ), { startImmediately: true })
-      standing.saw[decider.writes] = sequence
-      standing.state = foldCommit(decider, standing.state, foreseen(commit, decider.writes, sequence, journal.epoch))
+      for (const [at, one] of [commit, ...behind].entries()) {
+        standing.saw[decider.writes] = sequence + at
+        standing.state = foldCommit(decider, standing.state, foreseen(one, decider.writes, sequence + at, journal.epoch))
+      }
     }
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} sent`)
     options.watch?.(standing.state, standing.saw, line.last())
@@ -109,6 +111,17 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
 })
 
 const same = (commit: Commit): Commit => commit
+
+/** Commits by what is stored together: most stand alone. */
+const groupsOf = (commits: ReadonlyArray<Commit>): ReadonlyArray<readonly [Commit, ...ReadonlyArray<Commit>]> => {
+  const groups: Array<[Commit, ...Array<Commit>]> = []
+  for (const commit of commits) {
+    const group = groups.at(-1)
+    if (group !== undefined && commit.together !== undefined && group[0].together === commit.together) group.push(commit)
+    else groups.push([commit])
+  }
+  return groups
+}
 
 const waitMs = <State>({ decider, listening }: RunOptions<State>, state: State, atMs: number): number => {
   const due = Math.min(decider.dueAtMs?.(state) ?? Infinity, listening?.dueAtMs() ?? Infinity)

@@ -25,7 +25,8 @@ interface Entry {
   /** The stream's last sequence directly before it, and its own. */
   readonly expected: number
   readonly sequence: number
-  /** Messages behind it that belong to it: the fence, for a line's first commit. */
+  /** Commits behind it that are stored with it, and how many empty messages behind those: the fence, for a line's first commit. */
+  readonly behind: ReadonlyArray<{ readonly commit: Commit; readonly message: Message }>
   readonly fence: number
   readonly outcome: Deferred.Deferred<Appended, Failure>
   answer: Answer | undefined
@@ -48,7 +49,7 @@ export const openLine = Effect.fnUntraced(function*(door: Door, stream: StreamNa
   const pipeline = new Pipeline(door, stream, after, () => trouble.openUnsafe())
   yield* Effect.forkScoped(recoverForever(pipeline, trouble))
   yield* Effect.addFinalizer(() => Effect.sync(() => pipeline.abandon()))
-  return { last: () => pipeline.last, send: (commit) => pipeline.send(commit) }
+  return { last: () => pipeline.last, send: (commit, ...behind) => pipeline.send(commit, behind) }
 })
 
 class Pipeline {
@@ -72,16 +73,17 @@ class Pipeline {
     this.#trouble = trouble
   }
 
-  send(commit: Commit): { readonly sequence: number; readonly outcome: Effect.Effect<Appended, Failure> } {
+  send(commit: Commit, together: ReadonlyArray<Commit>): { readonly sequence: number; readonly outcome: Effect.Effect<Appended, Failure> } {
     const expected = this.last
     const sequence = expected + 1
     const fence = this.#opened ? 0 : fenceWidth
     this.#opened = true
-    this.last = sequence + fence
+    this.last = sequence + together.length + fence
     if (this.#failure !== undefined) return { sequence, outcome: Effect.fail(this.#failure) }
     const outcome = Deferred.makeUnsafe<Appended, Failure>()
     const message = encodeCommit(commit, { last: "stream", sequence: expected }, this.door.epoch)
-    this.#entries.push({ commit, message, expected, sequence, fence, outcome, answer: undefined })
+    const behind = together.map((one, at) => ({ commit: one, message: encodeCommit(one, { last: "stream", sequence: sequence + at }, this.door.epoch) }))
+    this.#entries.push({ commit, message, expected, sequence, behind, fence, outcome, answer: undefined })
     this.#pump()
     return { sequence, outcome: Deferred.await(outcome) }
   }
@@ -137,7 +139,7 @@ class Pipeline {
       const entry = this.#entries[this.#sentUpTo]!
       const oldest = this.oldest!
       // The bound that makes the fence hold: no further ahead of what is known to be stored than it is wide.
-      if (entry !== oldest && (oldest.fence > 0 || entry.sequence - oldest.expected > fenceWidth)) return
+      if (entry !== oldest && (oldest.fence > 0 || lastOf(entry) - oldest.expected > fenceWidth)) return
       this.#sentUpTo += 1
       this.#underWay += 1
       this.#transmit(entry)
@@ -145,25 +147,33 @@ class Pipeline {
   }
 
   #transmit(entry: Entry): void {
-    const { commit, expected, fence, message } = entry
+    const { behind, commit, expected, fence, message } = entry
     const { publisher } = this.door
     const subject = subjectText(commit.subject)
     const expectation = `Nats-Expected-Last-Sequence: ${expected}\r\n`
     const answered = (answer: Answer) => this.#answered(entry, answer)
-    if (fence === 0) return publisher.send(subject, headerBytes(message, expectation), message.body, answered)
+    if (behind.length + fence === 0) return publisher.send(subject, headerBytes(message, expectation), message.body, answered)
     const batch = randomBytes(12).toString("base64url")
     const member = (number: number, rest = "") => `Nats-Batch-Id: ${batch}\r\nNats-Batch-Sequence: ${number}\r\n${rest}`
     const empty = fenceMessage(commit, this.door.epoch)
-    publisher.sendUnanswered(subject, headerBytes(message, member(1, expectation)), message.body)
-    for (let number = 2; number <= fence; number += 1) publisher.sendUnanswered(subject, headerBytes(empty, member(number)), empty.body)
-    publisher.send(subject, headerBytes(empty, member(fence + 1, "Nats-Batch-Commit: 1\r\n")), empty.body, answered)
+    const members = [
+      { subject, message, rest: expectation },
+      ...behind.map((one) => ({ subject: subjectText(one.commit.subject), message: one.message, rest: "" })),
+      ...Array.from({ length: fence }, () => ({ subject, message: empty, rest: "" }))
+    ]
+    for (const [at, one] of members.entries()) {
+      const last = at === members.length - 1
+      const head = headerBytes(one.message, member(at + 1, `${one.rest}${last ? "Nats-Batch-Commit: 1\r\n" : ""}`))
+      if (last) publisher.send(one.subject, head, one.message.body, answered)
+      else publisher.sendUnanswered(one.subject, head, one.message.body)
+    }
   }
 
   #answered(entry: Entry, answer: Answer): void {
     this.#underWay -= 1
     entry.answer = answer
     if (this.#state === "over") return
-    if (answer._tag !== "Stored" || answer.sequence !== entry.sequence + entry.fence) this.#state = "recovering"
+    if (answer._tag !== "Stored" || answer.sequence !== lastOf(entry)) this.#state = "recovering"
     if (this.#state === "recovering") {
       if (this.#underWay === 0) this.#trouble()
       return
@@ -172,6 +182,9 @@ class Pipeline {
     this.#pump()
   }
 }
+
+/** The last sequence that an entry takes. */
+const lastOf = ({ behind, fence, sequence }: Entry): number => sequence + behind.length + fence
 
 /** Once all answers are in or lost, walks what is unsettled and finds out what the log really holds. */
 const recoverForever = Effect.fnUntraced(function*(pipeline: Pipeline, trouble: Latch.Latch): Effect.fn.Return<never> {
@@ -217,7 +230,7 @@ type Verdict = "stored" | "absent" | "unclear" | { readonly head: number }
 
 /** What lies where an entry was predicted to lie, by the word of the stream's leader. */
 const look = Effect.fnUntraced(function*({ api }: Door, stream: StreamName, entry: Entry) {
-  if (entry.answer?._tag === "Stored" && entry.answer.sequence === entry.sequence + entry.fence) return "stored" as Verdict
+  if (entry.answer?._tag === "Stored" && entry.answer.sequence === lastOf(entry)) return "stored" as Verdict
   const found = yield* messageOf(api, stream, { seq: entry.sequence })
   if (found !== undefined && isCommit(entry.commit, found.header)) return "stored" as Verdict
   const head = yield* headOf(api, stream)

@@ -95,6 +95,36 @@ export const appending = (it: Vitest.MethodsNonLive<LogUnderTest>): void => {
       assert.deepStrictEqual(commits.map(({ facts }) => facts[0]?.id), Array.from({ length: 1_500 }, (_, number) => onAccess("line", number).facts[0].id))
     })))
 
+  it.effect("what a line stores together lies together, on several subjects, between what was sent before and after it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const journal = yield* Effect.flatten(LogUnderTest.useSync(({ open }) => open))
+      const line = yield* journal.line("ACCESS", yield* journal.head("ACCESS"))
+      const words = (from: number, count: number) => Array.from({ length: count }, (_, at) => ({ ...onAccess("member", from + at), subject: { kind: "principal", scope: `member-${at % 3}` } })) as unknown as [Commit, ...Array<Commit>]
+      // The first opens the line, so it goes with its fence; the others are under way with what stands alone.
+      const groups = [words(0, 20), words(20, 1), words(21, 40), words(61, 1), words(62, 3)]
+      const sent = groups.map((group) => ({ group, ...line.send(...group) }))
+      for (const { group, outcome, sequence } of sent) {
+        assert.strictEqual((yield* outcome).sequence, sequence)
+        const found = yield* readUpTo(journal, "ACCESS", sequence - 1)
+        assert.deepStrictEqual(found.slice(0, group.length).map(({ facts, place }) => [place.sequence, facts[0]?.id]), group.map(({ facts }, at) => [sequence + at, facts[0].id]))
+      }
+      assert.strictEqual(line.last(), yield* journal.head("ACCESS"))
+    })))
+
+  it.effect("of what a line was to store together nothing is stored when another came first", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { open } = yield* LogUnderTest
+      const [older, newer] = [yield* open, yield* open]
+      const first = yield* older.line("ACCESS", yield* older.head("ACCESS"))
+      yield* first.send(onAccess("whole", 0)).outcome
+      const second = yield* newer.line("ACCESS", yield* newer.head("ACCESS"))
+      yield* second.send(onAccess("other", 0)).outcome
+      const lost = [onAccess("whole-a", 1), onAccess("whole-b", 2), onAccess("whole-c", 3)] as const
+      assert.strictEqual((yield* Effect.flip(first.send(...lost).outcome))._tag, "Overtaken")
+      const ids = (yield* readUpTo(newer, "ACCESS", 0)).flatMap(({ facts }) => facts.map(({ id }) => id))
+      for (const { facts: [{ id }] } of lost) assert.notInclude(ids, id)
+    })))
+
   it.effect("a line that was overtaken stores nothing more, and says so to everything that was sent on it", () =>
     Effect.scoped(Effect.gen(function*() {
       const { open } = yield* LogUnderTest
