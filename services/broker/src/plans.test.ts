@@ -41,7 +41,7 @@ describe("a plan of what to have", () => {
       [["small", "here", 1, 0, true], ["small", "there", 0, 0, false], ["h100", "here", 0, 0, true]])
     assert.deepInclude(inputs.classes[0], { units: 4, gang: 2, spot: true, containers: false, regions: ["here"], gpuModels: ["H100"] })
     const plan = chooseGreedily(inputs, usualWeights)
-    assert.deepStrictEqual(faultsOf(inputs, plan), [])
+    assert.deepStrictEqual(faultsOf(inputs, plan, usualWeights.shareFloorGpus), [])
     assert.deepStrictEqual(plan.targets.filter(({ wanted }) => wanted > 0).map(({ column, wanted }) => [column.machineType, wanted]), [["h100", 4]])
   })
 })

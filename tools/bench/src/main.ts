@@ -15,12 +15,13 @@ const benches = {
   packing: { about: "how much of a fleet is given out, beside gradient descent and first fit", load: () => import("./packing/packing.ts") },
   placements: { about: "decisions a second over a thousand to ten thousand hosts, with departures", load: () => import("./placements/placements.ts") },
   burst: { about: "an array of 100,000 tasks and 100,000 jobs placed on 1,000 hosts through the log", load: () => import("./burst/burst.ts") },
+  "scale-up": { about: "from nothing to a thousand GPUs at clouds with limits, beside the soonest that those allow", load: () => import("./scale-up/scale-up.ts") },
   residency: { about: "how soon work starts where models must be loaded, over a trace", load: () => import("./residency/residency.ts") }
 } as const
 
 const help = `npm run bench -- NAME [-o json] [--quick]
 
-${Object.entries(benches).map(([name, { about }]) => `  ${name.padEnd(10)}${about}`).join("\n")}
+${Object.entries(benches).map(([name, { about }]) => `  ${name.padEnd(11)}${about}`).join("\n")}
 
 Figures go to stdout, progress to stderr. Every figure stands beside the floor of the same run.
   -o json    one JSON object

@@ -56,7 +56,7 @@ export const reconcile = (ours: ReadonlyArray<Ours>, theirs: ReadonlyArray<Their
     ...ours.map((one) => compare(one, billed.get(one.machine))),
     ...[...billed].filter(([machine]) => !known.has(machine)).map(([machine, { amountPico }]): Compared => ({
       machine, leaseId: undefined, oursPico: 0n, theirsPico: amountPico,
-      differences: [{ cause: "unknown_to_us", pico: amountPico, detail: "no lease of ours names this machine" }]
+      differences: amountPico === 0n ? [] : [{ cause: "unknown_to_us", pico: amountPico, detail: "no lease of ours names this machine" }]
     }))
   ]
 }
@@ -64,7 +64,7 @@ export const reconcile = (ours: ReadonlyArray<Ours>, theirs: ReadonlyArray<Their
 const compare = (one: Ours, theirs: Omit<Theirs, "machine"> | undefined): Compared => {
   const { billing, leaseId, machine, pricePicoPerSecond, sinceMs, untilMs } = one
   const oursPico = costPico(pricePicoPerSecond, billing, sinceMs, untilMs)
-  if (theirs === undefined) return { machine, leaseId, oursPico, theirsPico: 0n, differences: oursPico === 0n ? [] : [{ cause: "not_billed", pico: -oursPico, detail: "the provider bills nothing for it" }] }
+  if (theirs === undefined || theirs.amountPico === 0n) return { machine, leaseId, oursPico, theirsPico: 0n, differences: oursPico === 0n ? [] : [{ cause: "not_billed", pico: -oursPico, detail: "the provider bills nothing for it" }] }
   const begun = costPico(pricePicoPerSecond, billing, theirs.fromMs, Math.max(theirs.fromMs, untilMs))
   const ended = costPico(pricePicoPerSecond, billing, theirs.fromMs, theirs.untilMs)
   const rest = theirs.amountPico - ended

@@ -2,7 +2,7 @@ import type { Column, LeaseId, Offer, ProviderName } from "@millrace/schemas"
 import { inOrder, openIn } from "./bounds.ts"
 import { blockNames } from "./blocks.ts"
 import { chanceOf } from "./chances.ts"
-import { type Choice, nameOf, type Room, roomOf } from "./greedy.ts"
+import { type Choice, nameOf, type Room, roomOf, type Spending } from "./greedy.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { type Lease, pricePerHourOf, stageOf } from "./lease.ts"
 import { perHour } from "./money.ts"
@@ -63,7 +63,7 @@ export const choicesIn = (state: State, atMs: number, isFrozen: (provider: Provi
 }
 
 /** Says of each choice whether it may be bought, and counts what was: machines, dollars an hour, and what a provider may be asked at once. */
-export class Purse {
+export class Purse implements Spending {
   readonly #state: State
   readonly #asks = new Map<ProviderName, number>()
   readonly #singles = new Set<string>()
@@ -78,20 +78,32 @@ export class Purse {
     for (const lease of state.leases.values()) if (stageOf(lease) === "asked") this.#asks.set(lease.provider, (this.#asks.get(lease.provider) ?? 0) + 1)
   }
 
-  take(choice: Choice, count: number): boolean {
+  readonly may = (choice: Choice, count: number): boolean => {
     const { bounds } = this.#state
     const { offer, provider } = choice
-    const picoPerHour = this.#picoPerHour + perHour(offer.pricePicoPerSecond) * BigInt(count)
-    const asks = (this.#asks.get(provider) ?? 0) + count
-    const single = offer.offer !== undefined
-    if (bounds === undefined || this.#machines + count > bounds.machinesMax || picoPerHour > bounds.spendPicoPerHourMax || asks > asksAtOnce(this.#state, provider)) return false
-    if (single && (count > 1 || this.#singles.has(nameOf(choice)))) return false
-    if (single) this.#singles.add(nameOf(choice))
-    this.#machines += count
-    this.#picoPerHour = picoPerHour
-    this.#asks.set(provider, asks)
-    return true
+    if (bounds === undefined || this.#machines + count > bounds.machinesMax || this.#picoPerHour + this.#costOf(choice, count) > bounds.spendPicoPerHourMax) return false
+    return (this.#asks.get(provider) ?? 0) + count <= asksAtOnce(this.#state, provider) && (offer.offer === undefined || (count === 1 && !this.#singles.has(nameOf(choice))))
   }
+
+  readonly take = (choice: Choice, count: number): void => {
+    if (choice.offer.offer !== undefined) this.#singles.add(nameOf(choice))
+    this.#machines += count
+    this.#picoPerHour += this.#costOf(choice, count)
+    this.#asks.set(choice.provider, (this.#asks.get(choice.provider) ?? 0) + count)
+  }
+
+  readonly lineMs = ({ provider }: Choice): number => (this.#asks.get(provider) ?? 0) * (this.#state.markets.get(provider)?.asksEveryMs ?? 0)
+
+  #costOf({ offer }: Choice, count: number): bigint {
+    return perHour(offer.pricePicoPerSecond) * BigInt(count)
+  }
+}
+
+/** Takes one of a choice, if that may be. */
+export const takeOne = (purse: Purse) => (choice: Choice): boolean => {
+  const may = purse.may(choice, 1)
+  if (may) purse.take(choice, 1)
+  return may
 }
 
 /** Whether the scheduler knew of the lease's capacity when it said what waits. */
@@ -123,7 +135,7 @@ export const insteadOf = (lease: Lease, choices: ReadonlyArray<Choice>, purse: P
     other.market === column.market && offer.gpuModel === gpuModel &&
     offer.resources.gpus >= resources.gpus && offer.resources.cpuMilli >= resources.cpuMilli && offer.resources.memoryMib >= resources.memoryMib &&
     perHour(offer.pricePicoPerSecond) <= dearest
-  ).sort((a, b) => a.reckonedPico === b.reckonedPico ? (nameOf(a) < nameOf(b) ? -1 : 1) : a.reckonedPico < b.reckonedPico ? -1 : 1).find((choice) => purse.take(choice, 1))
+  ).sort((a, b) => a.reckonedPico === b.reckonedPico ? (nameOf(a) < nameOf(b) ? -1 : 1) : a.reckonedPico < b.reckonedPico ? -1 : 1).find(takeOne(purse))
 }
 
 /** Idle machines that the newest plan wants to be there: as many of a column as it wants beyond those that have work. */

@@ -2,7 +2,7 @@ import { deriveId } from "@millrace/decider"
 import type { Round, Said } from "@millrace/journal"
 import { Digest, type FactId, type LeaseId, type LeaseReleased, type LeaseWithdrawn, type MillFact, type ProviderName } from "@millrace/schemas"
 import { beyondBounds, inOrder } from "./bounds.ts"
-import { choicesIn, freshPlan, insteadOf, keptByPlan, onTheWay, planMsMax, Purse } from "./choosing.ts"
+import { choicesIn, freshPlan, insteadOf, keptByPlan, onTheWay, planMsMax, Purse, takeOne } from "./choosing.ts"
 import { type Choice, chooseGreedily } from "./greedy.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { hedgesIn, isAwaited, isOutrun, lateFromMs, lateOnes } from "./lateness.ts"
@@ -154,7 +154,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   const purse = new Purse(state)
   const choices = choicesIn(state, round.atMs, frozen)
   const chosen: Array<Asked> = waits
-    ? chooseGreedily(demand.fact.classes, onTheWay(state), choices, (choice, count) => purse.take(choice, count), askedPerRoundMax).map((choice) => ({ choice }))
+    ? chooseGreedily(demand.fact.classes, onTheWay(state), choices, purse, askedPerRoundMax).map((choice) => ({ choice }))
     : []
   // Machines that the plan wants and nothing waits for yet: what it keeps ready.
   if (planned && !waits) chosen.push(...ahead(state, choices, purse, round.atMs))
@@ -200,6 +200,6 @@ const planIsCurrent = (state: State, atMs: number): boolean => {
 
 const ahead = (state: State, choices: ReadonlyArray<Choice>, purse: Purse, atMs: number): ReadonlyArray<Asked> =>
   freshPlan(state, atMs) === undefined ? [] : choices.flatMap((choice) => Array.from({ length: Math.min(choice.lacking, askedPerRoundMax) }, () => choice))
-    .slice(0, askedPerRoundMax).filter((choice) => purse.take(choice, 1)).map((choice) => ({ choice }))
+    .slice(0, askedPerRoundMax).filter(takeOne(purse)).map((choice) => ({ choice }))
 
 const isFrozenDemand = (state: State): boolean => state.frozen.has("demand.cell") || state.frozen.has("brokerage.cell")

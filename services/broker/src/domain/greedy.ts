@@ -132,16 +132,40 @@ const fill = (one: Class, rooms: ReadonlyArray<Room>): number => {
   return waiting
 }
 
+/** What may be bought, and how long an ask would wait in line. */
+export interface Spending {
+  readonly may: (choice: Choice, count: number) => boolean
+  readonly take: (choice: Choice, count: number) => void
+  readonly lineMs: (choice: Choice) => number
+}
+
+/** The first that may be bought; of those that are as good the one whose ask waits least. */
+const pick = (ranked: ReadonlyArray<Ranked>, gang: number, { lineMs, may }: Spending): Ranked | undefined => {
+  const can = ({ choice, fits }: Ranked): boolean => {
+    const count = Math.ceil(gang / fits)
+    return (count === 1 || choice.offer.fabric === true) && may(choice, count)
+  }
+  const first = ranked.findIndex(can)
+  let best = ranked[first]
+  if (best === undefined) return undefined
+  for (let at = first + 1; at < ranked.length; at += 1) {
+    const other = ranked[at]!
+    if (other.wish !== best.wish || other.each !== best.each || (other.lacking > 0) !== (best.lacking > 0)) break
+    if (lineMs(other.choice) < lineMs(best.choice) && can(other)) best = other
+  }
+  return best
+}
+
 /**
  * What to buy for what waits, best for each class, after what is on its way has been filled. Pure: ties go by
- * name. `mayBuy` says no where a bound is reached; then the next machine may still fit under it. The machines of
+ * line, then by name. Where a bound is reached the next machine may still fit under it. The machines of
  * a gang are bought together or not at all.
  */
 export const chooseGreedily = (
   classes: ReadonlyArray<Class>,
   onTheWay: ReadonlyArray<Room>,
   choices: ReadonlyArray<Choice>,
-  mayBuy: (choice: Choice, count: number) => boolean,
+  spending: Spending,
   machinesMax: number
 ): ReadonlyArray<Choice> => {
   const rooms = onTheWay.map((room) => ({ ...room }))
@@ -156,11 +180,9 @@ export const chooseGreedily = (
       // How full a machine will be changes the order only where less waits than fits, and what the plan lacks only where it lacks some.
       if (rankedFor < 0 || ranked.some(({ fits, lacking }) => fits > waiting || lacking > 0)) ranked = ranking(one, choices, waiting, lackingOf)
       rankedFor = waiting
-      const chosen = ranked.find(({ choice, fits }) => {
-        const count = Math.ceil(gang / fits)
-        return (count === 1 || choice.offer.fabric === true) && mayBuy(choice, count)
-      })
+      const chosen = pick(ranked, gang, spending)
       if (chosen === undefined) break
+      spending.take(chosen.choice, Math.ceil(gang / chosen.fits))
       const made = Array.from({ length: Math.ceil(gang / chosen.fits) }, () => roomOfChoice(chosen.choice))
       rooms.push(...made)
       bought.push(...made.map(() => chosen.choice))

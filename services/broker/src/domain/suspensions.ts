@@ -11,7 +11,7 @@ export const stepMs = 60_000
 const asksMax = 40
 
 /** No more is asked of a provider than it takes within so long: what waits in line there longer is sooner had elsewhere. */
-const lineMsMax = 120_000
+const lineMsMax = 60_000
 
 /** How many machines may be asked of a provider at once: as many as it takes in time, and fewer where it has been away. */
 export const asksAtOnce = (state: State, provider: ProviderName): number => {

@@ -1,41 +1,12 @@
-import { HttpMethod, type HttpLibrary, Observable, ResponseContext } from "@kubernetes/client-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Journal, verify } from "@millrace/journal"
-import type { ProviderName } from "@millrace/schemas"
-import { type CoreWeaveApi, coreWeaveCloud } from "@millrace/sky"
-import { Clock, Effect, Redacted, type Scope } from "effect"
+import type { CoreWeaveApi } from "@millrace/sky"
+import { Clock, Effect, type Scope } from "effect"
 import { broker, comparable } from "../domain/broker.ts"
-import { type Life, type LifeOptions, livingAt, small, type Vendor } from "../testing/life.ts"
-import { coreWeave } from "./coreweave.ts"
+import { type Life, type LifeOptions, livingAt, small } from "../testing/life.ts"
+import { atCluster as cluster } from "../testing/vendors.ts"
 
-const region = "US-EAST-04A"
 const bootMs = 20 * 60_000
-const prices = [{ instanceType: "cd-small", vcpus: 1, memoryGib: 1, diskGib: 10, gpus: 0, fabric: false, dollarsPerHour: "0.06", source: "made up" }]
-
-/** The client's way to a cluster in this process, in the test's own time. */
-const wired = (api: CoreWeaveApi, clock: Clock.Clock): HttpLibrary => ({
-  send: (request) => {
-    const url = new URL(request.getUrl())
-    const headers = Object.fromEntries(Object.entries(request.getHeaders()).map(([name, value]) => [name.toLowerCase(), value]))
-    const answer = api.answer({
-      method: request.getHttpMethod() ?? HttpMethod.GET, path: url.pathname, url: `${url.pathname}${url.search}`, query: url.searchParams, headers, body: String(request.getBody() ?? ""), atMs: clock.currentTimeMillisUnsafe()
-    })
-    const body = Buffer.from(JSON.stringify(answer.body))
-    const response = new ResponseContext(answer.status, { "content-type": "application/json", ...answer.headers }, { text: () => Promise.resolve(body.toString("utf8")), binary: () => Promise.resolve(body), stream: () => null })
-    return new Observable(answer.cut === true ? Promise.reject(new Error("the connection broke")) : Promise.resolve(response))
-  }
-})
-
-const name = "coreweave" as ProviderName
-
-const cluster = (bootMs: number): Vendor<CoreWeaveApi> => ({
-  name,
-  cloud: coreWeaveCloud({ token: "right", bootMs, endMs: 3_000, region }),
-  client: (room) => Effect.flatMap(Clock.Clock, (clock) => coreWeave({
-    name, endpoint: "https://cluster", apiKey: Redacted.make("right"), http: wired(room, clock), can: { requestsEvery: { anyMs: 0, createMs: 0 } },
-    settings: { region, image: "docker.io/millrace/host", instanceTypes: ["cd-small"], prices }
-  }))
-})
 
 const clustered = <A, E>({ arrivesMs = bootMs, ...options }: LifeOptions & { readonly arrivesMs?: number }, story: (life: Life<CoreWeaveApi>, api: CoreWeaveApi) => Effect.Effect<A, E, Scope.Scope>) =>
   livingAt(cluster(arrivesMs), { turns: 12, ...options }, (life) => story(life, life.api))

@@ -1,48 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Journal, verify } from "@millrace/journal"
-import type { ProviderName } from "@millrace/schemas"
-import { type Ec2Api, ec2Cloud } from "@millrace/sky"
+import type { Ec2Api } from "@millrace/sky"
 import { Clock, Effect, type Scope } from "effect"
 import { broker, comparable } from "../domain/broker.ts"
-import { type Life, type LifeOptions, livingAt, small, type Vendor } from "../testing/life.ts"
-import { ec2 } from "./ec2.ts"
-
-/** A request as the vendor's client hands it over to be sent. */
-interface Sent {
-  readonly method: string
-  readonly path: string
-  readonly query: Readonly<Record<string, string>>
-  readonly headers: Readonly<Record<string, string>>
-  readonly body?: unknown
-}
-
-/** The client's way to an EC2 in this process, in the test's own time. */
-const wired = (api: Ec2Api, clock: Clock.Clock): Record<string, unknown> => ({
-  handle: ({ body, headers, method, path, query }: Sent) => {
-    const answer = api.answer({
-      method, path, url: path, query: new URLSearchParams(query), body: String(body ?? ""), atMs: clock.currentTimeMillisUnsafe(),
-      headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
-    })
-    const said = { statusCode: answer.status, headers: { ...answer.headers }, body: Buffer.from(String(answer.body)) }
-    return answer.cut === true ? Promise.reject(new Error("the connection broke")) : Promise.resolve({ response: said })
-  },
-  updateHttpClientConfig: () => undefined,
-  httpHandlerConfigs: () => ({})
-})
-
-const name = "aws" as ProviderName
-const key = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "a-secret-of-the-test" }
-const prices = { source: "the test's", regions: { "us-east-1": { "t3.small": "0.0208" } } }
-
-const amazon: Vendor<Ec2Api> = {
-  name,
-  // The client signs by the true clock, and this world begins in 1970.
-  cloud: ec2Cloud({ ...key, bootMs: 5_000, endMs: 3_000, skewMsMax: Number.POSITIVE_INFINITY }),
-  client: (room) => Effect.flatMap(Clock.Clock, (clock) => Effect.orDie(Effect.scoped(ec2({
-    name, endpoint: "http://ec2", credentials: () => Promise.resolve(key), http: wired(room, clock), prices,
-    settings: { regions: ["us-east-1"], image: "resolve:ssm:/millrace/host" }, can: { visibleWithinMs: 10_000 }
-  }))))
-}
+import { type Life, type LifeOptions, livingAt, small } from "../testing/life.ts"
+import { atAmazon as amazon } from "../testing/vendors.ts"
 
 const atAmazon = <A, E>(options: LifeOptions, story: (life: Life<Ec2Api>) => Effect.Effect<A, E, Scope.Scope>) => livingAt(amazon, { turns: 12, ...options }, story)
 
@@ -102,6 +64,22 @@ describe("a lease of an instance", () => {
       yield* wholeLife(life)
       yield* life.pass(240_000, 1_000)
       assert.isAtLeast(life.said("MachineEnrolled").length, 1)
+      allOver(life)
+    })))
+
+  it.effect("is spot where that is tolerated: its notice is a deadline for everyone, and its end is the provider's", () =>
+    atAmazon({ works: false }, (life) => Effect.gen(function*() {
+      yield* life.waits({ ...small, where: { spot: "rather" } })
+      yield* life.pass(20_000, 1_000)
+      const [machine] = life.books.running
+      assert.strictEqual(machine?.market, "spot")
+      const atMs = yield* Clock.currentTimeMillis
+      life.site.reclaim(machine!, { atMs, noticeMs: 120_000 })
+      yield* life.pass(60_000, 1_000)
+      assert.deepStrictEqual(life.said("ReclaimNoticed").map(({ deadlineAtMs }) => deadlineAtMs), [atMs + 120_000])
+      yield* life.waits()
+      yield* life.pass(240_000, 1_000)
+      assert.strictEqual(life.said("LeaseEnded").length, life.said("LeaseGranted").length)
       allOver(life)
     })))
 })
