@@ -49,6 +49,23 @@ layer(ReadsWorld.layer, { timeout: "120 seconds", excludeTestServices: true })("
     assert.deepStrictEqual(before.body, why.body)
   }))
 
+  it.effect("say before a submission where it would go, and of GPUs and places what no host here offers", () => Effect.gen(function*() {
+    const { cut } = yield* ReadsWorld
+    const plan = (need: object, query = "") => get(`/v1/plan?need=${encodeURIComponent(JSON.stringify({ runtime: "process", trust: "own", ...need }))}${query}`)
+    const after = yield* cut
+    const small = yield* plan({ resources: needs(100), tasks: 3 }, `&after=${after}`)
+    assert.strictEqual(small.status, 200, JSON.stringify(small.body))
+    assert.deepInclude(small.body, { verdict: "now", changes: [] })
+    assert.include(small.body.sentence, "3 of 3 tasks would be placed at once")
+    const large = yield* plan({ resources: needs(2000) })
+    assert.deepInclude(large.body, { verdict: "later", roomNow: 0 })
+    const gpu = yield* plan({ resources: { ...needs(100), gpus: 1 }, gpu: [{ model: "H100" }], where: { only: { residency: ["eu"] } } })
+    assert.strictEqual(gpu.body.verdict, "nowhere")
+    assert.deepStrictEqual(gpu.body.nearest[0].lacks, ["an agent of dialect 3", "1 GPUs of H100", "residency eu"])
+    assert.strictEqual((yield* get("/v1/plan?need=%7B%7D")).status, 400)
+    assert.strictEqual((yield* get(`/v1/plan?need=${encodeURIComponent(JSON.stringify({ runtime: "process", trust: "own", resources: needs(1) }))}`, agentToken)).status, 403)
+  }))
+
   it.effect("show hosts with what they hold, of the caller's workspace by name", () => Effect.gen(function*() {
     const { cut, decided, say } = yield* ReadsWorld
     yield* say(submitted("3", { in: "other", resources: needs(500) }))

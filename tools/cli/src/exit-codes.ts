@@ -9,6 +9,8 @@ export const exitCodes = {
   lost: { code: 12, means: "the job that was followed was lost with its host" },
   refused: { code: 13, means: "the job that was followed was refused by the scheduler" },
   mismatch: { code: 20, means: "replay found a decision that does not follow from the log" },
+  later: { code: 21, means: "plan: the job would wait" },
+  never: { code: 22, means: "plan: no host could run the job, and nothing that can be rented could" },
   usage: { code: 64, means: "the command line is wrong" },
   rejected: { code: 65, means: "the API rejects the request: malformed, too large, or one key for two requests" },
   unknown: { code: 66, means: "there is no such job, output, grant or other thing" },

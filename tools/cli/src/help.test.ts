@@ -9,7 +9,7 @@ import { millrace } from "./millrace.ts"
 
 /** Every command, with what stands under it. */
 const commands: Readonly<Record<string, ReadonlyArray<string>>> = {
-  run: [], submit: [], ls: [], show: [], story: [], logs: [], output: [], artefacts: ["ls", "get"], cancel: [], why: [], priority: [],
+  run: [], submit: [], ls: [], show: [], story: [], logs: [], output: [], artefacts: ["ls", "get"], cancel: [], why: [], plan: [], priority: [],
   hosts: ["ls", "show", "enrol", "dismiss"],
   grants: ["ls", "show", "issue", "delegate", "suspend", "resume", "revoke"],
   principals: ["ls", "bind", "unbind"], tokens: ["ls", "issue", "revoke"], decisions: [], ask: [],

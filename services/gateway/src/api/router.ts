@@ -28,6 +28,7 @@ const mounts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> =
   ["/v1/hosts/*", "scheduler"],
   ["/v1/jobs/:jobId/why", "scheduler"],
   ["/v1/scheduler/*", "scheduler"],
+  ["/v1/plan", "scheduler"],
   ["/v1/quotas/*", "scheduler"],
   ["/v1/leases/*", "broker"],
   ["/v1/capacity/*", "broker"],

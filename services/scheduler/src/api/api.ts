@@ -1,4 +1,4 @@
-import { Count, Cut, EpochMillis, Gpu, QuotaLimit, Resources } from "@millrace/schemas"
+import { Count, Cut, Dialect, EpochMillis, Gpu, GpuWish, QuotaLimit, Resources, Runtime, Trust, Where } from "@millrace/schemas"
 import { Authentication } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
@@ -10,7 +10,7 @@ const text = Schema.NullOr(Schema.String)
 const moment = Schema.NullOr(EpochMillis)
 const HostState = Schema.Literals(hostStates)
 /** Room, in the units of a job's request. Free room can be below zero where a host came back smaller. */
-const Room = Schema.Struct({ cpuMilli: Schema.Int, memoryMib: Schema.Int, diskMib: Schema.Int, gpus: Schema.Int })
+const Room = Schema.Struct({ cpuMilli: Schema.Int, memoryMib: Schema.Int, diskMib: Schema.Int, gpus: Schema.Int, gpuMilli: Schema.optionalKey(Schema.Int) })
 
 export const HostView = Schema.Struct({
   hostId: Schema.String,
@@ -80,6 +80,30 @@ export const WhyView = Schema.Struct({
 })
 export type WhyView = typeof WhyView.Type
 
+/** What somebody thinks of submitting, as far as hosts matter. */
+export const NeedAsked = Schema.Struct({
+  resources: Resources,
+  runtime: Runtime,
+  trust: Trust,
+  dialect: Schema.optionalKey(Dialect),
+  gpu: Schema.optionalKey(Schema.Array(GpuWish)),
+  where: Schema.optionalKey(Where),
+  /** Of an array; 1 unless said. */
+  tasks: Schema.optionalKey(Count)
+})
+
+export const PlanView = Schema.Struct({
+  /** It would be placed at once; it would wait for room; or no host that is here could ever run it. */
+  verdict: Schema.Literals(["now", "later", "nowhere"]),
+  sentence: Schema.String,
+  /** How many tasks have room now, and on how many hosts. */
+  roomNow: Count,
+  hostsNow: Count,
+  nearest: Schema.Array(NearView),
+  changes: Schema.Array(Schema.String),
+  cut: Cut
+})
+
 export const AttemptView = Schema.Struct({
   jobId: Schema.String, task: Schema.NullOr(Count), attempt: Count, attemptId: Schema.String, cpuMilli: Count, memoryMib: Count, diskMib: Count, gpus: Count,
   placedAtMs: EpochMillis, reason: Schema.String
@@ -145,6 +169,15 @@ export class Looks extends HttpApiGroup.make("looks")
     }).annotateMerge(OpenApi.annotations({ summary: "One host", description: "A host, and what it holds of the caller's workspace." })),
     HttpApiEndpoint.get("why", "/jobs/:jobId/why", { params: { jobId: Schema.String }, query: read, success: WhyView, error: [...error, NotFound] })
       .annotateMerge(OpenApi.annotations({ summary: "Why a job is where it is", description: "What a job waits for and which hosts come nearest; where it runs and why there; or how it ended." })),
+    HttpApiEndpoint.get("plan", "/plan", {
+      query: {
+        ...read,
+        /** What is thought of, as JSON: resources, runtime, trust, and what else hosts are asked for. */
+        need: Schema.fromJsonString(NeedAsked)
+      },
+      success: PlanView,
+      error
+    }).annotateMerge(OpenApi.annotations({ summary: "What would become of work", description: "Where work would go if it were submitted now, or what it would wait for: looked at, and nothing submitted." })),
     HttpApiEndpoint.get("quotas", "/quotas", { query: read, success: Schema.Struct({ quotas: Schema.Array(QuotaView), cut: Cut }), error })
       .annotateMerge(OpenApi.annotations({ summary: "Who is due how much", description: "The tree of quotas: what each workspace and cohort is due, holds, has borrowed and could have now." })),
     HttpApiEndpoint.get("scheduler", "/scheduler", {

@@ -36,7 +36,7 @@ export const jobAt = async (reading: Reading<CellTables>, past: boolean, workspa
     placed,
     hosts: waits ? await hostsAt(reading, past) : [],
     known: {
-      need: { resources: row.resources, runtime: row.runtime!, trust: row.trust!, dialect: row.dialect ?? 1 },
+      need: { resources: row.resources, runtime: row.runtime!, trust: row.trust!, dialect: row.dialect ?? 1, gpu: row.gpu ?? undefined, where: row.places ?? undefined },
       cancelled: row.cancelled_seq !== null && Number(row.cancelled_seq) <= (cut["GATEWAY"] ?? 0),
       parallelismMax: row.parallelism_max ?? undefined,
       said: standing === undefined ? undefined : saidBy(standing),

@@ -5,6 +5,8 @@ import { askOf, Authority, Caller } from "@millrace/service"
 import { Effect, type Layer } from "effect"
 import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
 import { sql } from "kysely"
+import { dialectOf } from "../domain/ask.ts"
+import { foresee } from "../domain/foresee.ts"
 import { explain } from "../domain/why.ts"
 import { cell, type CellTables } from "../projections/cell.ts"
 import { terms } from "../projections/hosts.ts"
@@ -88,6 +90,12 @@ export const LooksLive = (rounds?: Rounds) => HttpApiBuilder.group(Api, "looks",
       }
       if (value === undefined) return yield* noSuch("job", jobId, "list your jobs with: millrace jobs")
       return whyView(value, cut)
+    }),
+    plan: Effect.fnUntraced(function*({ query: { need: { tasks = 1, ...need }, ...query } }) {
+      yield* allowed("job.read")
+      const dialect = dialectOf({ ...need, attemptsMax: 1, runMsMax: 0, onSilence: { keepMs: 0 } })
+      const { cut, value } = yield* looking(query, hostsAt)
+      return { ...foresee({ ...need, dialect }, tasks, value), cut }
     }),
     quotas: Effect.fnUntraced(function*({ query }) {
       yield* allowed("capacity.read")

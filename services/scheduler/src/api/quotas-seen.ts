@@ -12,7 +12,7 @@ export const quotasAt = async ({ cut, db, valid }: Reading<CellTables>, past: bo
   const rows = await db.selectFrom("quotas").selectAll().where(valid(quotas)).orderBy("node").execute()
   const held = await db.selectFrom("placements").select([
     "workspace", "gpu_model", sql<string>`sum(cpu_milli)`.as("cpu_milli"), sql<string>`sum(memory_mib)`.as("memory_mib"), sql<string>`sum(gpus)`.as("gpus"),
-    sql<string>`sum(coalesce(gpu_milli, 0))`.as("gpu_milli")
+    sql<string>`sum(case when gpus = 0 then coalesce(device_milli, 0) else 0 end)`.as("gpu_milli")
   ]).where(heldAt(cut, past)).groupBy(["workspace", "gpu_model"]).execute()
   const tree = new QuotaTree(rows.map(({ node, terms }) => described(node, terms)))
   const ledger = new QuotaLedger(tree, held.map((row) => [

@@ -4,9 +4,11 @@ import type { Cut, Resources } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { sql } from "kysely"
 import { type HostRoom, hostStateOf, type Said, takesWork } from "../domain/nearest.ts"
+import { labelsOf } from "../domain/fleet.ts"
 import { minus, noResources } from "../domain/resources.ts"
 import { cell, type CellTables } from "../projections/cell.ts"
 import { type AdmissionRow, admissions, type JudgementRow, judgements, type RentalRow, rentals, type ReportRow, reports } from "../projections/hosts.ts"
+import type { PlacementRow } from "../projections/jobs.ts"
 import { BadRequest, Unavailable } from "./errors.ts"
 
 /** A cut as it travels in a query: `SCHEDULER=12,HOSTS=40`. */
@@ -86,7 +88,10 @@ export const hostsAt = async ({ cut, db, valid }: Reading<CellTables>, past: boo
     sql<string>`count(*)`.as("attempts"), sql<string>`sum(cpu_milli)`.as("cpu_milli"), sql<string>`sum(memory_mib)`.as("memory_mib"),
     sql<string>`sum(disk_mib)`.as("disk_mib"), sql<string>`sum(gpus)`.as("gpus")
   ]).where(heldAt(cut, past)).groupBy("host_id")
+  // A device counts as free only when nothing is on it: parts of one are counted device by device.
+  let onDevices = db.selectFrom("placements").select(["host_id", "devices", "device_milli"]).where("devices", "is not", null).where(heldAt(cut, past))
   if (only !== undefined) {
+    onDevices = onDevices.where("host_id", "=", only)
     admitted = admitted.where("host_id", "=", only)
     reported = reported.where("host_id", "=", only)
     judged = judged.where("host_id", "=", only)
@@ -99,6 +104,7 @@ export const hostsAt = async ({ cut, db, valid }: Reading<CellTables>, past: boo
   const judgementOf = byHost<JudgementRow>(await judged.execute())
   const rentalOf = byHost<RentalRow>(await rented.orderBy("changed_at_ms").execute())
   const heldOf = byHost(await holding.execute())
+  const takenOf = devicesTaken(await onDevices.execute())
   return [...new Set([...admissionOf.keys(), ...reportOf.keys()])].sort().map((hostId) => {
     const holds = heldOf.get(hostId)
     const held = holds === undefined
@@ -107,11 +113,27 @@ export const hostsAt = async ({ cut, db, valid }: Reading<CellTables>, past: boo
     const said = { admission: admissionOf.get(hostId), report: reportOf.get(hostId), judgement: judgementOf.get(hostId), rental: rentalOf.get(hostId) }
     const known = knownOf(said)
     const capabilities = said.report?.capabilities ?? undefined
+    const freeMilli = (capabilities?.gpus ?? []).map(({ index }) => 1000 - (takenOf.get(hostId)?.get(index) ?? 0))
+    const { rental } = said
     return {
       hostId, ...said, capabilities, dialect: said.report?.dialect ?? 1, held, attempts: Number(holds?.attempts ?? 0),
-      state: hostStateOf(known), takesWork: takesWork(known), free: minus(capabilities?.resources ?? noResources, held)
+      state: hostStateOf(known), takesWork: takesWork(known),
+      free: { ...minus(capabilities?.resources ?? noResources, held), gpus: freeMilli.filter((milli) => milli === 1000).length },
+      freeMilliMost: Math.max(0, ...freeMilli),
+      labels: labelsOf(capabilities?.labels ?? {}, rental === undefined ? undefined : { provider: rental.provider, region: rental.region ?? undefined, spot: rental.market === "spot" })
     }
   })
+}
+
+/** How much of each device of each host is taken. */
+const devicesTaken = (rows: ReadonlyArray<Pick<PlacementRow, "host_id" | "devices" | "device_milli">>): ReadonlyMap<string, ReadonlyMap<number, number>> => {
+  const taken = new Map<string, Map<number, number>>()
+  for (const { device_milli, devices, host_id } of rows) {
+    const here = taken.get(host_id) ?? new Map<number, number>()
+    taken.set(host_id, here)
+    for (const device of devices ?? []) here.set(device, (here.get(device) ?? 0) + Number(device_milli))
+  }
+  return taken
 }
 
 const knownOf = ({ admission, judgement, rental, report }: Pick<HostKept, "admission" | "report" | "judgement" | "rental">): Said => ({

@@ -1,7 +1,7 @@
 import { type Choice, type Mark, type Mix, Fleet as Packing, type Placed as Taken, type Request, type Starts } from "@millrace/packing"
 import { type AttemptId, type GpuNamed, type Resources, residencyOf } from "@millrace/schemas"
 import { kindsOf } from "./ask.ts"
-import type { Held, HostState } from "./world.ts"
+import type { Held, HostState, Rented } from "./world.ts"
 
 /** All of one device, in its thousandths. */
 const whole = 1000
@@ -144,7 +144,7 @@ export class Fleet {
       gpus: devices.length,
       ...(first === undefined ? {} : { gpuModel: first.model, gpuMemoryMib: first.memoryMib }),
       kinds: kindsOf({ runtimes, trusts, dialect }),
-      labels: labelsOf(host),
+      labels: labelsOf(host.joined!.capabilities.labels, host.rented),
       open: mayTake(host) && !this.#frozen(host)
     }
   }
@@ -162,8 +162,7 @@ export const devicesOf = ({ joined }: HostState): ReadonlyArray<GpuNamed & { rea
   [...joined?.capabilities.gpus ?? []].sort((left, right) => left.index - right.index).slice(0, devicesMax)
 
 /** Where a host stands and how surely. What its broker says of a rented machine goes before what the host says itself. */
-export const labelsOf = ({ joined, rented }: HostState): Readonly<Record<string, string>> => {
-  const own = joined?.capabilities.labels ?? {}
+export const labelsOf = (own: Readonly<Record<string, string>>, rented: Rented | undefined): Readonly<Record<string, string>> => {
   const provider = rented?.provider ?? own["provider"]
   const region = rented?.region ?? own["region"]
   const residency = rented === undefined ? own["residency"] ?? (region === undefined ? undefined : residencyOf(region)) : region === undefined ? undefined : residencyOf(region)

@@ -1,4 +1,4 @@
-import type { Resources } from "@millrace/schemas"
+import { type Resources, type Where, wishesInWords } from "@millrace/schemas"
 import { DateTime } from "effect"
 import { type Near, nearest, type HostRoom, type Need } from "./nearest.ts"
 import { inWords } from "./resources.ts"
@@ -118,10 +118,11 @@ const waitOf = (job: JobKnown, near: ReadonlyArray<Near>): string => {
   return `it needs ${inWords(resources)}, and the nearest host, ${first.hostId}, ${first.takesWork ? `is short of ${shortInWords(first.short)}` : `takes no new work (${first.state})`}`
 }
 
-const shortInWords = ({ cpuMilli, diskMib, gpus, memoryMib }: Resources): string =>
+export const shortInWords = ({ cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }: Resources): string =>
   [
     ...(cpuMilli > 0 ? [`${cpuMilli / 1000} cores`] : []), ...(memoryMib > 0 ? [`${memoryMib} MiB`] : []),
-    ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [`${gpus} GPUs`] : [])
+    ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [`${gpus} GPUs`] : []),
+    ...(gpuMilli > 0 ? [`${gpuMilli / 1000} of a GPU`] : [])
   ].join(", ") || "nothing"
 
 const endOf = ({ said, tasks }: JobKnown): string => {
@@ -152,14 +153,21 @@ const changesOf = (stage: WhyStage, job: JobKnown, near: ReadonlyArray<Near>, wa
   }
 }
 
-const roomChanges = ({ need: { resources, runtime, trust } }: JobKnown, near: ReadonlyArray<Near>): ReadonlyArray<string> => {
+/** Where a host must stand, in words. */
+const placesInWords = ({ only = {}, spot = "never" }: Where = {}): string => {
+  const parts = ([["region", only.regions], ["provider", only.providers], ["residency", only.residency]] as const).flatMap(([what, names]) => (names === undefined ? [] : [`${what} ${names.join(" or ")}`]))
+  return parts.length === 0 ? "" : ` in ${parts.join(", ")}${spot === "never" ? "" : ", taken back or not"}`
+}
+
+/** What would give work of a need room. */
+export const roomChanges = ({ need: { gpu, resources, runtime, trust, where } }: { readonly need: Need }, near: ReadonlyArray<Near>): ReadonlyArray<string> => {
   const able = near.filter(({ lacks }) => lacks.length === 0)
   const waitable = able.filter(({ fits, fitsWhenEmpty, takesWork }) => takesWork && fitsWhenEmpty && !fits)
   const shut = able.filter(({ fitsWhenEmpty, takesWork }) => !takesWork && fitsWhenEmpty)
   return [
     ...(waitable.length === 0 ? [] : [`the end of enough of what runs on ${waitable.map(({ hostId }) => hostId).join(" or ")}`]),
     ...shut.map(({ hostId, state }) => `${hostId} taking work again: it is ${state}`),
-    `another host with at least ${inWords(resources)} that runs ${runtime} work with trust ${trust}`,
+    `another host with at least ${inWords(resources)}${gpu === undefined ? "" : ` of ${wishesInWords(gpu)}`}${placesInWords(where)} that runs ${runtime} work with trust ${trust}`,
     ...(able.length > 0 && !able.some(({ fitsWhenEmpty }) => fitsWhenEmpty) ? ["asking for less: no host here is large enough even when empty"] : [])
   ]
 }

@@ -1,3 +1,4 @@
+import { dialectOf } from "../domain/ask.ts"
 import { foldHistory, foldRows, history } from "@millrace/readmodel"
 import type { Fact } from "@millrace/journal"
 import type {
@@ -26,6 +27,8 @@ export interface JobRow {
   readonly runtime: string | null
   readonly trust: string | null
   readonly dialect: number | null
+  readonly gpu: NonNullable<JobSpec["gpu"]> | null
+  readonly places: NonNullable<JobSpec["where"]> | null
   readonly tasks: number | null
   readonly parallelism_max: number | null
   readonly after: NonNullable<JobSpec["after"]> | null
@@ -67,8 +70,9 @@ export interface PlacementRow {
   readonly memory_mib: number | null
   readonly disk_mib: number | null
   readonly gpus: number | null
-  /** The part of one device that it has. */
-  readonly gpu_milli: number | null
+  /** Of each of its devices; 1000 is the whole. */
+  readonly device_milli: number | null
+  readonly devices: ReadonlyArray<number> | null
   readonly gpu_model: string | null
   readonly reason: string | null
   readonly placed_seq: number | null
@@ -106,7 +110,7 @@ export const jobFacts = [
 
 export const createJobs = (schema: SchemaModule) => [
   schema.createTable("jobs").addColumn("job_id", "text", (column) => column.primaryKey()).addColumn("workspace", "text").addColumn("name", "text")
-    .addColumn("resources", "jsonb").addColumn("runtime", "text").addColumn("trust", "text").addColumn("dialect", "integer").addColumn("tasks", "integer").addColumn("parallelism_max", "integer").addColumn("after", "jsonb")
+    .addColumn("resources", "jsonb").addColumn("runtime", "text").addColumn("trust", "text").addColumn("dialect", "integer").addColumn("gpu", "jsonb").addColumn("places", "jsonb").addColumn("tasks", "integer").addColumn("parallelism_max", "integer").addColumn("after", "jsonb")
     .addColumn("grant_id", "text").addColumn("submitted_seq", "bigint").addColumn("submitted_at_ms", "bigint").addColumn("cancelled_seq", "bigint"),
   schema.createIndex("jobs_by_workspace").on("jobs").columns(["workspace", "submitted_seq"]),
   ...standings.create(schema, (table) => table.addColumn("job_id", "text").addColumn("workspace", "text").addColumn("said", "text").addColumn("reason", "text")
@@ -115,7 +119,7 @@ export const createJobs = (schema: SchemaModule) => [
   schema.createIndex("standings_by_workspace").on("standings").columns(["workspace", "said"]).where(sql<boolean>`valid_to_seq is null`),
   schema.createTable("placements").addColumn("attempt_id", "text").addColumn("host_id", "text").addColumn("job_id", "text").addColumn("workspace", "text")
     .addColumn("task", "integer").addColumn("attempt", "integer").addColumn("cpu_milli", "bigint").addColumn("memory_mib", "bigint").addColumn("disk_mib", "bigint")
-    .addColumn("gpus", "integer").addColumn("gpu_milli", "integer").addColumn("gpu_model", "text").addColumn("reason", "text").addColumn("placed_seq", "bigint").addColumn("placed_at_ms", "bigint").addColumn("over_seq", "bigint")
+    .addColumn("gpus", "integer").addColumn("device_milli", "integer").addColumn("devices", "jsonb").addColumn("gpu_model", "text").addColumn("reason", "text").addColumn("placed_seq", "bigint").addColumn("placed_at_ms", "bigint").addColumn("over_seq", "bigint")
     .addColumn("over_at_ms", "bigint").addPrimaryKeyConstraint("placements_key", ["attempt_id", "host_id"]),
   schema.createIndex("placements_by_job").on("placements").columns(["job_id", "placed_seq"]),
   schema.createIndex("placements_held").on("placements").columns(["host_id"]).where(sql<boolean>`over_seq is null`),
@@ -161,14 +165,15 @@ interface Place {
 
 const jobAfter = (row: JobRow | undefined, event: Asking, { sequence, storedAtMs }: Place): JobRow => {
   const known = row ?? {
-    job_id: event.jobId, workspace: null, name: null, resources: null, runtime: null, trust: null, dialect: null, tasks: null, parallelism_max: null, after: null, grant_id: null,
+    job_id: event.jobId, workspace: null, name: null, resources: null, runtime: null, trust: null, dialect: null, gpu: null, places: null, tasks: null, parallelism_max: null, after: null, grant_id: null,
     submitted_seq: null, submitted_at_ms: null, cancelled_seq: null
   }
   if (event._tag === "JobCancelRequested") return known.cancelled_seq === null ? { ...known, cancelled_seq: sequence } : known
   if (known.submitted_seq !== null) return known
-  const { grant, name, spec: { after, array, dialect, resources, runtime, trust }, workspace } = event
+  const { grant, name, spec, workspace } = event
+  const { after, array, gpu, resources, runtime, trust, where } = spec
   return {
-    ...known, workspace, name: name ?? null, resources, runtime, trust, dialect: dialect ?? 1, tasks: array?.tasks ?? null, parallelism_max: array?.parallelismMax ?? null, after: after ?? null, grant_id: grant ?? null,
+    ...known, workspace, name: name ?? null, resources, runtime, trust, dialect: dialectOf(spec), gpu: gpu ?? null, places: where ?? null, tasks: array?.tasks ?? null, parallelism_max: array?.parallelismMax ?? null, after: after ?? null, grant_id: grant ?? null,
     submitted_seq: sequence, submitted_at_ms: storedAtMs
   }
 }
@@ -208,15 +213,16 @@ const standingAfter = (row: StandingRow | undefined, event: Standing, atMs: numb
 const placementAfter = (row: PlacementRow | undefined, event: Holding, { sequence, storedAtMs }: Place): PlacementRow => {
   const { attempt, attemptId, hostId, jobId, task, workspace } = event
   const known = row ?? {
-    attempt_id: attemptId, host_id: hostId, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: null, memory_mib: null, disk_mib: null, gpus: null, gpu_milli: null, gpu_model: null,
+    attempt_id: attemptId, host_id: hostId, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: null, memory_mib: null, disk_mib: null, gpus: null, device_milli: null, devices: null, gpu_model: null,
     reason: null, placed_seq: null, placed_at_ms: null, over_seq: null, over_at_ms: null
   }
   if (event._tag !== "PlacementMade") return known.over_seq === null ? { ...known, over_seq: sequence, over_at_ms: storedAtMs } : known
   if (known.placed_seq !== null) return known
-  const { gpuModel, reason, spec: { resources: { cpuMilli, diskMib, gpuMilli, gpus, memoryMib } } } = event
+  const { gpuModel, gpus: devices = [], reason, spec: { resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib } } } = event
   // Which job it is of is ours to say, whatever a host's word said first.
   return {
-    ...known, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: cpuMilli, memory_mib: memoryMib, disk_mib: diskMib, gpus, gpu_milli: gpuMilli ?? null, gpu_model: gpuModel ?? null, reason,
+    ...known, job_id: jobId, workspace, task: task ?? null, attempt, cpu_milli: cpuMilli, memory_mib: memoryMib, disk_mib: diskMib, gpus, gpu_model: gpuModel ?? null, reason,
+    ...(devices.length === 0 ? {} : { device_milli: gpuMilli > 0 ? gpuMilli : 1000, devices }),
     placed_seq: sequence, placed_at_ms: storedAtMs
   }
 }

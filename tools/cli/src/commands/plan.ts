@@ -1,0 +1,107 @@
+import { estimate } from "@millrace/pricing"
+import { missedBy, type Price, wishMetBy } from "@millrace/schemas"
+import { Effect } from "effect"
+import { Command } from "effect/cli"
+import type { JobRequest } from "@millrace/gateway/api"
+import type { OfferView } from "../../../../services/broker/src/api/api.ts"
+import type { PriceView } from "../../../../services/metering/src/api/api.ts"
+import type { PlanView } from "../../../../services/scheduler/src/api/api.ts"
+import { asking } from "../asking.ts"
+import { apiFlags } from "../door.ts"
+import { dollarsExact, dollarsShort } from "../money.ts"
+import type { Origin } from "../origin.ts"
+import { output, say, sayJson, table } from "../print.ts"
+import { argv, jobFlags, requestOf } from "../request.ts"
+import { endedWith } from "../trouble.ts"
+
+type Offer = typeof OfferView.Type
+type Foreseen = typeof PlanView.Type
+
+const offersShown = 3
+
+/** What becomes of a plan: it would be placed at once, it would wait, or nothing here or for rent could ever run it. */
+export type Verdict = "now" | "later" | "never"
+
+/** What a plan tells of a job that was not submitted. */
+export interface Planned {
+  readonly verdict: Verdict
+  readonly sentence: string
+  readonly roomNow: number
+  readonly price: { readonly mostPico: string; readonly arithmetic: string } | null
+  readonly nearest: Foreseen["nearest"]
+  readonly changes: ReadonlyArray<string>
+  /** The cheapest that could be rented and would do. */
+  readonly offers: ReadonlyArray<Offer>
+}
+
+/** The offers that such work could run on, the cheapest first. */
+export const offersFor = ({ gpu, resources: { cpuMilli, gpuMilli = 0, gpus, memoryMib }, where = {} }: Pick<JobRequest, "gpu" | "resources" | "where">, offers: ReadonlyArray<Offer>): ReadonlyArray<Offer> => {
+  const devices = gpuMilli > 0 ? 1 : gpus
+  const { only = {}, spot = "never" } = where
+  return offers
+    .filter((offer) => offer.cpuMilli >= cpuMilli && offer.memoryMib >= memoryMib && offer.gpus >= devices)
+    .filter((offer) => devices === 0 || wishMetBy({ model: offer.gpuModel ?? "" }, gpu) >= 0)
+    .filter((offer) => spot !== "never" || offer.market !== "spot")
+    .filter(({ provider, regions }) => regions.some((region) => missedBy({ region, provider }, only).length === 0))
+    .sort((left, right) => Number(BigInt(left.pricePicoPerHour) - BigInt(right.pricePicoPerHour)) || (left.machineType < right.machineType ? -1 : 1))
+}
+
+/** Puts together what the scheduler foresees, what prices say and what could be rented. */
+export const planned = (request: JobRequest, foreseen: Foreseen, prices: ReadonlyArray<PriceView>, offers: ReadonlyArray<Offer>): Planned => {
+  const fitting = offersFor(request, offers)
+  const verdict = foreseen.verdict === "now" ? "now" : foreseen.verdict === "later" || fitting.length > 0 ? "later" : "never"
+  const { array, resources, runMsMax } = request
+  const cost = prices.length === 0 ? undefined : estimate({ prices: prices.map(priceOf) }, { held: resources, runMsMax, tasks: array?.tasks ?? 1 })
+  return {
+    verdict,
+    sentence: foreseen.verdict === "nowhere" && fitting.length > 0 ? `${foreseen.sentence} A machine that would do can be rented.` : foreseen.sentence,
+    roomNow: foreseen.roomNow,
+    price: cost === undefined ? null : { mostPico: String(cost.totalPico), arithmetic: cost.arithmetic },
+    nearest: foreseen.nearest,
+    changes: foreseen.changes,
+    offers: verdict === "now" ? [] : fitting.slice(0, offersShown)
+  }
+}
+
+const priceOf = ({ billedMsMin, billedStepMs, picoPerUnit, sku, unit }: PriceView): Price => ({ sku, unit: unit as Price["unit"], picoPerUnit: BigInt(picoPerUnit), billedMsMin, billedStepMs }) as Price
+
+/** A plan for people. */
+export const planText = ({ changes, nearest, offers, price, sentence }: Planned): string =>
+  [
+    sentence,
+    ...(price === null ? ["  its price is not known: no price book is in force"] : [`  at most ${dollarsExact(price.mostPico)}: ${price.arithmetic}`]),
+    ...(nearest.length === 0 ? [] : ["", "Nearest to it:", table(["HOST", "STATE", "FITS", "LACKS"], nearest.map(({ fits, fitsWhenEmpty, hostId, lacks, state }) => [hostId, state, fits ? "now" : fitsWhenEmpty ? "when empty" : "never", lacks.join(", ") || "-"]))]),
+    ...(offers.length === 0 ? [] : ["", "Could be rented:", table(["PROVIDER", "TYPE", "GPU", "DOLLARS AN HOUR", "REGIONS"], offers.map((one) => [one.provider, one.machineType, one.gpuModel ?? "-", dollarsShort(one.pricePicoPerHour), one.regions.join(",")]))]),
+    ...(changes.length === 0 ? [] : ["", "What would change it:", ...changes.map((change) => `  ${change}`)])
+  ].join("\n")
+
+/** What the scheduler is asked about a request that says less than it will. */
+const needOf = ({ array, gpu, resources, runtime, trust = "own", where }: JobRequest) => ({
+  resources, trust, runtime: runtime ?? (trust === "own" ? "process" : "sandbox"),
+  ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(array === undefined ? {} : { tasks: array.tasks })
+})
+
+/** What is no more than nice to know does not keep a plan from being told. */
+const orNothing = <A>(asked: Effect.Effect<A, unknown>, nothing: A): Effect.Effect<A> => Effect.orElseSucceed(asked, () => nothing)
+
+const lookedUp = Effect.fnUntraced(function*(origin: Origin, request: JobRequest) {
+  const foreseen = yield* origin.get<Foreseen>("/v1/plan", { need: JSON.stringify(needOf(request)) })
+  const { prices } = yield* orNothing(origin.get<{ prices: ReadonlyArray<PriceView> }>("/v1/prices"), { prices: [] })
+  const { offers } = yield* orNothing(origin.get<{ offers: ReadonlyArray<Offer> }>("/v1/capacity"), { offers: [] })
+  return planned(request, foreseen, prices, offers)
+})
+
+export const plan = Command.make("plan", { ...jobFlags, output, ...apiFlags, argv }, (given) =>
+  asking(given, Effect.fnUntraced(function*(origin) {
+    const answer = yield* lookedUp(origin, yield* requestOf(given, given.argv))
+    if (given.output === "json") sayJson(answer)
+    else say(planText(answer))
+    if (answer.verdict !== "now") return yield* endedWith(answer.verdict === "later" ? "later" : "never")
+  }))).pipe(
+  Command.withDescription("Say what would become of a job, and submit nothing: where it would go, what it would cost at most, what is short and what could be rented. Takes what submit takes."),
+  Command.withShortDescription("what would become of a job, before it is submitted"),
+  Command.withExamples([
+    { command: "millrace plan --gpus 8 --gpu 'H100, A100-80GB' -- ./train", description: "Where it would go, or what is short" },
+    { command: "millrace plan --cpu 4 -- ./report && millrace submit --cpu 4 -- ./report", description: "Submit only what has room now" }
+  ])
+)
