@@ -9,10 +9,8 @@ import type { Weights } from "./weights.ts"
 
 /** What one size costs on each host, as far as it was asked and the host has not changed since. */
 export interface Costs {
-  /** By slot: steps of fragmentation, and the device for a part of one. */
-  steps: Int32Array
-  /** Of a part of a device: what the rest of the device is worth less, in thousandths of a device. */
-  restMilli: Int32Array
+  /** By slot, in thousandths of a point; and the device for a part of one. */
+  milli: Int32Array
   device: Int8Array
   /** The host's version for which that holds. */
   at: Float64Array
@@ -21,6 +19,9 @@ export interface Costs {
 
 /** Sizes whose costs are kept; of more, those that were asked for least recently are forgotten. */
 const sizesMax = 192
+
+/** A device is 100 points: so many thousandths of a point are a thousandth of it. */
+const pointsMilliPerMilli = 100
 
 /** Works out costs of fragmentation and prices, and keeps them until what they follow from changes. */
 export class CostBook {
@@ -44,7 +45,7 @@ export class CostBook {
     this.#weights = weights
   }
 
-  /** The costs of a size, of which those of any slot are to be asked by `stepsAt`. */
+  /** The costs of a size, to be worked out for each slot whose version is another. */
   of(key: string): Costs {
     this.#fresh()
     const known = this.#bySize.get(key)
@@ -59,7 +60,7 @@ export class CostBook {
       return known
     }
     const length = this.#stock.classOf.length
-    const costs: Costs = { steps: new Int32Array(length), restMilli: new Int32Array(length), device: new Int8Array(length), at: new Float64Array(length).fill(-1), mixVersion: this.#mix.version }
+    const costs: Costs = { milli: new Int32Array(length), device: new Int8Array(length), at: new Float64Array(length).fill(-1), mixVersion: this.#mix.version }
     this.#bySize.delete(key)
     this.#bySize.set(key, costs)
     if (this.#bySize.size > sizesMax) this.#bySize.delete(this.#bySize.keys().next().value!)
@@ -67,44 +68,46 @@ export class CostBook {
   }
 
   /**
-   * How many steps of fragmentation the size makes on the host of a slot, at the device where it makes least: what
-   * typical tasks could use before less what they could use after, less the devices it takes itself.
+   * Works out what the size costs on the host of a slot, at the device where it costs least. In steps: what typical
+   * tasks could use before less what they could use after, less the devices it takes itself. For a part of a device
+   * also, and first of all, what the device's rest is worth less than before, less what an empty one would be.
    */
-  stepsAt(costs: Costs, size: Size, slot: number): number {
-    if (costs.at[slot] === this.#stock.version[slot]) return costs.steps[slot]!
+  workOut(costs: Costs, size: Size, slot: number): void {
     const stock = this.#stock
     const { cpuMilli, deviceMilli, devices, memoryMib } = size
     const from = slot * devicesMax
     const count = stock.hosts[slot]!.gpus
+    costs.at[slot] = stock.version[slot]!
+    costs.milli[slot] = 0
+    costs.device[slot] = -1
+    if (stock.gpuMilli[slot] === 0) return
     const usable = this.#usableOf(slot)
     const before = this.#nowOf(slot, usable, from, count)
-    const typical = this.#typicalSum
-    const stepsFor = (after: number): number =>
-      typical === 0 ? 0 : -Math.floor((devices * deviceMilli * typical - (before - after)) / (this.#weights.stepMilli * typical)) + 0
-    costs.at[slot] = stock.version[slot]!
-    costs.restMilli[slot] = 0
-    costs.device[slot] = -1
     usable.on(stock.deviceMilli, from, count)
     usable.beside(stock.cpuMilli[slot]! - cpuMilli, stock.memoryMib[slot]! - memoryMib)
     if (deviceMilli === wholeMilli || devices === 0) {
-      costs.steps[slot] = stock.gpuMilli[slot] === 0 ? 0 : stepsFor(devices === 0 ? usable.now() : usable.withoutWhole(devices))
-      return costs.steps[slot]!
+      costs.milli[slot] = this.#stepsMilli(size, before - (devices === 0 ? usable.now() : usable.withoutWhole(devices)))
+      return
     }
     const patterns = this.#patterns ??= new Patterns(this.#mix.typical)
     let least = Infinity
     for (let at = 0; at < count; at += 1) {
       const free = stock.deviceMilli[from + at]!
       if (free < deviceMilli || isEarlier(stock.deviceMilli, from, at, free)) continue
-      const steps = stepsFor(usable.withoutPart(free, deviceMilli))
-      const restMilli = Math.round(patterns.cost(free, deviceMilli) * 1000)
-      const sum = steps * this.#weights.stepMilli + restMilli * this.#weights.restTimes
-      if (sum >= least) continue
-      least = sum
-      costs.steps[slot] = steps
-      costs.restMilli[slot] = restMilli
+      const rest = Math.round((patterns.cost(free, deviceMilli) - patterns.cost(wholeMilli, deviceMilli)) * wholeMilli)
+      const cost = this.#stepsMilli(size, before - usable.withoutPart(free, deviceMilli)) + Math.round(rest * this.#weights.restTimes * pointsMilliPerMilli)
+      if (cost >= least) continue
+      least = cost
+      costs.milli[slot] = cost
       costs.device[slot] = at
     }
-    return costs.steps[slot]!
+  }
+
+  /** Given how much less typical tasks could use: in milli-devices times their number. */
+  #stepsMilli({ deviceMilli, devices }: Size, less: number): number {
+    if (this.#typicalSum === 0) return 0
+    const { stepMilli } = this.#weights
+    return -Math.floor((devices * deviceMilli * this.#typicalSum - less) / (stepMilli * this.#typicalSum)) * stepMilli * pointsMilliPerMilli
   }
 
   /** What a device of each class is worth to those who can use no other; 1 is the average. */

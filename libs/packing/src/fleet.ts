@@ -47,7 +47,7 @@ export interface Mark {
 /** Terms as they were worked out for the classes of hosts known so far. */
 interface Terms {
   ranks: Int8Array
-  preferenceMilli: Int32Array
+  preferenceMilli: Float64Array
   known: number
   rankMax: number
 }
@@ -199,19 +199,21 @@ export class Fleet {
     const stock = this.#stock
     const costs = this.#costs.of(keyOfSize(size))
     const prices = size.devices === 0 ? undefined : this.#costs.prices()
+    const ofClass = terms.preferenceMilli.map((preference, hostClass) => preference + (prices === undefined ? 0 : this.#scarcityMilli(prices[hostClass]!, size)))
+    const { classOf, gpuMilli, version } = stock
+    const { at: known, milli: costMilli } = costs
     let best = -1
     let bestMilli = Infinity
     let bestFree = Infinity
     for (let at = 0; at < fitting; at += 1) {
       const slot = this.#fitting[at]!
-      const hostClass = stock.classOf[slot]!
-      let pointsMilli = this.#fragmentationMilli(this.#costs.stepsAt(costs, size, slot), costs.restMilli[slot]!) + terms.preferenceMilli[hostClass]!
-      if (prices !== undefined) pointsMilli += this.#scarcityMilli(prices[hostClass]!, size)
+      if (known[slot] !== version[slot]) this.#costs.workOut(costs, size, slot)
+      let pointsMilli = costMilli[slot]! + ofClass[classOf[slot]!]!
       if (starts !== undefined) pointsMilli += this.#startMilli(startMsAt(starts, stock.hosts[slot]!.id))
-      if (pointsMilli > bestMilli || (pointsMilli === bestMilli && stock.gpuMilli[slot]! >= bestFree)) continue
+      if (pointsMilli > bestMilli || (pointsMilli === bestMilli && gpuMilli[slot]! >= bestFree)) continue
       best = slot
       bestMilli = pointsMilli
-      bestFree = stock.gpuMilli[slot]!
+      bestFree = gpuMilli[slot]!
     }
     const { id } = stock.hosts[best]!
     const hostClass = stock.classOf[best]!
@@ -223,7 +225,7 @@ export class Fleet {
         fitting,
         fallback: rank,
         points: bestMilli / milli,
-        fragmentation: this.#fragmentationMilli(costs.steps[best]!, costs.restMilli[best]!) / milli,
+        fragmentation: costMilli[best]! / milli,
         scarcity: prices === undefined ? 0 : this.#scarcityMilli(prices[hostClass]!, size) / milli,
         start: this.#startMilli(startMs) / milli,
         preferences: terms.preferenceMilli[hostClass]! / milli,
@@ -231,10 +233,6 @@ export class Fleet {
         unmet: unmetAt(request, stock.classes.all[hostClass]!).map(({ label }) => label)
       }
     }
-  }
-
-  #fragmentationMilli(steps: number, restMilli: number): number {
-    return Math.round((steps * this.#weights.stepMilli + restMilli * this.#weights.restTimes) * 100)
   }
 
   #scarcityMilli(price: number, { deviceMilli, devices }: Size): number {
@@ -258,13 +256,13 @@ export class Fleet {
     let terms = this.#terms.get(key)
     if (terms === undefined) {
       if (this.#terms.size >= termsMax) this.#terms.clear()
-      terms = { ranks: new Int8Array(0), preferenceMilli: new Int32Array(0), known: 0, rankMax: 0 }
+      terms = { ranks: new Int8Array(0), preferenceMilli: new Float64Array(0), known: 0, rankMax: 0 }
       this.#terms.set(key, terms)
     }
     const { all } = this.#stock.classes
     if (terms.known < all.length) {
       terms.ranks = Int8Array.from(all, (one) => rankOf(request, one))
-      terms.preferenceMilli = Int32Array.from(all, (one) => unmetAt(request, one).reduce((sum, { weight }) => sum + Math.round((weight ?? 0) * milli), 0))
+      terms.preferenceMilli = Float64Array.from(all, (one) => unmetAt(request, one).reduce((sum, { weight }) => sum + Math.round((weight ?? 0) * milli), 0))
       terms.known = all.length
       terms.rankMax = terms.ranks.reduce((most, rank) => Math.max(most, rank), -1)
     }

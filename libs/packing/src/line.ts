@@ -48,16 +48,15 @@ export class Line {
   fitting({ cpuMilli, deviceMilli, devices, diskMib, memoryMib }: Size, ranks: Int8Array, rank: number, into: Int32Array): number {
     const slots = this.slots
     for (let block = this.#anyDirty.pop(); block !== undefined; block = this.#anyDirty.pop()) this.#measure(block)
-    const stock = this.#stock
     const wholeMin = deviceMilli === wholeMilli ? devices : 0
-    const mostMin = deviceMilli
+    const { classOf, cpuMilli: cpuFree, diskMib: diskFree, gpus, largestMilli, memoryMib: memoryFree, open } = this.#stock
     let found = 0
     for (let block = 0, from = 0; from < slots.length; block += 1, from += blockLength) {
-      if (this.#cpuMilli[block]! < cpuMilli || this.#memoryMib[block]! < memoryMib || this.#diskMib[block]! < diskMib || this.#gpus[block]! < wholeMin || this.#largestMilli[block]! < mostMin) continue
+      if (this.#gpus[block]! < wholeMin || this.#largestMilli[block]! < deviceMilli || this.#cpuMilli[block]! < cpuMilli || this.#memoryMib[block]! < memoryMib || this.#diskMib[block]! < diskMib) continue
       const to = Math.min(from + blockLength, slots.length)
       for (let at = from; at < to; at += 1) {
         const slot = slots[at]!
-        if (stock.cpuMilli[slot]! < cpuMilli || stock.gpus[slot]! < wholeMin || stock.largestMilli[slot]! < mostMin || stock.memoryMib[slot]! < memoryMib || stock.diskMib[slot]! < diskMib || stock.open[slot] === 0 || ranks[stock.classOf[slot]!] !== rank) continue
+        if (largestMilli[slot]! < deviceMilli || gpus[slot]! < wholeMin || cpuFree[slot]! < cpuMilli || memoryFree[slot]! < memoryMib || diskFree[slot]! < diskMib || ranks[classOf[slot]!] !== rank || open[slot] === 0) continue
         into[found] = slot
         found += 1
         if (found === into.length) return found

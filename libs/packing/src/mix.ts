@@ -11,6 +11,7 @@ export interface SavedMix {
   readonly seen: ReadonlyArray<Typical>
   readonly typical: ReadonlyArray<Typical>
   readonly heard: number
+  readonly outOf: number
   readonly nextAt: number
 }
 
@@ -26,7 +27,7 @@ const againAfterMin = 32
 const againAfterShare = 0.15
 const againAfterMax = 4096
 /** What is typical stays as it is while what came since differs by no more than this share of all tasks. */
-const differencePermille = 40
+const differencePermille = 60
 
 /**
  * What is typical of the work that is asked for, learnt from the log as it is read.
@@ -46,6 +47,8 @@ export class Mix {
   readonly #seen = new Map<string, { request: Request; count: number }>()
   #heard = 0
   #sum = 0
+  /** How many tasks `typical` was chosen from. */
+  #outOf = 0
   #nextAt = againAfterMin
 
   /** Takes down that so many tasks of one kind were asked for. */
@@ -59,17 +62,17 @@ export class Mix {
     while (this.#sum > windowMax || this.#seen.size > seenMax) this.#halve()
     if (this.#heard < this.#nextAt) return
     this.#nextAt = this.#heard + Math.min(againAfterMax, Math.max(againAfterMin, Math.ceil(this.#heard * againAfterShare)))
-    const typical = mostFrequent([...this.#seen], this.#sum)
-    if (differenceOf(this.typical, typical) * 1000 <= differencePermille) return
-    this.typical = typical
+    if (this.#difference() * 1000 <= differencePermille) return
+    this.typical = mostFrequent([...this.#seen], this.#sum)
+    this.#outOf = this.#sum
     this.version += 1
   }
 
   saved(): SavedMix {
-    return { seen: [...this.#seen.values()].map(({ count, request }) => ({ request, count })), typical: this.typical, heard: this.#heard, nextAt: this.#nextAt }
+    return { seen: [...this.#seen.values()].map(({ count, request }) => ({ request, count })), typical: this.typical, heard: this.#heard, outOf: this.#outOf, nextAt: this.#nextAt }
   }
 
-  static from({ heard, nextAt, seen, typical }: SavedMix): Mix {
+  static from({ heard, nextAt, outOf, seen, typical }: SavedMix): Mix {
     const mix = new Mix()
     for (const { count, request } of seen) {
       mix.#seen.set(keyOf(request), { request, count })
@@ -77,9 +80,23 @@ export class Mix {
     }
     mix.typical = typical
     mix.#heard = heard
+    mix.#outOf = outOf
     mix.#nextAt = nextAt
     mix.version = 1
     return mix
+  }
+
+  /** The share of tasks that are of another kind now than when `typical` was made; what is not typical is one kind. */
+  #difference(): number {
+    if (this.#outOf === 0) return 1
+    let difference = 0
+    let others = 0
+    for (const { count, request } of this.typical) {
+      const more = (this.#seen.get(keyOf(request))?.count ?? 0) / this.#sum - count / this.#outOf
+      difference += Math.abs(more)
+      others -= more
+    }
+    return (difference + Math.abs(others)) / 2
   }
 
   #halve(): void {
@@ -91,17 +108,6 @@ export class Mix {
     }
   }
 }
-
-/** The share of tasks that are of another request in one mix than in the other: 0 where they are alike, 1 where nothing is. */
-const differenceOf = (left: ReadonlyArray<Typical>, right: ReadonlyArray<Typical>): number => {
-  const leftSum = sumOf(left)
-  const rightSum = sumOf(right)
-  if (leftSum === 0 || rightSum === 0) return leftSum === rightSum ? 0 : 1
-  const counts = new Map(left.map(({ count, request }) => [keyOf(request), count]))
-  return right.reduce((rest, { count, request }) => rest - Math.min(count / rightSum, (counts.get(keyOf(request)) ?? 0) / leftSum), 1)
-}
-
-const sumOf = (typical: ReadonlyArray<Typical>): number => typical.reduce((sum, { count }) => sum + count, 0)
 
 /** Requests of one key are one request to the mix. */
 const keyOf = (request: Request): string => `${keyOfSize(sizeOf(request))} ${keyOfTerms(request)}`

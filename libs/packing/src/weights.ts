@@ -19,4 +19,4 @@ export interface Weights {
   readonly hostsMax: number
 }
 
-export const usualWeights: Weights = { stepMilli: 80, restTimes: 8, scarcityPoints: 80, startPointsPerSecond: 1, hostsMax: 2048 }
+export const usualWeights: Weights = { stepMilli: 80, restTimes: 8, scarcityPoints: 80, startPointsPerSecond: 1, hostsMax: 1280 }
