@@ -3,7 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import type { ProviderName } from "@millrace/schemas"
 import { type CoreWeaveApi, coreWeaveCloud, type RunningCloud, startSky } from "@millrace/sky"
 import { Effect, Redacted, type Scope } from "effect"
-import { answered, keepsItsPromises, type ProviderUnderTest, wish } from "../testing/promises.ts"
+import { answered, keepsItsPromises, wish } from "../testing/promises.ts"
+import { underWeather } from "../testing/under-weather.ts"
 import { coreWeave, type CoreWeaveOptions } from "./coreweave.ts"
 import type { Priced } from "./coreweave-prices.ts"
 import type { Provider } from "./provider.ts"
@@ -24,26 +25,9 @@ const cluster = (options: Partial<Parameters<typeof coreWeaveCloud>[0]> = {}) =>
 
 const paid = ({ books, site }: RunningCloud<CoreWeaveApi>) => books.running.filter((machine) => site.said(machine) !== "terminating").map(({ name }) => name)
 
-const open = Effect.gen(function*() {
-  const sky = yield* cluster()
-  const test: ProviderUnderTest = {
-    provider: yield* client(sky),
-    column,
-    noneLeft: { reason: "out_of_capacity", narrows: "market" },
-    overQuota: { reason: "quota", narrows: "type" },
-    paid: () => paid(sky),
-    loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
-    tooMany: (tooMany) => sky.weather.set({ tooMany }),
-    noCapacity: (none) => sky.weather.set({ noCapacity: none ? ["*"] : [] }),
-    quotaExceeded: (quotaExceeded) => sky.weather.set({ quotaExceeded }),
-    unauthorised: (unauthorised) => sky.weather.set({ unauthorised }),
-    failing: (failing) => sky.weather.set({ failing }),
-    invisibleMs: (invisibleMs) => sky.weather.set({ invisibleMs })
-  }
-  return test
-})
-
-keepsItsPromises("CoreWeave's client", open)
+keepsItsPromises("CoreWeave's client", underWeather(coreWeaveCloud({ token: "right" }), client, {
+  column, noneLeft: { reason: "out_of_capacity", narrows: "market" }, overQuota: { reason: "quota", narrows: "type" }
+}))
 
 const listedIn = Effect.fnUntraced(function*(provider: Provider) {
   const told = yield* provider.list

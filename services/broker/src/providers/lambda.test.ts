@@ -3,7 +3,8 @@ import { type LambdaApi, lambdaCloud, type RunningCloud, startSky } from "@millr
 import type { ProviderName } from "@millrace/schemas"
 import { Effect, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
-import { keepsItsPromises, type ProviderUnderTest, wish } from "../testing/promises.ts"
+import { keepsItsPromises, wish } from "../testing/promises.ts"
+import { underWeather } from "../testing/under-weather.ts"
 import { lambda } from "./lambda.ts"
 
 const column = { region: "us-east-1", machineType: "cpu_1x_small", market: "on_demand" } as const
@@ -13,24 +14,7 @@ const client = (sky: RunningCloud<LambdaApi>, everyMs: { readonly anyMs: number;
 
 const quick = { anyMs: 0, createMs: 0 }
 
-const open = Effect.gen(function*() {
-  const { lambda: sky } = yield* startSky({ clouds: { lambda: lambdaCloud({ apiKey: "right", everyMs: { any: 0, launch: 0 } }) } })
-  const test: ProviderUnderTest = {
-    provider: yield* client(sky, quick),
-    column,
-    paid: () => sky.books.running.filter(({ stands }) => stands !== "terminating").map(({ name }) => name),
-    loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
-    tooMany: (tooMany) => sky.weather.set({ tooMany }),
-    noCapacity: (none) => sky.weather.set({ noCapacity: none ? ["*"] : [] }),
-    quotaExceeded: (quotaExceeded) => sky.weather.set({ quotaExceeded }),
-    unauthorised: (unauthorised) => sky.weather.set({ unauthorised }),
-    failing: (failing) => sky.weather.set({ failing }),
-    invisibleMs: (invisibleMs) => sky.weather.set({ invisibleMs })
-  }
-  return test
-})
-
-keepsItsPromises("Lambda's client", open)
+keepsItsPromises("Lambda's client", underWeather(lambdaCloud({ apiKey: "right", everyMs: { any: 0, launch: 0 } }), (sky) => client(sky, quick), { column }))
 
 describe("Lambda's client", () => {
   it.live("a client that does not wait is told to, so the limit is one that can be broken", () =>

@@ -49,6 +49,7 @@ const open = Effect.gen(function*() {
     // What is gone from a market is that one offer.
     noneLeft: { reason: "offer_gone", narrows: "offer" },
     paid: () => sky.books.running.filter(({ stands }) => stands !== "terminating").map(({ name }) => readLabel(name).token ?? ""),
+    weather: (change) => void sky.weather.set(change),
     loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
     tooMany: (tooMany) => sky.weather.set({ tooMany }),
     noCapacity: (none) => sky.weather.set({ noCapacity: none ? ["*"] : [] }),

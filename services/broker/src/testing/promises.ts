@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { LeaseId } from "@millrace/schemas"
+import type { Weather } from "@millrace/sky"
 import { Effect, type Scope } from "effect"
 import { tokenOf } from "../domain/decide.ts"
 import type { Provider, Refusal, Wish } from "../providers/provider.ts"
@@ -26,6 +27,8 @@ export interface ProviderUnderTest {
   readonly unauthorised: (so: boolean) => void
   readonly failing: (times: number) => void
   readonly invisibleMs: (ms: number) => void
+  /** Any other weather. */
+  readonly weather: (change: Partial<Weather>) => void
 }
 
 /** Something that is asked for under a name. */
@@ -81,6 +84,54 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       const after = yield* provider.list
       const left = after._tag === "Told" ? after.value.filter(({ machine, stands }) => machine === bought.machine && stands !== "terminated") : []
       assert.deepStrictEqual([left, paid()], [[], []])
+    }))
+
+    under("a token buys one machine, whether it is asked for again or looked for", ({ column, paid, provider }) => Effect.gen(function*() {
+      const asked = wish("once", column)
+      const first = yield* answered(provider, asked)
+      const machine = first._tag === "Bought" ? first.machine : ""
+      const listed = yield* provider.list
+      assert.deepStrictEqual(listed._tag === "Told" ? listed.value.filter(({ token }) => token === asked.token).map((one) => one.machine) : [], [machine])
+      if (provider.can.idempotent) assert.deepInclude(yield* answered(provider, asked), { _tag: "Bought", machine })
+      assert.deepStrictEqual(paid(), [asked.token])
+    }))
+
+    under("machines of another cell are listed as that cell's", ({ column, provider }) => Effect.gen(function*() {
+      yield* answered(provider, wish("theirs", column, "another"))
+      const listed = yield* provider.list
+      assert.deepStrictEqual(listed._tag === "Told" ? listed.value.map(({ cell }) => cell) : [], ["another"])
+    }))
+
+    under("an end that is refused or whose answer is lost comes when it is asked for again", ({ column, paid, provider, weather }) => Effect.gen(function*() {
+      for (const [name, change] of [["refused", { endsRefused: 1 }], ["lost", { endAnswersLost: 1 }]] as const) {
+        const bought = yield* answered(provider, wish(name, column))
+        const machine = bought._tag === "Bought" ? bought.machine : ""
+        weather(change)
+        const first = yield* Effect.result(provider.terminate(machine))
+        if (name === "refused") assert.notDeepEqual([first._tag, paid()], ["Success", []])
+        for (let again = 0; again < 3; again += 1) assert.strictEqual((yield* provider.terminate(machine))._tag, "Told")
+        assert.deepStrictEqual(paid(), [])
+      }
+    }))
+
+    under("a machine that comes to nothing is listed as no machine that is there", ({ column, paid, provider, weather }) => Effect.gen(function*() {
+      weather({ lateFailures: 1 })
+      yield* answered(provider, wish("fails", column))
+      const listed = yield* provider.list
+      assert.deepStrictEqual(listed._tag === "Told" ? listed.value.filter(({ stands }) => stands === "coming" || stands === "running") : ["?"], [])
+      assert.deepStrictEqual(paid(), [])
+    }))
+
+    under("who is known no longer is told so, and a provider that does not answer has said nothing", ({ column, provider, weather }) => Effect.gen(function*() {
+      weather({ expired: true })
+      const known = { reason: "unauthorised", narrows: "provider" } as const
+      assert.deepInclude(yield* provider.offers, known)
+      assert.deepInclude(yield* provider.list, known)
+      assert.deepInclude(yield* answered(provider, wish("a", column)), known)
+      weather({ expired: false, down: true })
+      assert.strictEqual((yield* Effect.flip(provider.list))._tag, "ProviderUnclear")
+      assert.strictEqual((yield* Effect.flip(provider.create(wish("b", column))))._tag, "ProviderUnclear")
+      assert.strictEqual((yield* Effect.flip(provider.terminate("1")))._tag, "ProviderUnclear")
     }))
 
     under("a lost answer is unclear, and looking finds what was bought", ({ column, loseNextAnswer, paid, provider }) => Effect.gen(function*() {
