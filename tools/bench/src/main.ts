@@ -9,6 +9,7 @@ const benches = {
   jobs: { about: "jobs end to end beside the bare chain of three processes", load: () => import("./jobs/jobs.ts") },
   journal: { about: "append, commit, read and replay beside bare JetStream", load: () => import("./journal/journal.ts") },
   grants: { about: "one decision at a gate, over ten thousand to a million grants", load: () => import("./grants/grants.ts") },
+  start: { about: "how long a start takes on a log of a million facts, beside an empty one", load: () => import("./start/start.ts") },
   cell: { about: "how many hosts one cell carries: joined, delivered to, until it breaks", load: () => import("./cell/cell.ts") },
   arbitrage: { about: "what a capacity plan costs beside greedy and the proven optimum", load: () => import("./arbitrage/arbitrage.ts") },
   spot: { about: "jobs with a deadline on spot machines, over a trace of their availability", load: () => import("./spot/spot.ts") },
