@@ -6,6 +6,7 @@ import { noAmounts } from "./fair/amounts.ts"
 import { evolveMoney, promise } from "./money.ts"
 import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
+import { evolveOffers } from "./possible.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
 import { evolveSnapshots } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
@@ -104,6 +105,8 @@ const take = (world: World, heard: Heard): void => {
       const { column: { market, region }, leaseId, provider } = event
       return ofMachine(world, leaseId, { rented: { provider, region, spot: market === "spot" } })
     }
+    case "OffersObserved":
+      return evolveOffers(world.offers, event)
     case "LeaseRefused":
       world.machines.delete(event.leaseId)
       return

@@ -133,6 +133,27 @@ describe("places", () => {
   })
 })
 
+describe("what can never be", () => {
+  const offers = (provider: string, rows?: ReadonlyArray<readonly [string, number]>): MillFact => ({
+    _tag: "OffersObserved", provider: provider as never, observedAtMs: 0, offers: { digest: `sha256:${"0".repeat(64)}` as never, sizeBytes: 1 }, count: 1, source: "s",
+    ...(rows === undefined ? {} : { rows: rows.map(([gpuModel, gpus]) => ({ machineType: "m", market: "on_demand", resources: { ...needs(30_000, 60_000), gpus }, gpuModel, pricePicoPerSecond: 1n, regions: [] })) })
+  })
+  const refused = (cell: Cell) => cell.rest() && cell.said("JobRefused").map(({ reason, remedy }) => [reason, remedy])
+
+  it("is refused at once with what would be possible, once it is known what is for rent", () => {
+    const cell = given(...gpuHost("a", t4, 4), offers("sky", [["H100", 8], ["A10", 1]]), asks("j1", { gpus: 8 }, { gpu: [{ model: "B200" }] }), asks("j2", { gpus: 8 }, { gpu: [{ model: "H100" }] }))
+    assert.deepStrictEqual(refused(cell), [["never_fits", "no machine that is here or for rent has 1 cores, 100 MiB, 8 GPUs of B200; one machine has at most 8 H100, 4 Tesla T4, 1 A10"]])
+    const again = scheduler.load(structuredClone(scheduler.save(cell.world)) as never)
+    assert.deepStrictEqual(scheduler.save(again), scheduler.save(cell.world))
+  })
+
+  it("waits where somebody may still bring such a machine", () => {
+    assert.isEmpty(refused(given(...gpuHost("a", t4, 4), asks("j1", { gpus: 8 }))))
+    assert.isEmpty(refused(given(...gpuHost("a", t4, 4), offers("sky", [["A10", 1]]), offers("other"), asks("j1", { gpus: 8 }))))
+    assert.isEmpty(refused(given(...gpuHost("a", h100, 8), { _tag: "HostLeft", hostId: host("a"), cause: "asked" }, offers("sky", [["A10", 1]]), asks("j1", { gpus: 8 }))))
+  })
+})
+
 describe("demand", () => {
   it("says what kinds of GPU and places would do", () => {
     const gpu = [{ model: "H100" }, { memoryMibMin: 40_960 }]

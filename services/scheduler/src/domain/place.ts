@@ -11,10 +11,11 @@ import { gateOf } from "./gates.ts"
 import { Holding, type Short, type Waiting } from "./holding.ts"
 import { inLines, type Line, serve, type Went } from "./line.ts"
 import { isAhead, linksFor, narrowest, overLimit, permission } from "./permits.ts"
+import { neverFits } from "./possible.ts"
 import { Purse } from "./purse.ts"
 import { nodeOf, overInWords, takenBy } from "./quotas.ts"
 import { likenessOf } from "./reindex.ts"
-import { fits, gpuMilliOf, inWords, largestMachine } from "./resources.ts"
+import { gpuMilliOf, inWords } from "./resources.ts"
 import type { Saying } from "./saying.ts"
 import { deny, exceed, oldestFirst, refuse, taskField } from "./settle.ts"
 import { startsOf } from "./starts.ts"
@@ -170,12 +171,10 @@ class Placing {
   /** What must come first; and what never comes is told at once. */
   #gate(job: JobState): Short | undefined {
     if (job.next > 0) return undefined
-    const { fact: { spec: { resources }, workspace } } = job.submitted!
-    if (!fits(resources, largestMachine)) {
-      this.#saying.ofJob(job, {
-        _tag: "JobRefused", jobId: job.id, workspace, reason: "never_fits",
-        remedy: `it needs ${inWords(resources)}, and no machine has more than ${inWords(largestMachine)}; ask for less`
-      })
+    const { fact: { spec, workspace } } = job.submitted!
+    const never = neverFits(this.#world, spec)
+    if (never !== undefined) {
+      this.#saying.ofJob(job, { _tag: "JobRefused", jobId: job.id, workspace, reason: "never_fits", remedy: never })
       return undefined
     }
     const gate = gateOf(this.#world, job)

@@ -30,6 +30,7 @@ import type { Amounts, Dimension } from "./fair/amounts.ts"
 import { QuotaLedger, QuotaTree } from "./fair/tree.ts"
 import { Fleet } from "./fleet.ts"
 import { emptyMoney, type Money } from "./money.ts"
+import type { Offered } from "./possible.ts"
 import type { Queue } from "./queue.ts"
 import type { Kept } from "./snapshots.ts"
 
@@ -236,6 +237,8 @@ export interface World {
   readonly snapshots: Map<string, Kept>
   /** Rented machines: which host each is, and whether it goes back. */
   readonly machines: Map<LeaseId, Machine>
+  /** What could be rented, by provider. */
+  readonly offers: Map<string, Offered>
   /** How many tasks were begun under each grant, of all the jobs that name it or one below it. */
   readonly uses: Map<GrantId, number>
   /** Who is due how much, by the names of workspaces and cohorts. */
@@ -305,6 +308,7 @@ export const emptyWorld = (mix = new Mix()): World => ({
   money: emptyMoney(),
   snapshots: new Map(),
   machines: new Map(),
+  offers: new Map(),
   uses: new Map(),
   quotas: new Map(),
   asks: new Map(),

@@ -1,0 +1,73 @@
+import { type GpuNamed, type JobSpec, type Offer, type OffersObserved, type Resources, wishesInWords, wishMetBy } from "@millrace/schemas"
+import { fits, inWords, largestMachine } from "./resources.ts"
+import type { World } from "./world.ts"
+
+/** A kind of machine, as far as size goes. */
+export interface MachineKind {
+  readonly resources: Resources
+  readonly gpu: GpuNamed | undefined
+}
+
+/** What a provider has ever offered, by what makes two offers one kind. `whole`: nothing of it is missing here. */
+export interface Offered {
+  readonly kinds: Map<string, MachineKind>
+  whole: boolean
+}
+
+/** So many kinds are kept of one provider; of one that offers more nobody can say what it does not have. */
+const kindsMax = 2_048
+
+/** Takes in what a provider offers. Kinds that it offered once stay: what is sold out today is there tomorrow. */
+export const evolveOffers = (offers: World["offers"], { provider, rows }: OffersObserved): void => {
+  const known = offers.get(provider) ?? { kinds: new Map<string, MachineKind>(), whole: true }
+  offers.set(provider, known)
+  if (rows === undefined) known.whole = false
+  for (const row of rows ?? []) {
+    const kind = kindOf(row)
+    const key = `${kind.resources.cpuMilli}/${kind.resources.memoryMib}/${kind.resources.diskMib}/${kind.resources.gpus}/${kind.gpu?.model ?? ""}/${kind.gpu?.memoryMib ?? ""}`
+    if (known.kinds.size >= kindsMax && !known.kinds.has(key)) known.whole = false
+    else known.kinds.set(key, kind)
+  }
+}
+
+const kindOf = ({ gpuMemoryMib, gpuModel, resources: { cpuMilli, diskMib, gpus, memoryMib } }: Offer): MachineKind => ({
+  resources: { cpuMilli, memoryMib, diskMib, gpus },
+  gpu: gpuModel === undefined ? undefined : { model: gpuModel, ...(gpuMemoryMib === undefined ? {} : { memoryMib: gpuMemoryMib }) }
+})
+
+/**
+ * Why no machine that is here or could be rented would ever be large enough, and what would be possible; undefined
+ * while one might be. Where nothing is for rent, or not all of it is known, somebody may still bring such a machine:
+ * then only what no machine in the world has is refused.
+ */
+export const neverFits = (world: World, { gpu, resources }: JobSpec): string | undefined => {
+  const gpus = (resources.gpuMilli ?? 0) > 0 ? 1 : resources.gpus
+  if (!fits(resources, largestMachine)) return `it needs ${inWords(resources)}, and no machine has more than ${inWords(largestMachine)}; ask for less`
+  const offers = [...world.offers.values()]
+  if (offers.length === 0 || offers.some(({ whole }) => !whole)) return undefined
+  const would = (kind: MachineKind): boolean =>
+    fits({ ...resources, gpus, diskMib: 0 }, kind.resources) && (gpus === 0 || (kind.gpu === undefined ? gpu === undefined : wishMetBy(kind.gpu, gpu) >= 0))
+  const kinds = [...hostKinds(world), ...offers.flatMap(({ kinds }) => [...kinds.values()])]
+  if (kinds.length === 0 || kinds.some(would)) return undefined
+  const wanted = `${inWords(resources)}${gpu === undefined || gpus === 0 ? "" : ` of ${wishesInWords(gpu)}`}`
+  return `no machine that is here or for rent has ${wanted}; ${possibleOf(kinds, gpus)}`
+}
+
+/** Every host that has ever joined: one that is lost or drained may be back. */
+const hostKinds = (world: World): ReadonlyArray<MachineKind> =>
+  [...world.hosts.values()].flatMap(({ dismissed, joined }) =>
+    dismissed || joined === undefined ? [] : [{ resources: joined.capabilities.resources, gpu: joined.capabilities.gpus[0] }])
+
+const namedMax = 6
+
+/** The most there is: of each kind of GPU where GPUs are wanted, and of cores and memory on one machine. */
+const possibleOf = (kinds: ReadonlyArray<MachineKind>, gpus: number): string => {
+  if (gpus > 0) {
+    const most = new Map<string, number>()
+    for (const { gpu, resources } of kinds) if (gpu !== undefined) most.set(gpu.model, Math.max(most.get(gpu.model) ?? 0, resources.gpus))
+    const named = [...most].sort(([left, many], [right, more]) => more - many || (left < right ? -1 : 1)).slice(0, namedMax)
+    if (named.length > 0) return `one machine has at most ${named.map(([model, count]) => `${count} ${model}`).join(", ")}`
+  }
+  const most = (unit: "cpuMilli" | "memoryMib") => Math.max(...kinds.map(({ resources }) => resources[unit]))
+  return `one machine has at most ${most("cpuMilli") / 1000} cores, and one at most ${most("memoryMib")} MiB${gpus > 0 ? ", and none has GPUs" : ""}`
+}
