@@ -1,6 +1,6 @@
 import { CostBook, type Costs } from "./costs.ts"
 import { devicesMax, type Free, type Host, type Placed, wholeMilli } from "./host.ts"
-import { Line } from "./line.ts"
+import { Line, type Places } from "./line.ts"
 import { Mix } from "./mix.ts"
 import { keyOfSize, keyOfTerms, rankOf, type Request, type Size, sizeOf, unmetAt } from "./request.ts"
 import { Stock } from "./stock.ts"
@@ -50,6 +50,8 @@ interface Terms {
   preferenceMilli: Float64Array
   known: number
   rankMax: number
+  /** By rank. */
+  readonly places: Array<Places | undefined>
 }
 
 /** Terms that are kept; requests with ever new labels do not fill the memory. */
@@ -111,8 +113,11 @@ export class Fleet {
 
   /** Gives a host other sizes, labels and so on. What is taken of it stays taken, and devices that are shut stay shut. */
   changeHost(host: Host): void {
-    this.#slotOf(host.id)
-    this.#line.changed(this.#stock.put(host))
+    const slot = this.#slotOf(host.id)
+    const before = this.#stock.classOf[slot]
+    this.#stock.put(host)
+    this.#line.changed(slot)
+    if (this.#stock.classOf[slot] !== before) this.#line.reclassed()
   }
 
   /** Forgets a host and what is taken of it. Of an unknown one it does nothing. */
@@ -189,7 +194,8 @@ export class Fleet {
     if (size.devices > devicesMax) return undefined
     const terms = this.#termsOf(request)
     for (let rank = 0; rank <= terms.rankMax; rank += 1) {
-      const fitting = this.#line.fitting(size, terms.ranks, rank, this.#fitting)
+      const places = terms.places[rank] = this.#line.placesOf(terms.places[rank], terms.ranks, rank)
+      const fitting = this.#line.fitting(size, places, this.#fitting)
       if (fitting > 0) return this.#leastOf(fitting, request, size, terms, rank, starts)
     }
     return undefined
@@ -256,7 +262,7 @@ export class Fleet {
     let terms = this.#terms.get(key)
     if (terms === undefined) {
       if (this.#terms.size >= termsMax) this.#terms.clear()
-      terms = { ranks: new Int8Array(0), preferenceMilli: new Float64Array(0), known: 0, rankMax: 0 }
+      terms = { ranks: new Int8Array(0), preferenceMilli: new Float64Array(0), known: 0, rankMax: 0, places: [] }
       this.#terms.set(key, terms)
     }
     const { all } = this.#stock.classes
@@ -264,6 +270,7 @@ export class Fleet {
       terms.ranks = Int8Array.from(all, (one) => rankOf(request, one))
       terms.preferenceMilli = Float64Array.from(all, (one) => unmetAt(request, one).reduce((sum, { weight }) => sum + Math.round((weight ?? 0) * milli), 0))
       terms.known = all.length
+      terms.places.length = 0
       terms.rankMax = terms.ranks.reduce((most, rank) => Math.max(most, rank), -1)
     }
     return terms

@@ -49,8 +49,20 @@ export const sizeOf = ({ cpuMilli, diskMib, gpuMilli, gpus, memoryMib }: Request
 /** Sizes of one key fit the same hosts and cost the same there. Disk has no part in the cost, but in the fit. */
 export const keyOfSize = ({ cpuMilli, deviceMilli, devices, diskMib, memoryMib }: Size): string => `${cpuMilli}/${memoryMib}/${diskMib}/${devices}x${deviceMilli}`
 
+/** Keys of requests that were seen, for as long as somebody has them: a request says the same for ever. */
+const termsSeen = new WeakMap<Request, string>()
+
 /** Requests of one key go to the same classes of hosts. */
-export const keyOfTerms = ({ gpuMilli, gpus, kinds, models, oneOfModels, where }: Request): string => {
+export const keyOfTerms = (request: Request): string => {
+  let key = termsSeen.get(request)
+  if (key === undefined) {
+    key = termsInWords(request)
+    termsSeen.set(request, key)
+  }
+  return key
+}
+
+const termsInWords = ({ gpuMilli, gpus, kinds, models, oneOfModels, where }: Request): string => {
   const ofModels = gpus > 0 || gpuMilli !== undefined
   const anyModel = !ofModels || (models === undefined && oneOfModels === undefined)
   return anyModel && where === undefined ? String(kinds) : JSON.stringify([kinds, ofModels ? models ?? null : null, ofModels ? oneOfModels ?? null : null, where ?? null])
