@@ -3,7 +3,8 @@ import type { LeaseId, ProviderName } from "@millrace/schemas"
 import { type RunningCloud, startSky, type VastApi, vastCloud } from "@millrace/sky"
 import { Effect, Redacted, type Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
-import { keepsItsPromises, type ProviderUnderTest } from "../testing/promises.ts"
+import { keepsItsPromises } from "../testing/promises.ts"
+import { underWeather } from "../testing/under-weather.ts"
 import type { Capabilities, Provider, Wish } from "./provider.ts"
 import { vast } from "./vast.ts"
 import { readLabel } from "./vast-words.ts"
@@ -12,7 +13,7 @@ const images = { machine: "docker.io/millrace/host-vm", container: "docker.io/mi
 const quick: Capabilities["requestsEvery"] = { anyMs: 0, createMs: 0 }
 const still = { offerMs: Number.POSITIVE_INFINITY, rivalMs: Number.POSITIVE_INFINITY }
 
-const client = (sky: RunningCloud<VastApi>, key = "right", requestsEvery = quick) =>
+const client = (sky: RunningCloud<VastApi>, key = "right", requestsEvery = quick): Effect.Effect<Provider> =>
   vast({ name: "vast" as ProviderName, endpoint: sky.url, apiKey: Redacted.make(key), images, can: { requestsEvery } }).pipe(Effect.provide(FetchHttpClient.layer))
 
 const market = (options: Partial<Parameters<typeof vastCloud>[0]> = {}) =>
@@ -38,30 +39,15 @@ const listedIn = Effect.fnUntraced(function*(provider: Provider) {
   return told._tag === "Told" ? told.value : []
 })
 
-const open = Effect.gen(function*() {
-  const sky = yield* market()
-  const provider = yield* client(sky)
-  const { column } = yield* columnIn(provider, "on_demand")
-  const test: ProviderUnderTest = {
-    provider,
-    column,
-    unsold: { ...column, offer: "999" },
-    // What is gone from a market is that one offer.
-    noneLeft: { reason: "offer_gone", narrows: "offer" },
-    paid: () => sky.books.running.filter(({ stands }) => stands !== "terminating").map(({ name }) => readLabel(name).token ?? ""),
-    weather: (change) => void sky.weather.set(change),
-    loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
-    tooMany: (tooMany) => sky.weather.set({ tooMany }),
-    noCapacity: (none) => sky.weather.set({ noCapacity: none ? ["*"] : [] }),
-    quotaExceeded: (quotaExceeded) => sky.weather.set({ quotaExceeded }),
-    unauthorised: (unauthorised) => sky.weather.set({ unauthorised }),
-    failing: (failing) => sky.weather.set({ failing }),
-    invisibleMs: (invisibleMs) => sky.weather.set({ invisibleMs })
-  }
-  return test
-})
+const h100 = { region: "us-texas", machineType: "1xH100_SXM", market: "on_demand", offer: "900000000" } as const
 
-keepsItsPromises("Vast's client", open)
+keepsItsPromises("Vast's client", underWeather(vastCloud({ apiKey: "right", pace: 0, market: still }), client, {
+  column: h100,
+  unsold: { ...h100, offer: "999" },
+  // What is gone from a market is that one offer.
+  noneLeft: { reason: "offer_gone", narrows: "offer" },
+  tokenIn: (name) => readLabel(name).token ?? ""
+}))
 
 const story = (says: string, tells: Effect.Effect<void, unknown, Scope.Scope>) => it.live(says, () => Effect.scoped(tells))
 
