@@ -69,13 +69,15 @@ describe("a lease of an instance", () => {
 
   it.effect("is spot where that is tolerated: its notice is a deadline for everyone, and its end is the provider's", () =>
     atAmazon({ works: false }, (life) => Effect.gen(function*() {
+      // So that it is there, and not yet idle for long, at the second look.
+      yield* life.pass(30_000, 1_000)
       yield* life.waits({ ...small, where: { spot: "rather" } })
-      yield* life.pass(20_000, 1_000)
+      yield* life.pass(12_000, 1_000)
       const [machine] = life.books.running
       assert.strictEqual(machine?.market, "spot")
       const atMs = yield* Clock.currentTimeMillis
       life.site.reclaim(machine!, { atMs, noticeMs: 120_000 })
-      yield* life.pass(60_000, 1_000)
+      yield* life.pass(30_000, 1_000)
       assert.deepStrictEqual(life.said("ReclaimNoticed").map(({ deadlineAtMs }) => deadlineAtMs), [atMs + 120_000])
       yield* life.waits()
       yield* life.pass(240_000, 1_000)
