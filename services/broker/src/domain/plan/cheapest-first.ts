@@ -5,10 +5,16 @@ import type { Fit, Problem, Work } from "./problem.ts"
  * The greedy choice: work in the order in which it came; each fills what earlier work left over, then takes the machine that is cheapest for each
  * item it holds. What a program's answer is measured against, and what stands while none has come.
  */
-export const cheapestFirst = (problem: Problem): Layout => {
+export const cheapestFirst = (problem: Problem, order: ReadonlyArray<Work> = problem.works): Layout => {
   const layout = new Layout(problem)
-  for (const work of problem.works) settle(layout, work)
+  for (const work of order) settle(layout, work)
   return layout
+}
+
+/** Who is worst left waiting first, for each GPU that it takes: better than the order of arrival where there is not enough for all. */
+export const byWorth = ({ works }: Problem): ReadonlyArray<Work> => {
+  const worth = ({ members, needs, unmetCost }: Work): number => unmetCost / Math.max(0.001, members * needs[0])
+  return works.toSorted((a, b) => worth(b) - worth(a) || a.at - b.at)
 }
 
 /** Places what of a work has no place yet: where there is room, then on new machines. What fits nowhere stays unmet. */

@@ -1,4 +1,4 @@
-import { cheapestFirst } from "./cheapest-first.ts"
+import { byWorth, cheapestFirst } from "./cheapest-first.ts"
 import { dive } from "./dive.ts"
 import { improve } from "./improve.ts"
 import type { PlanInputs, Weights } from "./inputs.ts"
@@ -39,7 +39,7 @@ export const chooseGreedily = (inputs: PlanInputs, weights: Weights): Plan => {
  */
 export function* chooseQuickly(inputs: PlanInputs, weights: Weights, patience: Patience = atOnce): Choosing {
   const problem = problemOf(inputs, weights)
-  const first = improve(cheapestFirst(problem))
+  const first = greedily(problem)
   return yield* search(problem, write(problem, withThoseOf(first, narrow(problem))), first, patience)
 }
 
@@ -49,9 +49,15 @@ export function* chooseQuickly(inputs: PlanInputs, weights: Weights, patience: P
  */
 export function* chooseThoroughly(inputs: PlanInputs, weights: Weights, patience: Patience = inTime): Choosing {
   const problem = problemOf(inputs, weights)
-  const greedy = improve(cheapestFirst(problem))
+  const greedy = greedily(problem)
   const first = yield* findLayout(problem, write(problem, withThoseOf(greedy, narrow(problem))), greedy, atOnce)
   return yield* search(problem, write(problem), first.layout, patience)
+}
+
+/** The better of two orders, without what nobody needs. */
+const greedily = (problem: Problem): Layout => {
+  const [arrived, worthy] = [improve(cheapestFirst(problem)), improve(cheapestFirst(problem, byWorth(problem)))]
+  return worthy.cost() < arrived.cost() ? worthy : arrived
 }
 
 /** The columns of a layout beside others: a program can begin from it only if it knows all of them. */

@@ -8,7 +8,8 @@ import type { Work } from "./problem.ts"
 export const improve = (layout: Layout): Layout => {
   for (let round = 0; round < 4; round += 1) {
     const before = layout.cost()
-    for (const machine of dearestFirst(layout)) if (layout.machines.has(machine)) letGo(layout, machine)
+    const room = [...layout.machines].reduce((sum, { free }) => sum + free[0], 0)
+    for (const machine of dearestFirst(layout)) if (layout.machines.has(machine) && takenOf(layout, machine) <= room) letGo(layout, machine)
     for (const machine of dearestFirst(layout)) if (layout.machines.has(machine)) exchange(layout, machine)
     if (layout.cost() > before - 1e-9) break
   }
@@ -20,6 +21,9 @@ const dearestFirst = (layout: Layout): ReadonlyArray<Machine> => {
   return [...layout.machines].filter(({ bound, kind }) => kind !== "room" && !bound)
     .sort((a, b) => (b.free[0] + 1) * cost(b) - (a.free[0] + 1) * cost(a) || a.column - b.column)
 }
+
+/** GPUs in use, in thousandths. */
+const takenOf = ({ problem: { columns } }: Layout, { column, free }: Machine): number => columns[column]!.has[0] - free[0]
 
 const costOf = (layout: Layout, { column, kind }: Machine): number => {
   const { freshCost, keptCost } = layout.problem.columns[column]!

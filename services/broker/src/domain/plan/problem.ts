@@ -123,9 +123,8 @@ export const problemOf = (inputs: PlanInputs, weights: Weights): Problem => {
   return { columns, works, limits, limitsOf }
 }
 
-/** A price of nothing is an error of the list, never an offer; what cannot be had and does not run is no choice. */
-const isReal = ({ idle, prepaid, pricePicoPerSecond, rooms, stock }: Buyable): boolean =>
-  (prepaid || pricePicoPerSecond > 0n) && stock + idle + rooms.length > 0
+/** A price of nothing is an error of the list, never an offer. What is out of stock stays: it is why work waits. */
+const isReal = ({ prepaid, pricePicoPerSecond }: Buyable): boolean => prepaid || pricePicoPerSecond > 0n
 
 const workOf = (from: WorkClass, at: number, columns: ReadonlyArray<Column>, weights: Weights): Work => {
   const members = Math.max(1, from.gang)
