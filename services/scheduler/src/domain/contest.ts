@@ -3,6 +3,7 @@ import type { Amounts } from "./fair/amounts.ts"
 import { guaranteedOf, mayDisplace, type Piece, type Rank } from "./fair/standing.ts"
 import type { QuotaLedger } from "./fair/tree.ts"
 import { type Candidate, cheapestSet, costOf, costOfAll } from "./fair/victims.ts"
+import { gangOf } from "./gangs.ts"
 import { nodeOf, priorityIn, priorityOfPlaced, takenBy } from "./quotas.ts"
 import { isLost } from "./tasks.ts"
 import type { HostState, JobState, TaskState, World } from "./world.ts"
@@ -113,12 +114,14 @@ export class Contest {
   #yielding(tasks: ReadonlyArray<TaskState>, rank: Rank, byMs: number): ReadonlyArray<Yielding> {
     return tasks.flatMap((task) => {
       const { current } = task
-      if (current === undefined || !this.#isRunning(task) || current.atMs + sparedMs > byMs || !mayDisplace(rank, this.#rankIn(task))) return []
+      // Where a member gives way its whole gang does: all of it must stand lower, and all of it is lost.
+      const whole = gangOf(task.job) === undefined ? [task] : [...task.job.tasks.values()].filter((one) => one.current !== undefined && this.#isRunning(one))
+      if (current === undefined || !this.#isRunning(task) || current.atMs + sparedMs > byMs || !whole.every((one) => mayDisplace(rank, this.#rankIn(one)))) return []
       const { attemptId, resources: { cpuMilli, gpuMilli = 0, gpus } } = current
       return [{
         id: attemptId, task, attemptId,
         amounts: takenBy(this.#world.index.ledger.tree, current),
-        cost: costOf({ keptAtMs: current.atMs, nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
+        cost: BigInt(whole.length) * costOf({ keptAtMs: current.atMs, nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
       }]
     })
   }

@@ -198,7 +198,7 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
     giveUp(world, task, { ...fact, partOf: heard.partOf })
   }
   else if (task.current !== undefined) vacate(world, task, task.current)
-  if (fact.preempted === true) task.preemptions += 1
+  if (fact.preempted === true || fact.gang === true) task.preemptions += 1
   task.job.heldOn = []
   task.retriedAfter = Math.max(task.retriedAfter, fact.failedAttempt)
   task.notBeforeMs = fact.notBeforeMs

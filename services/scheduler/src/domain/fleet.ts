@@ -168,6 +168,9 @@ export const labelsOf = (own: Readonly<Record<string, string>>, rented: Rented |
   const residency = rented === undefined ? own["residency"] ?? (region === undefined ? undefined : residencyOf(region)) : region === undefined ? undefined : residencyOf(region)
   const spot = rented === undefined ? own["market"] === "spot" : rented.spot
   return {
+    // What members of a gang may have to share.
+    ...(own["zone"] === undefined ? {} : { zone: own["zone"] }),
+    ...(own["fabric"] === undefined ? {} : { fabric: own["fabric"] }),
     ...(provider === undefined ? {} : { provider }),
     ...(region === undefined ? {} : { region }),
     ...(residency === undefined ? {} : { residency }),

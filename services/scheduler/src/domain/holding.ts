@@ -1,8 +1,9 @@
 import type { AttemptId, JobDeferred, Resources } from "@millrace/schemas"
 import { Contest, type Wanting } from "./contest.ts"
-import { type Amounts, amountsOf } from "./fair/amounts.ts"
+import { type Amounts, amountsOf, noAmounts } from "./fair/amounts.ts"
 import type { QuotaLedger } from "./fair/tree.ts"
 import { mayTake } from "./fleet.ts"
+import { gangOf, holdWhole } from "./gangs.ts"
 import { nodeOf, priorityIn } from "./quotas.ts"
 import { likenessOf } from "./reindex.ts"
 import { fits } from "./resources.ts"
@@ -69,9 +70,9 @@ export class Holding {
     const held = this.#heldFor.get(job) ?? []
     if (held.length === 0) return ask()
     for (const host of held) this.#world.index.fleet.open(host)
-    this.ledger.giveBack(nodeOf(job.submitted!.fact.workspace), amountsIn(job))
+    this.ledger.giveBack(nodeOf(job.submitted!.fact.workspace), keptFor(job))
     const answer = ask()
-    this.ledger.take(nodeOf(job.submitted!.fact.workspace), amountsIn(job))
+    this.ledger.take(nodeOf(job.submitted!.fact.workspace), keptFor(job))
     for (const host of held) this.#world.index.fleet.shut(host)
     return answer
   }
@@ -85,11 +86,22 @@ export class Holding {
     this.#count(job, amounts, 1)
   }
 
+  /** A gang was placed: all of it counts, and no host is held for it any more. */
+  placedWhole(job: JobState, members: ReadonlyArray<Amounts>): void {
+    for (const host of this.#heldFor.get(job) ?? []) this.#release(job, host)
+    for (const [rank, amounts] of members.entries()) {
+      this.#contest.entered(job, rank, amounts)
+      this.#count(job, amounts, 1)
+    }
+  }
+
   /**
    * Has others give way to a job: on hosts that it holds already, should they not be ending yet, and on others. Gives
    * what it is to be told of that; or that all of it has its room on the way; or that nobody gives way.
    */
   make(head: JobState, { able, job, wants }: Waiting, short: Short): Short | "enough" | "nothing" {
+    // Nobody gives way to a gang: it waits until enough has ended, and then for its turn to hold what it needs.
+    if (gangOf(job) !== undefined) return "nothing"
     const lookedAtMs = this.#lookedAtMs(head)
     for (const host of this.#heldFor.get(job) ?? []) {
       if (this.#fitsOn(job, host, [])) continue
@@ -144,15 +156,26 @@ export class Holding {
     const most = aged.length === 0 ? 0 : Math.max(1, Math.floor([...this.#world.hosts.values()].filter(mayTake).length / heldSharePerHosts))
     for (const { short, waiting } of aged) {
       if (this.#heldBy.size >= most) break
-      const host = soonest(waiting.able().filter((one) => !this.#heldBy.has(one)))
-      if (host === undefined) continue
-      this.#hold(waiting.job, host)
-      defer(waiting, { ...short, arithmetic: `${short.arithmetic}; it has waited long, and nothing else begins on ${host.id} until it is placed` })
+      const hosts = this.#soonest(waiting)
+      if (hosts === undefined) continue
+      // Whoever needs more than is left waits until nothing else is held, and nobody behind it goes first.
+      if (this.#heldBy.size > 0 && this.#heldBy.size + hosts.length > most) break
+      for (const host of hosts) this.#hold(waiting.job, host)
+      defer(waiting, { ...short, arithmetic: `${short.arithmetic}; it has waited long, and nothing else begins on ${hosts.map(({ id }) => id).join(", ")} until it is placed` })
     }
     for (const { short, waiting } of this.#standing) {
       const dueAtMs = waiting.job.told?.dueAtMs
       if (dueAtMs !== undefined && dueAtMs <= this.#saying.round.atMs) defer(waiting, short)
     }
+  }
+
+  /** The hosts on which everything has ended first, by the longest times of what runs there: one, or enough for a gang. */
+  #soonest({ able, job }: Waiting): ReadonlyArray<HostState> | undefined {
+    const free = able().filter((host) => !this.#heldBy.has(host))
+    const gang = gangOf(job)
+    if (gang !== undefined) return holdWhole(free, gang, resourcesIn(job), emptyAtMs)
+    const host = soonest(free)
+    return host === undefined ? undefined : [host]
   }
 
   /** What a job sees of time: between being told and being due only what was so when it was told. */
@@ -166,7 +189,7 @@ export class Holding {
     const likeness = likenessOf(job)
     let ripeAtMs = this.#due.get(likeness)
     if (ripeAtMs === undefined) {
-      const ripe = this.#contest.ripeAtMs(this.#wanting(job, able().filter((host) => !this.#heldBy.has(host)), atMs))
+      const ripe = gangOf(job) !== undefined ? undefined : this.#contest.ripeAtMs(this.#wanting(job, able().filter((host) => !this.#heldBy.has(host)), atMs))
       ripeAtMs = ripe === undefined ? Number.POSITIVE_INFINITY : Math.max(ripe, atMs + lookEveryMs)
       this.#due.set(likeness, ripeAtMs)
     }
@@ -189,15 +212,15 @@ export class Holding {
     const held = this.#heldFor.get(job) ?? []
     this.#heldFor.set(job, [...held, host])
     this.#world.index.fleet.shut(host)
-    this.#count(job, amountsIn(job), 1)
-    this.#contest.entered(job, job.next + held.length, amountsIn(job))
+    this.#count(job, keptFor(job), 1)
+    if (gangOf(job) === undefined) this.#contest.entered(job, job.next + held.length, amountsIn(job))
   }
 
   #release(job: JobState, host: HostState): void {
     this.#heldBy.delete(host)
     this.#heldFor.set(job, this.#heldFor.get(job)!.filter((one) => one !== host))
     this.#world.index.fleet.open(host)
-    this.#count(job, amountsIn(job), -1)
+    this.#count(job, keptFor(job), -1)
   }
 
   #count(job: JobState, amounts: Amounts, by: 1 | -1): void {
@@ -222,17 +245,22 @@ const resourcesIn = ({ submitted }: JobState): Resources => submitted!.fact.spec
 
 const amountsIn = (job: JobState): Amounts => amountsOf(resourcesIn(job))
 
+/** What is kept of its workspace's quota for each host that a job holds; a gang's is looked at when it is placed. */
+const keptFor = (job: JobState): Amounts => (gangOf(job) === undefined ? amountsIn(job) : noAmounts)
+
 const sinceOf = ({ told, waitingSinceMs }: JobState): number => waitingSinceMs ?? told?.atMs ?? 0
 
 /** The host on which everything has ended first, by the longest times of what runs there; of equals the first by id. */
 const soonest = (hosts: ReadonlyArray<HostState>): HostState | undefined => {
   let best: { readonly host: HostState; readonly endsAtMs: number } | undefined
   for (const host of hosts) {
-    const endsAtMs = [...host.holds.values()].reduce((latest, { task }) => Math.max(latest, endOf(task)), 0)
+    const endsAtMs = emptyAtMs(host)
     if (best === undefined || endsAtMs < best.endsAtMs) best = { host, endsAtMs }
   }
   return best?.host
 }
+
+const emptyAtMs = (host: HostState): number => [...host.holds.values()].reduce((latest, { task }) => Math.max(latest, endOf(task)), 0)
 
 const endOf = (task: TaskState | undefined): number => {
   const runMsMax = task?.job.submitted?.fact.spec.runMsMax

@@ -1,29 +1,25 @@
 import type { Link } from "@millrace/authority"
-import { deriveId } from "@millrace/decider"
-import type { Round, SaidFact } from "@millrace/journal"
 import type { Choice } from "@millrace/packing"
-import { type AttemptId, type BudgetShare, type Constraints, type PlacementMade, type Warrant, type WarrantId, wishesInWords } from "@millrace/schemas"
+import { type BudgetShare, type Constraints, type GangTerms, wishesInWords } from "@millrace/schemas"
 import { dialectOf, requestOf } from "./ask.ts"
 import { amountsOf } from "./fair/amounts.ts"
 import type { OverQuota } from "./fair/tree.ts"
-import { devicesOf } from "./fleet.ts"
+import { addressOf, chooseWhole, gangOf, noRoomForAll } from "./gangs.ts"
 import { gateOf } from "./gates.ts"
 import { Holding, type Short, type Waiting } from "./holding.ts"
 import { inLines, type Line, serve, type Went } from "./line.ts"
 import { isAhead, linksFor, narrowest, overLimit, permission } from "./permits.ts"
+import { gpuModelOf, placed } from "./placement-made.ts"
 import { neverFits } from "./possible.ts"
 import { Purse } from "./purse.ts"
 import { nodeOf, overInWords, takenBy } from "./quotas.ts"
 import { likenessOf } from "./reindex.ts"
 import { gpuMilliOf, inWords } from "./resources.ts"
 import type { Saying } from "./saying.ts"
-import { deny, exceed, oldestFirst, refuse, taskField } from "./settle.ts"
+import { deny, exceed, oldestFirst, refuse } from "./settle.ts"
 import { startsOf } from "./starts.ts"
-import { arrayOf, mayBegin, tasksOf } from "./tasks.ts"
+import { mayBegin, tasksOf } from "./tasks.ts"
 import { type HostState, isFrozen, type JobState, newTask, type TaskState, type World } from "./world.ts"
-
-/** A warrant outlives the longest run by this much, so that an end can still be told under it. */
-const warrantSlackMs = 600_000
 
 /** So many of those that wait alike are told that it is for something else now. */
 const toldAgainMax = 64
@@ -59,7 +55,7 @@ class Placing {
   readonly #limits = new Map<string | undefined, Constraints>()
   readonly #told = new Set<JobState>()
   /** Tasks that this round placed, and how many it began of each job. */
-  readonly #placed = new Set<TaskState>()
+  readonly #placed = new Set<TaskState | JobState>()
   readonly #begun = new Map<JobState, number>()
   #left = placementsMax
   readonly #holding: Holding
@@ -142,6 +138,7 @@ class Placing {
 
   #waitingOf(job: JobState): Waiting {
     const again = [...job.derived.waiting, ...job.derived.backingOff].filter((task) => !this.#placed.has(task)).length
+    if (gangOf(job) !== undefined) return { job, wants: 1, able: () => this.#ableFor(job) }
     return { job, wants: mayBegin(job) - (this.#begun.get(job) ?? 0) + again, able: () => this.#ableFor(job) }
   }
 
@@ -197,6 +194,12 @@ class Placing {
       this.#saying.done.add(job)
       return undefined
     }
+    const gang = gangOf(job)
+    if (gang !== undefined) {
+      const short = this.#whole(job, gang)
+      if (short === undefined && this.#placed.has(job)) yield
+      return short
+    }
     const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ notBeforeMs }) => notBeforeMs <= this.#saying.round.atMs)]
     for (const task of again.sort((left, right) => left.number - right.number)) {
       if (this.#placed.has(task)) continue
@@ -216,6 +219,64 @@ class Placing {
       yield
     }
     return undefined
+  }
+
+  /** Places all members of a gang, or none. While some of them run or are about to end, none is placed. */
+  #whole(job: JobState, gang: GangTerms): Short | undefined {
+    const tasks = Array.from({ length: gang.members }, (_, rank) => job.tasks.get(rank) ?? newTask(job, rank))
+    if (this.#placed.has(job) || tasks.some(({ current, notBeforeMs }) => current !== undefined || notBeforeMs > this.#saying.round.atMs)) return undefined
+    const known = this.#holding.holds(job) ? undefined : this.#shortOf(job)
+    if (known !== undefined) return known
+    const links = linksFor(this.#world, job)
+    const back = this.#purse.mark()
+    const shares = this.#sharesFor(job, links, gang.members)
+    if (!Array.isArray(shares)) {
+      back()
+      return shares as Short | undefined
+    }
+    const { resources } = job.submitted!.fact.spec
+    const node = nodeOf(job.submitted!.fact.workspace)
+    const { ledger } = this.#holding
+    const { fleet } = this.#world.index
+    const able = this.#ableFor(job)
+    const all = new Map([...amountsOf(resources)].map(([dimension, amount]) => [dimension, amount * gang.members]))
+    const beyond = this.#holding.within(job, () => ledger.over(node, all))
+    const found = beyond === undefined ? this.#holding.within(job, () => chooseWhole(fleet, this.#ableFor(job), gang, this.#requestOf(job, links, this.#dialectOf(job, shares[0] !== undefined)))) : undefined
+    if (found === undefined) {
+      back()
+      return this.#remember(job, beyond !== undefined ? overQuota(beyond) : { reason: "no_room", unblockedBy: "capacity", arithmetic: noRoomForAll(gang, fleet, able, resources), fair: "room" })
+    }
+    const addresses = found.map(({ on }) => addressOf(on))
+    this.#saying.sayWhole(found.map(({ devices, on: host }, rank) => [
+      { kind: "placement", scope: host.id },
+      placed(this.#world, this.#saying.round, {
+        job, task: tasks[rank]!, host, devices, links, share: shares[rank], gang: { rank, members: gang.members, addresses },
+        reason: `with all ${gang.members} members of its gang${gang.topology === "anywhere" ? "" : ` on one ${gang.topology}`}: ${inWords(resources)} each`
+      })
+    ]))
+    this.#holding.placedWhole(job, found.map(({ devices, on }) => takenBy(ledger.tree, { resources, gpuModel: devices.length === 0 ? undefined : gpuModelOf(on) })))
+    this.#placed.add(job)
+    this.#left = Math.max(0, this.#left - gang.members)
+    return undefined
+  }
+
+  /** What stands behind each of a gang's members; what is short for one is short for all. Nothing where the job may not have it at all. */
+  #sharesFor(job: JobState, links: ReadonlyArray<Link>, members: number): ReadonlyArray<BudgetShare | undefined> | Short | undefined {
+    const shares: Array<BudgetShare | undefined> = []
+    while (shares.length < members) {
+      const share = this.#purse.shareFor(job)
+      if (share !== undefined && "reason" in share) return this.#remember(job, share)
+      const first = job.next === 0 && shares.length === 0
+      const over = overLimit(job, links, share?.amountPico ?? 0n, this.#purse, first)
+      if (over?._tag === "Never") {
+        exceed(this.#world, job, over.decision, this.#saying)
+        return undefined
+      }
+      if (over?._tag === "Waits") return this.#remember(job, { reason: over.reason, unblockedBy: over.reason === "budget" ? "budget" : "quota", arithmetic: `${over.arithmetic}; its ${members} members begin together` })
+      this.#purse.take(links, share, first ? tasksOf(job) : 0)
+      shares.push(share)
+    }
+    return shares
   }
 
   #one(job: JobState, task: TaskState): Short | undefined {
@@ -316,17 +377,6 @@ const kindOfShort = (reason: Short["reason"]): Short["reason"] => (reason === "n
 const roomiest = (free: ReadonlyArray<ReturnType<World["index"]["fleet"]["free"]>>) =>
   free.reduce((most, other) => other.gpus > most.gpus ? other : other.gpus < most.gpus ? most : other.cpuMilli > most.cpuMilli || (other.cpuMilli === most.cpuMilli && other.memoryMib > most.memoryMib) ? other : most)
 
-interface Terms {
-  readonly job: JobState
-  readonly task: TaskState
-  readonly host: HostState
-  /** The numbers of its devices. */
-  readonly devices: ReadonlyArray<number>
-  readonly links: ReadonlyArray<Link>
-  readonly share: BudgetShare | undefined
-  readonly reason: string
-}
-
 const shortAtOnce = function*(short: Short): Going {
   return short
 }
@@ -337,58 +387,3 @@ const next = <G>(line: Line<G>): "next" | "ends" => {
 }
 
 const overQuota = (over: OverQuota): Short => ({ reason: "quota", unblockedBy: "quota", arithmetic: overInWords(over), fair: "quota" })
-
-/** The model of a host's devices: the packing takes those of the first's alone. */
-const gpuModelOf = (host: HostState): string | undefined => devicesOf(host)[0]?.model
-
-const placed = (world: World, round: Round, { devices, host, job, links, reason, share, task }: Terms): SaidFact => {
-  const { fact, factId } = job.submitted!
-  const { spec, workspace } = fact
-  const attempt = task.attempt + 1
-  const numbered = taskField(task)
-  const fence = { epoch: round.epoch, sequence: round.saw["SCHEDULER"] ?? 0 }
-  const kept = spec.startFrom === undefined ? undefined : world.snapshots.get(spec.startFrom)
-  const which = arrayOf(job) === undefined ? [job.id, attempt] : [job.id, task.number, attempt]
-  const attemptId = deriveId<AttemptId>("att", round.atMs, ...which)
-  const made: PlacementMade = {
-    _tag: "PlacementMade",
-    jobId: job.id,
-    workspace,
-    hostId: host.id,
-    ...numbered,
-    attempt,
-    attemptId,
-    fence,
-    spec,
-    warrant: {
-      warrantId: deriveId<WarrantId>("wrt", round.atMs, ...which, host.id),
-      hostId: host.id,
-      jobId: job.id,
-      attempt,
-      fence,
-      resources: spec.resources,
-      ...(devices.length === 0 ? {} : { gpus: devices }),
-      grantPath: links.map(({ grantId }) => grantId),
-      expiresAtMs: Math.min(Number.MAX_SAFE_INTEGER, round.atMs + spec.runMsMax + warrantSlackMs),
-      view: { ACCESS: round.saw["ACCESS"] ?? 0 },
-      ...spokenFor(job, links),
-      ...(links.length === 0 ? {} : { attemptId, ...numbered })
-    },
-    signature: "",
-    ...(spec.resources.gpus + (spec.resources.gpuMilli ?? 0) === 0 ? {} : modelField(gpuModelOf(host))),
-    ...(spec.startFrom === undefined ? {} : { snapshot: spec.startFrom }),
-    ...(spec.startFrom === undefined || kept?.stands !== "available" ? {} : { from: { snapshotId: spec.startFrom, blob: kept.blob } }),
-    ...(share === undefined ? {} : { share }),
-    ...(devices.length === 0 ? {} : { gpus: devices }),
-    reason
-  }
-  return { event: made, partOf: factId, causedBy: factId, ...(fact.grant === undefined ? {} : { grant: fact.grant }) }
-}
-
-const modelField = (gpuModel: string | undefined) => (gpuModel === undefined ? {} : { gpuModel })
-
-/** The program inside speaks as the holder of the grant that its job was submitted under, within the grant's limits. */
-const spokenFor = (job: JobState, links: ReadonlyArray<Link>): Pick<Warrant, "workspace" | "holder" | "constraints"> => {
-  const leaf = links.at(-1)
-  return leaf === undefined ? {} : { workspace: job.submitted!.fact.workspace, holder: leaf.holder, constraints: narrowest(links) }
-}

@@ -22,6 +22,17 @@ export class Purse implements Counted {
     this.#atMs = atMs
   }
 
+  /** Remembers what is taken now; the answer puts it back to that. */
+  mark(): () => void {
+    const kept = [this.#cut, this.#promised, this.#uses, this.#running].map((map) => [map, [...map]] as const)
+    return () => {
+      for (const [map, entries] of kept) {
+        map.clear()
+        for (const [key, amount] of entries) (map as Map<unknown, unknown>).set(key, amount)
+      }
+    }
+  }
+
   uses = (grant: GrantId): number => (this.#world.uses.get(grant) ?? 0) + (this.#uses.get(grant) ?? 0)
   running = (grant: GrantId): number => (this.#world.index.running.get(grant) ?? 0) + (this.#running.get(grant) ?? 0)
   committedPico = (grant: GrantId): bigint => this.#world.money.spent.get(grant)?.committedPico ?? 0n

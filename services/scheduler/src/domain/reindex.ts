@@ -10,9 +10,9 @@ import type { JobState, TaskState, World } from "./world.ts"
 /** Two jobs that are alike here can be placed in each other's stead: same room, same money, same limits, as urgent. */
 export const likenessOf = (job: JobState): string => job.derived.likeness ??= `${likenessBy(job.submitted!.fact)}/${job.priority ?? job.submitted!.fact.spec.priority ?? ""}`
 
-const likenessBy = ({ grant, spec: { dialect = 1, gpu, resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }, runMsMax, runtime, trust, where }, workspace }: JobSubmitted): string =>
+const likenessBy = ({ grant, spec: { dialect = 1, gang, gpu, resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }, runMsMax, runtime, trust, where }, workspace }: JobSubmitted): string =>
   `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${gpuMilli}/${runMsMax}/${workspace}/${grant ?? ""}${
-    gpu === undefined && where === undefined ? "" : `/${canonical([gpu, where])}`}`
+    gpu === undefined && where === undefined && gang === undefined ? "" : `/${canonical([gpu, where, gang])}`}`
 
 const demandKey = (job: JobState): string => job.derived.class ??= classKeyOf(classOf(job.submitted!.fact.spec))
 

@@ -19,17 +19,22 @@ export class Saying {
   readonly lost = new Set<HostState>()
   /** Tasks that this round told to end. */
   readonly withdrawn = new Set<TaskState>()
-  readonly #bySubject = new Map<string, { readonly subject: Subject; readonly facts: Array<SaidFact> }>()
+  readonly #wholes: Array<BySubject> = []
+  readonly #bySubject: BySubject = new Map()
 
   constructor(round: Round) {
     this.round = round
   }
 
   say(subject: Subject, fact: SaidFact): void {
-    const key = subjectText(subject)
-    const told = this.#bySubject.get(key) ?? { subject, facts: [] }
-    told.facts.push(fact)
-    this.#bySubject.set(key, told)
+    add(this.#bySubject, subject, fact)
+  }
+
+  /** Says facts on several subjects that are stored together or not at all. */
+  sayWhole(whole: ReadonlyArray<readonly [Subject, SaidFact]>): void {
+    const bySubject: BySubject = new Map()
+    for (const [subject, fact] of whole) add(bySubject, subject, fact)
+    this.#wholes.push(bySubject)
   }
 
   /** A word of the schedule about a job, where its submitter hears it. */
@@ -59,29 +64,44 @@ export class Saying {
   }
 
   commits(): ReadonlyArray<Said> {
-    const commits: Array<Said> = []
-    for (const { facts, subject } of this.#bySubject.values()) {
-      let batch: Array<SaidFact> = []
-      let bytes = 0
-      for (const fact of facts) {
-        const size = sizeOf(fact.event)
-        if (batch.length > 0 && (bytes + size > commitBytesMax || batch.length >= commitFactsMax)) {
-          commits.push({ subject, facts: batch as unknown as Said["facts"] })
-          batch = []
-          bytes = 0
-        }
-        batch.push(fact)
-        bytes += size
-      }
-      commits.push({ subject, facts: batch as unknown as Said["facts"] })
-    }
-    return commits
+    const wholes = this.#wholes.flatMap((bySubject, together) => cut(bySubject).map((said): Said => ({ ...said, together })))
+    return [...cut(this.#bySubject), ...wholes]
   }
+}
+
+type BySubject = Map<string, { readonly subject: Subject; readonly facts: Array<SaidFact> }>
+
+const add = (bySubject: BySubject, subject: Subject, fact: SaidFact): void => {
+  const key = subjectText(subject)
+  const told = bySubject.get(key) ?? { subject, facts: [] }
+  told.facts.push(fact)
+  bySubject.set(key, told)
+}
+
+/** Facts by subject, cut into commits that the log takes. */
+const cut = (bySubject: BySubject): ReadonlyArray<Said> => {
+  const commits: Array<Said> = []
+  for (const { facts, subject } of bySubject.values()) {
+    let batch: Array<SaidFact> = []
+    let bytes = 0
+    for (const fact of facts) {
+      const size = sizeOf(fact.event)
+      if (batch.length > 0 && (bytes + size > commitBytesMax || batch.length >= commitFactsMax)) {
+        commits.push({ subject, facts: batch as unknown as Said["facts"] })
+        batch = []
+        bytes = 0
+      }
+      batch.push(fact)
+      bytes += size
+    }
+    commits.push({ subject, facts: batch as unknown as Said["facts"] })
+  }
+  return commits
 }
 
 /** An upper estimate of a fact's bytes: only a sealed program is ever large, and a placement's lists. */
 const sizeOf = (event: MillFact): number => {
   if (event._tag !== "PlacementMade") return 1024
-  const { egress, program } = event.spec
-  return 2048 + (program?.sealed.length ?? 0) + (egress ?? []).reduce((sum, text) => sum + 2 * text.length, 0)
+  const { gang, spec: { egress, program } } = event
+  return 2048 + (gang?.addresses ?? []).reduce((sum, text) => sum + 4 + text.length, 0) + (program?.sealed.length ?? 0) + (egress ?? []).reduce((sum, text) => sum + 2 * text.length, 0)
 }

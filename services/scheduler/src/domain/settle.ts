@@ -1,14 +1,16 @@
 import type { Decision } from "@millrace/authority"
 import type { FactId, JobRefused, JobRetried, JobSettled, LateWordNoted, Outcome, PlacementWithdrawn, TaskSettled } from "@millrace/schemas"
+import { gangOf } from "./gangs.ts"
 import { isAhead, permission } from "./permits.ts"
 import type { Saying } from "./saying.ts"
+import { settleGang } from "./settle-gang.ts"
 import { arrayOf, outcomeOfArray, stageOf, tasksOf, wordOn } from "./tasks.ts"
 import { type GivenUp, isFrozen, type JobState, type TaskState, type Word, type World } from "./world.ts"
 
 const backOffMsMin = 200
 const backOffMsMax = 60_000
 /** How often a task may lose its host. A task that takes five hosts with it does so by its own doing. */
-const lossesMax = 5
+export const lossesMax = 5
 /** Between the end of a lost attempt's lease and the next attempt, against clocks that differ. */
 const lossMarginMs = 1_000
 
@@ -23,8 +25,38 @@ export const settle = (world: World, saying: Saying): void => {
     else jobs.add(one)
   }
   for (const job of oldestFirst(jobs)) if (!isFrozen(world, job)) settleJob(world, job, saying)
+  const gangs = new Set<JobState>()
   for (const task of [...tasks].sort(byAge)) {
-    if (!isFrozen(world, task.job) && !saying.done.has(task.job)) settleTask(world, task, saying)
+    if (isFrozen(world, task.job) || saying.done.has(task.job)) continue
+    if (isWhole(task.job)) gangs.add(task.job)
+    if (!isWhole(task.job) || stageOf(world, task) === "placed") settleTask(world, task, saying)
+  }
+  for (const job of oldestFirst(gangs)) settleGang(world, job, saying)
+}
+
+/** A gang is settled whole, unless somebody has ended it: then each member ends by itself. */
+const isWhole = (job: JobState): boolean =>
+  gangOf(job) !== undefined && job.cancelledBy === undefined && ![...job.tasks.values()].some(({ withdrawn }) => withdrawn === "revoked")
+
+/** What a gang's end means for one of its members. */
+export type GangEnd =
+  | { readonly _tag: "Well" }
+  | { readonly _tag: "Badly" | "Lost" | "Ended"; readonly cause: string }
+  | { readonly _tag: "Again"; readonly terms: Parameters<typeof retry>[1] }
+
+export const afterGang = (task: TaskState, end: GangEnd, saying: Saying): void => {
+  const word = wordOn(task)
+  switch (end._tag) {
+    case "Well":
+      return endTask(task, "succeeded", "exited with 0", saying, word)
+    case "Again":
+      return retry(task, end.terms, saying, word?.factId)
+    case "Badly":
+      return endTask(task, "failed", end.cause, saying, word)
+    case "Lost":
+      return endTask(task, "lost", end.cause, saying, word)
+    case "Ended":
+      return endTask(task, "cancelled", end.cause, saying, word)
   }
 }
 
@@ -200,11 +232,11 @@ const causeOf = (fact: Word["fact"]): string =>
     : fact.cause
 
 /** How many of its attempts count: those that lost their host or gave way to other work do not. */
-const triesOf = ({ attempt, losses, preemptions }: TaskState): number => attempt - losses - preemptions
+export const triesOf = ({ attempt, losses, preemptions }: TaskState): number => attempt - losses - preemptions
 
 const backOffMs = (task: TaskState): number => Math.min(backOffMsMax, backOffMsMin * 2 ** (triesOf(task) - 1))
 
-const retry = (task: TaskState, terms: Pick<JobRetried, "failedAttempt" | "cause" | "notBeforeMs" | "lost" | "preempted">, saying: Saying, causedBy?: FactId): void =>
+const retry = (task: TaskState, terms: Pick<JobRetried, "failedAttempt" | "cause" | "notBeforeMs" | "lost" | "preempted" | "gang">, saying: Saying, causedBy?: FactId): void =>
   saying.ofJob(task.job, { _tag: "JobRetried", jobId: task.job.id, workspace: task.job.submitted!.fact.workspace, ...taskField(task), ...terms }, causedBy)
 
 /**

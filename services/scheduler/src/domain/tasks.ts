@@ -4,7 +4,11 @@ import { attemptOn, type JobState, type TaskStage, type TaskState, type Word, ty
 /** A host that never says the end of an attempt is told to end it this long after the attempt's time is up. */
 export const overdueMs = 120_000
 
-export const arrayOf = (job: JobState): ArrayTerms | undefined => job.submitted?.fact.spec.array
+/** The members of a gang are its tasks: so it is told of like an array of them. */
+export const arrayOf = (job: JobState): ArrayTerms | undefined => {
+  const spec = job.submitted?.fact.spec
+  return spec?.gang === undefined ? spec?.array : { tasks: spec.gang.members }
+}
 
 export const tasksOf = (job: JobState): number => arrayOf(job)?.tasks ?? 1
 

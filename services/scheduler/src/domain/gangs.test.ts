@@ -1,0 +1,157 @@
+import { assert, describe, it } from "@effect/vitest"
+import { commitsOf } from "@millrace/journal"
+import type { GangTerms, MillFact } from "@millrace/schemas"
+import { admitted, cancelled, Cell, exited, given, host, job, joined, needs, silent, submitted } from "../testing/cell.ts"
+import { agedMs } from "./patience.ts"
+import { scheduler } from "./scheduler.ts"
+
+const here = (name: string, labels: Record<string, string> = {}, cpuMilli = 2000): ReadonlyArray<MillFact> => {
+  const said = joined(name, needs(cpuMilli, 100_000)) as Extract<MillFact, { _tag: "HostJoined" }>
+  return [admitted(name), { ...said, dialect: 3, capabilities: { ...said.capabilities, labels } }]
+}
+const gang = (members: number, topology: GangTerms["topology"] = "anywhere", onLoss: GangTerms["onLoss"] = "restart"): GangTerms => ({ members, topology, onLoss })
+const hostsOf = (cell: Cell, name: string): string =>
+  cell.said("PlacementMade").filter(({ jobId }) => jobId === job(name)).map(({ gang, hostId }) => `${gang?.rank}@${hostId.slice(4).replace(/^0+/u, "").toLowerCase()}`).join(" ")
+const newest = (cell: Cell, name: string) => {
+  const made = cell.said("PlacementMade").filter(({ jobId }) => jobId === job(name))
+  return made.filter(({ attempt }) => attempt === made.at(-1)?.attempt)
+}
+const member = (cell: Cell, name: string, rank: number) => newest(cell, name).find(({ task }) => task === rank)!
+
+describe("where a gang goes", () => {
+  it("whole or not at all, and the others go on where it waits", () => {
+    const cell = given(...here("a"), ...here("b"), submitted("g", { gang: gang(5), dialect: 3 }), submitted("j"))
+    cell.rest(0)
+    assert.strictEqual(hostsOf(cell, "g"), "")
+    assert.include(cell.said("JobDeferred")[0], { reason: "no_room", arithmetic: "its 5 members begin together; the roomiest of 1 has room for 4 now" })
+    assert.isDefined(cell.placed("j"))
+    cell.hear(...here("c"))
+    cell.rest(1)
+    assert.strictEqual(hostsOf(cell, "g").split(" ").length, 5)
+  })
+
+  it("its members are told their rank and where each of them is found, and are said as one", () => {
+    const cell = given(...here("a", { address: "10.0.0.1" }, 1000), ...here("b", {}, 1000), submitted("g", { gang: gang(2), dialect: 3 }))
+    const round = cell.roundAt(0)
+    const commits = commitsOf(scheduler, round, scheduler.decide(cell.world, round))
+    const placing = commits.filter(({ facts }) => facts.some(({ event }) => event._tag === "PlacementMade"))
+    assert.deepStrictEqual(placing.map(({ together }) => together), [0, 0])
+    cell.rest(0)
+    assert.deepStrictEqual(newest(cell, "g").map(({ gang }) => gang), [0, 1].map((rank) => ({ rank, members: 2, addresses: newest(cell, "g").map(({ hostId }) => (hostId === host("a") ? "10.0.0.1" : hostId)) })))
+  })
+
+  it("on what they must share: one host, one fabric, one zone; the tightest that has room", () => {
+    const three = [...here("a", { fabric: "x" }, 3000), ...here("b", { fabric: "y" }), ...here("c", { fabric: "y" }), ...here("d")]
+    const on = (topology: GangTerms["topology"], members: number) => {
+      const cell = given(...three, submitted("g", { gang: gang(members, topology), dialect: 3 }))
+      cell.rest(0)
+      return [...new Set(hostsOf(cell, "g").split(" ").map((one) => one.slice(2)))].join("")
+    }
+    assert.strictEqual(on("host", 3), "a")
+    assert.strictEqual(on("fabric", 3), "a")
+    assert.strictEqual(on("fabric", 4), "bc")
+    assert.strictEqual(on("fabric", 5), "")
+    assert.strictEqual(on("zone", 2), "")
+    assert.strictEqual(on("anywhere", 9), "abcd")
+  })
+
+  it("two of which each fits alone go one after the other: neither holds a part of what the other needs", () => {
+    const cell = given(...here("a"), ...here("b"), submitted("g", { gang: gang(3), dialect: 3 }), submitted("h", { gang: gang(3), dialect: 3 }))
+    cell.rest(0)
+    assert.deepStrictEqual([hostsOf(cell, "g").split(" ").length, hostsOf(cell, "h")], [3, ""])
+    cell.hear(...newest(cell, "g").map((made) => exited(made)))
+    cell.rest(1)
+    assert.strictEqual(hostsOf(cell, "h").split(" ").length, 3)
+  })
+})
+
+describe("how a gang ends", () => {
+  const two = (terms: Partial<GangTerms> = {}, attemptsMax = 2): Cell => {
+    const cell = given(...here("a", {}, 1000), ...here("b", {}, 1000), submitted("g", { gang: { ...gang(2), ...terms }, dialect: 3, attemptsMax }))
+    cell.rest(0)
+    return cell
+  }
+
+  it("well, when every member has ended well; nothing is settled before", () => {
+    const cell = two()
+    cell.hear(exited(member(cell, "g", 0)))
+    cell.rest(1)
+    assert.deepStrictEqual(cell.said("TaskSettled"), [])
+    cell.hear(exited(member(cell, "g", 1)))
+    cell.rest(2)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "succeeded" })
+  })
+
+  it("one that fails has the others end, and all begin again together while attempts are left", () => {
+    const cell = two()
+    cell.hear(exited(member(cell, "g", 1), { code: 1 }))
+    cell.rest(1)
+    assert.deepInclude(cell.said("PlacementWithdrawn")[0], { task: 0, cause: "settled" })
+    assert.deepStrictEqual(cell.said("JobRetried"), [])
+    cell.hear(exited(member(cell, "g", 0), { cause: "withdrawn" }))
+    cell.rest(2)
+    assert.strictEqual(cell.said("JobRetried").length, 2)
+    assert.deepStrictEqual(newest(cell, "g").map(({ attempt, task }) => [task, attempt]), [[0, 2], [1, 2]])
+    cell.hear(exited(member(cell, "g", 0), { code: 3 }))
+    cell.rest(3)
+    cell.hear(exited(member(cell, "g", 1), { cause: "withdrawn" }))
+    cell.rest(4)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "failed" })
+    assert.deepStrictEqual(cell.said("TaskSettled").map(({ outcome, task }) => [task, outcome]), [[0, "failed"], [1, "cancelled"]])
+  })
+
+  it("with onLoss end the first that fails ends it", () => {
+    const cell = two({ onLoss: "end" })
+    cell.hear(exited(member(cell, "g", 1), { code: 1 }))
+    cell.rest(1)
+    cell.hear(exited(member(cell, "g", 0), { cause: "withdrawn" }))
+    cell.rest(2)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "failed" })
+  })
+
+  it("a lost host takes none of its attempts: all begin again, no earlier than the lost one's lease is over", () => {
+    const cell = two({}, 1)
+    const lostOn = member(cell, "g", 0).hostId
+    const name = lostOn === host("a") ? "a" : "b"
+    cell.rest(20_000, [silent(name, 1_000)])
+    cell.hear(exited(member(cell, "g", 1), { cause: "withdrawn" }))
+    cell.rest(20_001)
+    assert.deepStrictEqual(cell.said("JobRetried").map(({ gang, lost, notBeforeMs, task }) => [task, lost, gang, notBeforeMs]), [[0, true, undefined, 20_001], [1, undefined, true, 20_001]])
+    cell.hear(...here("c", {}, 1000))
+    cell.rest(30_000)
+    assert.deepStrictEqual(newest(cell, "g").map(({ attempt }) => attempt), [2, 2])
+    assert.notInclude(hostsOf(cell, "g").split(" ").slice(2).join(), `@${name}`)
+  })
+
+  it("a cancel ends all of it", () => {
+    const cell = two()
+    cell.hear(cancelled("g"))
+    cell.rest(1)
+    assert.strictEqual(cell.said("PlacementWithdrawn").length, 2)
+    cell.hear(...newest(cell, "g").map((made) => exited(made, { cause: "withdrawn" })))
+    cell.rest(2)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "cancelled" })
+  })
+
+  it("one that waits too long has what it needs held for it, and small work goes round that", () => {
+    const cell = given(...here("a"), ...here("b"), ...here("c"))
+    let small = 0
+    const begin = (count: number, atMs: number) => {
+      for (let at = 0; at < count; at += 1) cell.hear(submitted(`k${small++}`, { runMsMax: 600_000, resources: needs(1500) }))
+      cell.rest(atMs)
+    }
+    begin(3, 0)
+    cell.hear(submitted("g", { gang: gang(4), dialect: 3, priority: 20 }))
+    cell.rest(0)
+    let placedAtMs: number | undefined
+    for (let atMs = 30_000; placedAtMs === undefined && atMs <= agedMs + 300_000; atMs += 30_000) {
+      const over = new Set(cell.said("AttemptExited").map(({ attemptId }) => attemptId))
+      const [oldest] = cell.said("PlacementMade").filter(({ attemptId }) => !over.has(attemptId))
+      cell.hear(submitted(`k${small++}`, { runMsMax: 600_000, resources: needs(1500) }), exited(oldest!))
+      cell.rest(atMs)
+      if (cell.placed("g") !== undefined) placedAtMs = atMs
+    }
+    assert.isDefined(placedAtMs)
+    assert.isAtLeast(placedAtMs!, agedMs)
+  })
+})
