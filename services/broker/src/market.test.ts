@@ -1,19 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { ProviderName } from "@millrace/schemas"
-import { type VastApi, vastCloud } from "@millrace/sky"
-import { Clock, Effect, Redacted } from "effect"
-import { vast } from "./providers/vast.ts"
-import { type Life, livingAt, small, type Vendor } from "./testing/life.ts"
+import type { VastApi } from "@millrace/sky"
+import { Clock, Effect } from "effect"
+import { type Life, livingAt, small } from "./testing/life.ts"
+import { atMarket } from "./testing/vendors.ts"
 
-const name = "vast" as ProviderName
-
-const market = (offerMs: number): Vendor<VastApi> => ({
-  name,
-  cloud: vastCloud({ apiKey: "right", bootMs: 5_000, endMs: 3_000, market: { offerMs, rivalMs: Number.POSITIVE_INFINITY } }),
-  client: () => vast({ name, endpoint: "http://sky", apiKey: Redacted.make("right"), images: { machine: "vm", container: "container" } })
-})
-const still = market(Number.POSITIVE_INFINITY)
-const seconds = market(20_000)
+const still = atMarket(Number.POSITIVE_INFINITY)
+const seconds = atMarket(20_000)
 
 const own = { ...small, own: true }
 const bidding = { ...own, where: { spot: "rather" as const } }

@@ -96,6 +96,23 @@ describe("Vast's market", () => {
     assert.deepStrictEqual(sky.books.all, [])
   }))
 
+  story("a contract that is over soon is told as taken back at its end, and over it is over", Effect.gen(function*() {
+    const sky = yield* market({ rentMs: 1_800_000 })
+    const provider = yield* client(sky)
+    yield* provider.create(wish("rented", yield* columnIn(provider, "on_demand")))
+    const [soon] = yield* listedIn(provider)
+    assert.deepInclude(soon, { stands: "running", reclaimAtMs: sky.books.all[0]!.bornAtMs + 1_800_000 })
+    sky.api.settle(Date.now() + 1_800_000)
+    assert.strictEqual(sky.books.running[0]?.stands, "stopped")
+  }))
+
+  story("a cell whose name is too long for a label buys nothing", Effect.gen(function*() {
+    const sky = yield* market()
+    const provider = yield* client(sky)
+    assert.deepInclude(yield* provider.create({ ...wish("long", yield* columnIn(provider, "on_demand")), cell: "c".repeat(250) }), { reason: "invalid", narrows: "provider" })
+    assert.deepStrictEqual(sky.books.all, [])
+  }))
+
   story("without an SSH key of the account no virtual machine comes, and the check says so", Effect.gen(function*() {
     const provider = yield* client(yield* market({ sshKeys: [] }))
     assert.deepInclude(yield* provider.create(wish("vm", yield* columnIn(provider, "on_demand", "machines"))), { reason: "invalid", narrows: "provider" })

@@ -52,6 +52,8 @@ type Endpoint = keyof typeof everyMs
 const answerMsMax = 30_000
 const minute = 60_000
 const offersMax = 3_000
+/** "Input validation" of the description: a label has so many characters at most. */
+const labelMax = 256
 const pagesMax = 400
 /** From so long before a contract ends, its end is told as a reclaim. */
 const endToldMs = 60 * minute
@@ -158,6 +160,8 @@ export const vast = Effect.fnUntraced(function*(
     const market = wish.column.market === "spot" ? "spot" : "on_demand"
     const onstart = onstartOf(wish.userData)
     if (offer === undefined || !/^\d{1,15}$/u.test(offer)) return about(offer ?? "of the wish", "offer_gone", "only single offers can be bought here, and this is the number of none")
+    const label = labelOf({ token: wish.token, cell: wish.cell, sinceMs: wish.askedAtMs })
+    if (label.length > labelMax) return invalid(`the name of the cell is too long: with the machine's own it makes a label of more than ${labelMax} characters`)
     if (onstart === undefined) return invalid(`the user data makes no start script of ${onstartMax} characters; shorten the settings of the agent`)
     const ask = yield* askOf(offer, market)
     if (ask._tag === "Refusal") return ask
@@ -170,7 +174,7 @@ export const vast = Effect.fnUntraced(function*(
       vm,
       runtype: "ssh",
       disk: diskGb,
-      label: labelOf({ token: wish.token, cell: wish.cell, sinceMs: wish.askedAtMs }),
+      label,
       onstart,
       target_state: "running",
       // Without it, a machine that cannot start now comes stopped, and costs its storage.

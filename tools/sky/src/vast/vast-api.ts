@@ -13,6 +13,8 @@ export interface VastAccount {
   /** What the documented limits are multiplied with; 0: none. */
   readonly pace: number
   readonly market: MarketOptions
+  /** For how long a host lets its machine: then the contract is over, and what ran there stops. */
+  readonly rentMs: number
 }
 
 /** What is done where, by the path; and the shortest time between two of a kind, in ms, as each description says. */
@@ -49,7 +51,7 @@ export const vastCloud = (
   billing: { stepMs: 1_000, minMs: 0, from: "running", until: "end_asked" },
   bootMs,
   endMs,
-  open: (site) => new VastApi({ sshKeys: ["ssh-ed25519 AAAA"], pace: 1, ...account, market: { seed: "vast", offerMs: 20_000, rivalMs: 600_000, ...market } }, site)
+  open: (site) => new VastApi({ sshKeys: ["ssh-ed25519 AAAA"], pace: 1, rentMs: 2_592_000_000, ...account, market: { seed: "vast", offerMs: 20_000, rivalMs: 600_000, ...market } }, site)
 })
 
 const failed = (status: number, error: string, msg: string, more: Record<string, unknown> = {}): Answer => ({ status, body: { success: false, error, msg, ...more } })
@@ -135,7 +137,7 @@ export class VastApi implements CloudRoom {
   }
 
   #wins(machine: Machine, { bidMicro, host, lost }: Contract, atMs: number): boolean {
-    if (lost) return false
+    if (lost || atMs >= machine.bornAtMs + this.#account.rentMs) return false
     if (bidMicro === undefined) return true
     const taken = [...this.#contracts].some(([other, one]) => other !== machine && one.host === host && one.bidMicro === undefined && other.stands !== "terminated")
     return !taken && bidMicro >= minBidMicro(this.#market.bids(host, atMs, this.#site.sky.now.spotPricePermille))
@@ -173,7 +175,7 @@ export class VastApi implements CloudRoom {
       dph_base: dollarsOf(base), dph_total: dollarsOf(base + (free ? 0 : storage)), storage_cost: dollarsOf(host.storageMicroPerGbMonth), storage_total_cost: dollarsOf(storage),
       min_bid: dollarsOf(free ? 0 : minBidMicro(listing)), is_bid: market === "spot",
       reliability: host.reliability, reliability2: host.reliability, verified: host.verified, verification: host.verified ? "verified" : "unverified",
-      rentable: true, rented: false, external: false, datacenter: false, geolocation: host.place, vms_enabled: host.vms, duration: 2_592_000
+      rentable: true, rented: false, external: false, datacenter: false, geolocation: host.place, vms_enabled: host.vms, duration: this.#account.rentMs / 1000
     }
   }
 
@@ -270,7 +272,7 @@ export class VastApi implements CloudRoom {
       dph_total: Number(machine.soldPicoPerHour / 1_000_000n) / 1e6,
       storage_total_cost: dollarsOf(storage),
       start_date: machine.bornAtMs / 1000,
-      end_date: machine.bornAtMs / 1000 + 2_592_000,
+      end_date: (machine.bornAtMs + this.#account.rentMs) / 1000,
       machine_id: contract?.host.number ?? 0
     }
   }
