@@ -118,6 +118,8 @@ export const BrokerTookOver = Schema.TaggedStruct("BrokerTookOver", {
   bootMsMax: Millis,
   /** A machine without work for so long is given back. */
   idleMsMax: Millis,
+  /** Idle machines that are kept ready, in thousandths of what demand for their kind of GPU grows by while one is on its way. Absent: none. */
+  bufferPermille: Schema.optionalKey(Count),
   /** It decides and says what it would buy, and buys nothing. */
   dryRun: Schema.optionalKey(Schema.Boolean)
 })

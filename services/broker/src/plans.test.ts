@@ -7,7 +7,7 @@ import { chooseGreedily } from "./domain/plan/choose.ts"
 import { usualWeights } from "./domain/plan/inputs.ts"
 import { planInputsOf } from "./domain/plan-inputs.ts"
 import { living, small } from "./testing/life.ts"
-import { admitted, Desk, digestOf, firstLease, granted, joined, observed, offer, provider, tookOver, waits } from "./testing/desk.ts"
+import { admitted, Desk, digestOf, firstLease, granted, joined, observed, offer, provider, tookOver, waits, wanted } from "./testing/desk.ts"
 import { Solver } from "./solver/solver.ts"
 
 const waitsMax = 600
@@ -29,6 +29,29 @@ describe("a plan of what to have", () => {
         assert.deepStrictEqual(verdict.mismatches, [])
       }))
     }).pipe(Effect.provide(Solver.layer)), 60_000)
+
+  it("keeps ready what demand for a kind of GPU grows by while a machine is on its way, where that is wanted", () => {
+    const window = 600_000
+    const h100 = (waiting: number) => waits(waiting, { gpus: 8, gpuModels: ["H100"] })
+    const rows = observed(offer("h100", { gpus: 8, gpuModel: "H100", cores: 64, price: 400n }))
+    const grown = (more: object) => {
+      const desk = new Desk().hear(0, tookOver(more), rows)
+      for (let at = 0; at < 5; at += 1) desk.hear(at * window + 1, h100(at === 3 ? 2 : 1)).hear(at * window + 2, waits(0))
+      return desk
+    }
+    assert.deepStrictEqual(planInputsOf(grown({}).state, 5 * window).buffers, [])
+    const desk = grown({ bufferPermille: 500 })
+    const inputs = planInputsOf(desk.state, 5 * window)
+    assert.deepStrictEqual(inputs.buffers, [{ gpuModel: "H100", gpus: 8 }])
+    const { targets } = chooseGreedily(inputs, usualWeights)
+    assert.deepStrictEqual(targets.map(({ wanted }) => wanted), [1])
+    const demand = desk.state.demand!.factId
+    const chosen = { _tag: "PlanChosen", method: "greedy", inputs: { digest: `sha256:${"0".repeat(64)}`, sizeBytes: 1 }, unmet: 0, costPicoPerHour: 1n, tookMs: 1, targets: targets.map(({ parts: _, ...target }) => target) } as const
+    desk.hear(5 * window, chosen as never)
+    desk.state.plan = { ...desk.state.plan!, demand }
+    assert.deepStrictEqual(wanted(desk.decide(5 * window + 1)), ["h100@here"])
+    assert.deepStrictEqual(desk.decide(5 * window + 2), [])
+  })
 
   it("is made of all that is offered by place, what is blocked as none, what runs idle or at work, and each class as it waits", () => {
     const desk = new Desk().hear(0, tookOver(), observed(offer("small", { regions: ["here", "there"] }), offer("h100", { gpus: 8, gpuModel: "H100", cores: 64, price: 400n }, { market: "spot", fabric: true })), waits(1))

@@ -81,6 +81,7 @@ export const brokerProcess = service({
     idleS: seconds("MILLRACE_BROKER_IDLE_S", "how long a machine may have no work before it is given back", 600),
     sweepS: seconds("MILLRACE_BROKER_SWEEP_S", "how often the providers' lists are compared with ours", 50),
     plansS: seconds("MILLRACE_BROKER_PLANS_S", "how often it is solved what to have, while something changes", 15),
+    buffer: setting("MILLRACE_BROKER_BUFFER_PERMILLE", { purpose: "idle machines that are kept ready, in thousandths of what demand for their kind of GPU grows by while one is on its way; 0 keeps none", wants: "a whole number from 0 to 10000", read: (name) => Config.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 10_000 })), name), default: 0 }),
     dryRun: setting("MILLRACE_BROKER_DRY_RUN", { purpose: "true: it decides and says what it would buy, and buys nothing", wants: "true or false", read: Config.Boolean, default: false }),
     offersS: seconds("MILLRACE_BROKER_OFFERS_S", "how often the providers' offers are read", 60)
   }),
@@ -101,6 +102,7 @@ export const brokerProcess = service({
           answerMsMax: settings.answerS * 1000,
           bootMsMax: settings.bootS * 1000,
           idleMsMax: settings.idleS * 1000,
+          ...(settings.buffer > 0 ? { bufferPermille: settings.buffer } : {}),
           ...(settings.dryRun ? { dryRun: true } : {})
         },
         plansEveryMs: settings.plansS * 1000,

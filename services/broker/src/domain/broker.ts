@@ -45,6 +45,7 @@ export const broker: StreamDecider<State> = {
     refusals: byKey(state.refusals),
     shares: byKey(state.shares),
     chances: byKey(state.chances),
+    growths: byKey(state.growths),
     plan: state.plan === undefined ? null : { ...state.plan, demand: state.plan.demand ?? null, wanted: byKey(state.plan.wanted) },
     lastRequestedAtMs: state.lastRequestedAtMs,
     frozen: [...state.frozen].sort()
@@ -62,7 +63,7 @@ export const broker: StreamDecider<State> = {
     }
     state.plan = plain.plan === null ? undefined : { ...plain.plan, demand: plain.plan.demand ?? undefined, wanted: new Map(plain.plan.wanted) }
     state.lastRequestedAtMs = plain.lastRequestedAtMs
-    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "chances"] as const) {
+    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "chances", "growths"] as const) {
       for (const [key, value] of plain[name]) (state[name] as Map<unknown, unknown>).set(key, value)
     }
     for (const scope of plain.frozen) state.frozen.add(scope)

@@ -138,15 +138,15 @@ export const insteadOf = (lease: Lease, choices: ReadonlyArray<Choice>, purse: P
   ).sort((a, b) => a.reckonedPico === b.reckonedPico ? (nameOf(a) < nameOf(b) ? -1 : 1) : a.reckonedPico < b.reckonedPico ? -1 : 1).find(takeOne(purse))
 }
 
-/** Idle machines that the newest plan wants to be there: as many of a column as it wants beyond those that have work. */
+/** Machines that the newest plan wants to be there, work or none: of each column as many as it wants, those with work first, then those that are there. */
 export const keptByPlan = (state: State, atMs: number): ReadonlySet<LeaseId> => {
   const plan = freshPlan(state, atMs)
   const kept = new Set<LeaseId>()
   if (plan === undefined) return kept
   const left = new Map(plan.wanted)
-  const held = inOrder(state).filter((lease) => stageOf(lease) === "held" && lease.requested !== undefined)
-  const working = (lease: Lease): boolean => (hostOf(state, lease)?.running.size ?? 0) > 0
-  for (const lease of [...held.filter(working), ...held.filter((one) => !working(one))]) {
+  const open = inOrder(state).filter((lease) => (stageOf(lease) === "held" || stageOf(lease) === "asked") && lease.requested !== undefined)
+  const rank = (lease: Lease): number => ((hostOf(state, lease)?.running.size ?? 0) > 0 ? 0 : stageOf(lease) === "held" ? 1 : 2)
+  for (const lease of [0, 1, 2].flatMap((rung) => open.filter((one) => rank(one) === rung))) {
     const name = blockNames(lease.provider, lease.requested!.fact.column).offer
     const wanted = left.get(name) ?? 0
     if (wanted <= 0) continue

@@ -100,10 +100,12 @@ const enrolment = (state: State, lease: Lease): { readonly event: MillFact; read
 
 const otherWasFirst = "the other attempt was there first"
 
-const withdrawal = ({ atMs, beyond, hedges, state }: Look, lease: Lease): Pick<LeaseWithdrawn, "cause" | "detail"> | undefined => {
+const withdrawal = ({ atMs, beyond, hedges, kept, state }: Look, lease: Lease): Pick<LeaseWithdrawn, "cause" | "detail"> | undefined => {
   if (stageOf(lease) !== "asked" || lease.requested === undefined) return undefined
   if (atMs >= lease.requested.fact.answerByMs) return { cause: "too_late" }
-  if (state.demand !== undefined && state.demand.fact.classes.every(({ waiting }) => waiting === 0)) return { cause: "not_needed" }
+  // A plan that was made of what waits now may want it all the same, to have it ready.
+  const ready = kept.has(lease.id) && state.plan?.demand === state.demand?.factId
+  if (!ready && state.demand !== undefined && state.demand.fact.classes.every(({ waiting }) => waiting === 0)) return { cause: "not_needed" }
   if (isOutrun(state, lease, hedges)) return { cause: "not_needed", detail: otherWasFirst }
   // What waits is to be had elsewhere meanwhile; a machine that comes of it after all is given back.
   if (state.suspended.get(lease.provider)?.reason === "outage") return { cause: "not_needed", detail: "its provider does not answer" }

@@ -3,6 +3,7 @@ import { blockNames } from "./blocks.ts"
 import { inOrder } from "./bounds.ts"
 import { chanceOf } from "./chances.ts"
 import { columnsOf } from "./choosing.ts"
+import { anyGpu, growthOf } from "./growth.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { type Lease, priceOf, stageOf } from "./lease.ts"
 import type { Buyable, PlanInputs, WorkClass } from "./plan/inputs.ts"
@@ -37,7 +38,7 @@ const workOf = (one: Class, at: number, residencies: ReadonlyMap<string, Readonl
   return {
     id: nameOfClass(one, names, at),
     units: one.waiting,
-    needs: { cpuMilli: one.cpuMilli, memoryMib: one.memoryMib, diskMib: one.diskMib ?? 0, gpus: one.gpus === 0 && (one.gpuMilli ?? 0) > 0 ? 1 : one.gpus },
+    needs: { cpuMilli: one.cpuMilli, memoryMib: one.memoryMib, diskMib: one.diskMib ?? 0, gpus: one.gpus, ...(one.gpuMilli === undefined ? {} : { gpuMilli: one.gpuMilli }) },
     gpuModels: names,
     gang: one.gang ?? 0,
     spot: one.where?.spot === "tolerated" || one.where?.spot === "rather",
@@ -70,6 +71,16 @@ const ours = (lease: Lease): boolean => {
   return lease.requested !== undefined && (stage === "asked" || stage === "held") && lease.reclaim === undefined
 }
 
+/** What is to be ready of each kind of GPU, beyond what waits. */
+const buffersOf = (state: State, atMs: number): PlanInputs["buffers"] => {
+  const permille = state.bounds?.bufferPermille ?? 0
+  if (permille === 0) return []
+  return [...state.growths].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([gpuModel, growth]) => {
+    const gpus = Math.ceil((growthOf(growth, atMs) * permille) / 1000)
+    return gpuModel === anyGpu || gpus === 0 ? [] : [{ gpuModel, gpus }]
+  })
+}
+
 /** What a plan is made of: what waits, what is offered, what we have, and the bounds. Pure: the same state and moment give the same. */
 export const planInputsOf = (state: State, atMs: number): PlanInputs => {
   const columns = new Map<string, Buyable>()
@@ -93,7 +104,7 @@ export const planInputsOf = (state: State, atMs: number): PlanInputs => {
   return {
     classes: state.fruitless !== undefined && state.fruitless === state.demand?.factId ? [] : classes,
     columns: [...columns.values()],
-    buffers: [],
+    buffers: buffersOf(state, atMs),
     quotas: [],
     shares: [],
     ...(state.bounds === undefined ? {} : { machinesMax: state.bounds.machinesMax, spendPicoPerHourMax: state.bounds.spendPicoPerHourMax })

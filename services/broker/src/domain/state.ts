@@ -6,6 +6,7 @@ import type {
 import { blockedUntilMs, blockNameOf, blockNames } from "./blocks.ts"
 import { type Found, foundIn } from "./boot-check.ts"
 import { type Chances, learnOutcome, learnReady } from "./chances.ts"
+import { type Growths, learnDemand } from "./growth.ts"
 import type { Lease } from "./lease.ts"
 
 /** A host, as far as the broker minds: whose key it used, and whether it has work. */
@@ -83,6 +84,7 @@ export interface State {
   /** Providers that are asked again, little by little. */
   readonly shares: Map<ProviderName, Share>
   readonly chances: Chances
+  readonly growths: Growths
   plan: Plan | undefined
   /** When a machine was asked for last. */
   lastRequestedAtMs: number
@@ -105,6 +107,7 @@ export const emptyState = (): State => ({
   refusals: new Map(),
   shares: new Map(),
   chances: new Map(),
+  growths: new Map(),
   plan: undefined,
   lastRequestedAtMs: 0,
   fruitless: undefined,
@@ -128,6 +131,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       state.bounds = event
       return state
     case "DemandChanged":
+      learnDemand(state.growths, event.classes, atMs)
       state.demand = { fact: event, factId: id, partOf, sawHosts: commit.decided?.saw["HOSTS"] ?? 0, sawAccess: commit.decided?.saw["ACCESS"] ?? 0 }
       return state
     case "LeaseRequested":

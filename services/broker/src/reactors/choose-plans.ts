@@ -32,7 +32,7 @@ export const choosePlans = ({ everyMs, order, solver }: {
       const { demand } = order.state()
       const inputs = planInputsOf(order.state(), atMs)
       const text = encode({ inputs, weights: usualWeights })
-      const nothing = inputs.classes.length === 0 ? inputs.columns.every(({ idle, rooms }) => idle === 0 && rooms.length === 0) : inputs.columns.length === 0
+      const nothing = inputs.classes.length === 0 && inputs.buffers.length === 0 ? inputs.columns.every(({ idle, rooms }) => idle === 0 && rooms.length === 0) : inputs.columns.length === 0
       if (nothing || (text === saidText && atMs - saidAtMs < sayAgainMs)) return
       const plan = yield* solver.choose(chooseQuickly(inputs, usualWeights))
       const tookMs = (yield* Clock.currentTimeMillis) - atMs
