@@ -1,9 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Journal, verify } from "@millrace/journal"
-import type { CoreWeaveApi } from "@millrace/sky"
+import { type CoreWeaveApi, dark, Site } from "@millrace/sky"
 import { Clock, Effect, type Scope } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { TestClock } from "effect/testing"
 import { broker, comparable } from "../domain/broker.ts"
 import { type Life, type LifeOptions, livingAt, small } from "../testing/life.ts"
+import { answered, wish } from "../testing/promises.ts"
 import { atCluster as cluster } from "../testing/vendors.ts"
 
 const bootMs = 20 * 60_000
@@ -28,6 +31,49 @@ const allOver = (life: Life<CoreWeaveApi>, api: CoreWeaveApi): void => {
 /** Two jobs wait, two machines come after two minutes and do them, are idle and are given back. */
 const wholeLife = (life: Life<CoreWeaveApi>) => Effect.andThen(life.waits({ ...small, waiting: 2 }), life.pass(6 * minutes, 2_000))
 const arrivesMs = 2 * minutes
+
+/** The client of a cluster in this process, and no broker: `meanwhile` happens right before each request is answered. */
+const alone = Effect.fnUntraced(function*(meanwhile: (method: string, path: string, atMs: number) => void = () => undefined) {
+  const { client, cloud: { open, ...cloud } } = cluster(0)
+  const site = new Site({ ...cloud, cloud: "coreweave", power: dark })
+  const api = open(site)
+  const answer: CoreWeaveApi["answer"] = (request) => {
+    meanwhile(request.method, request.path, request.atMs)
+    return api.answer(request)
+  }
+  return { site, api, provider: yield* Effect.provide(client({ answer } as CoreWeaveApi), FetchHttpClient.layer) }
+})
+
+const asked = wish("ada", { region: "US-EAST-04A", machineType: "cd-small", market: "on_demand" })
+
+describe("CoreWeave's client in time", () => {
+  it.effect("gives up no pool that has got its machine in this moment", () => Effect.gen(function*() {
+    let come: (atMs: number) => void = () => undefined
+    const { api, provider, site } = yield* alone((method, path, atMs) => void (method === "DELETE" && path.includes("nodepools") && come(atMs)))
+    site.sky.set({ noCapacity: ["*"] })
+    assert.deepInclude(yield* answered(provider, asked), { _tag: "Coming" })
+    yield* TestClock.adjust("6 minutes")
+    come = (atMs) => {
+      site.sky.set({ noCapacity: [] })
+      api.settle(atMs)
+    }
+    assert.deepInclude(yield* provider.create(asked), { _tag: "Coming" })
+    assert.deepInclude(yield* provider.create(asked), { _tag: "Bought" })
+    assert.lengthOf(site.books.running, 1)
+  }))
+
+  it.effect("takes away what would boot a machine when its pool has been gone for long, and not while it is made", () => Effect.gen(function*() {
+    const { api, provider } = yield* alone()
+    yield* answered(provider, asked)
+    api.answer({ method: "DELETE", path: `/apis/compute.coreweave.com/v1alpha1/nodepools/${asked.token}`, url: "", query: new URLSearchParams(), headers: { authorization: "Bearer right" }, body: "", atMs: 4_000 })
+    yield* TestClock.adjust("9 minutes")
+    yield* provider.tend!("test")
+    assert.deepStrictEqual(held(api), [`secrets/${asked.token}`, `daemonsets/${asked.token}`])
+    yield* TestClock.adjust("1 minute")
+    yield* provider.tend!("test")
+    assert.deepStrictEqual(held(api), [])
+  }))
+})
 
 describe("a lease of a declared pool", () => {
   it.effect("is granted when its machine is there, and costs what the ledger says", () =>

@@ -59,6 +59,14 @@ describe("CoreWeave's client", () => {
     assert.deepInclude((yield* listedIn(provider))[0], { stands: "running", market: "on_demand" })
   }), { bootMs: 300 })
 
+  on("two that ask at once under one token get one machine", (sky, provider) => Effect.gen(function*() {
+    const asked = wish("ada", column)
+    const both = yield* Effect.all([provider.create(asked), provider.create(asked)], { concurrency: 2 })
+    assert.notInclude(both.map(({ _tag }) => _tag), "Refusal")
+    assert.deepInclude(yield* answered(provider, asked), { _tag: "Bought", machine: asked.token })
+    assert.deepStrictEqual(paid(sky), [asked.token])
+  }))
+
   on("a pool of that name that is another's is refused, and left alone", (sky, provider) => Effect.gen(function*() {
     const asked = wish("ada", column)
     yield* answered(provider, asked)
@@ -141,6 +149,9 @@ describe("CoreWeave's client", () => {
     const checks = yield* provider.check
     assert.deepStrictEqual(checks.filter(({ allowed }) => !allowed).map(({ permission }) => permission), ["list nodes", "create secrets"])
     assert.deepInclude(yield* provider.create(wish("ada", column)), { reason: "unauthorised" })
+    sky.weather.set({ forbidden: ["create nodepools"] })
+    assert.deepInclude(yield* provider.create(wish("eve", column)), { reason: "unauthorised" })
+    // What was made before the pool that may not be is taken away again.
     assert.deepStrictEqual(held(sky), [])
   }))
 

@@ -142,7 +142,7 @@ export const coreWeave = Effect.fnUntraced(function*(options: CoreWeaveOptions):
     if (answer._tag === "Told") return yield* standing(wish, yield* poolIn(doing, answer.value))
     const refused = yield* refusal(doing, answer)
     // Nothing was bought, so nothing stays; where that fails too, the sweep finds it.
-    if (refused.reason !== "rate_limited" && refused.reason !== "unauthorised") yield* Effect.ignore(removeBoot(token))
+    if (refused.reason !== "rate_limited") yield* Effect.ignore(removeBoot(token))
     return refused
   })
 
