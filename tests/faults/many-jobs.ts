@@ -104,7 +104,7 @@ export const manyJobs = async (cell: Cell, chance: Chance, isolates: boolean): P
       return [await cancelOnce(cell, running, () => readFileSync(cell.startsFile, "utf8").includes(running.jobId)).then(() => running)]
     }),
     ...times(2, async (n) => {
-      const waiting = await said(`waits ${n}`, { runtime: "noop", argv: [], attemptsMax: 1, cpuMilli: 1_000_000 }, ["cancelled"])
+      const waiting = await said(`waits ${n}`, { runtime: "noop", argv: [], attemptsMax: 1, more: { where: { only: { regions: ["nowhere-1"] } } } }, ["cancelled"])
       return [await cancelOnce(cell, waiting, () => cell.log.deferred(waiting.jobId)).then(() => waiting)]
     }),
     async () => [await said("array", program(naps(), { more: { array: { tasks: 24, parallelismMax: 5 } } }), ["succeeded"], { tasks: 24 })],

@@ -108,11 +108,13 @@ describe("the command's families, against a running cell", () => {
   })
 
   it("why says what a job waits for; cancelled before it was placed, it ends as such", async () => {
-    const { jobId } = await json<{ jobId: string }>("submit", "--cpu", "900", "--", "true")
+    const { jobId } = await json<{ jobId: string }>("submit", "--region", "nowhere-1", "--", "true")
     let text = await here("why", jobId)
     while (!text.stdout.startsWith("It waits")) text = await here("why", jobId)
-    assert.match(text.stdout, /^It waits: it needs 900 cores.*Nearest to it:.*never.*cores/su)
+    assert.match(text.stdout, /^It waits: no host offers .*region nowhere-1.*Nearest to it:.*never.*region nowhere-1/su)
     await shaped("why", "why", jobId)
+    assert.strictEqual((await shaped<{ verdict: string }>("plan", "plan", "--cpu", "0.1", "--", "true")).verdict, "now")
+    assert.strictEqual((await here("plan", "--region", "nowhere-1", "--", "true")).code, 22)
     await here("cancel", jobId)
     assert.strictEqual((await here("story", jobId, "--follow")).code, 0)
     const { job } = await json<{ job: { state: string } }>("show", jobId)
