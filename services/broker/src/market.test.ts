@@ -78,6 +78,17 @@ describe("a lease on a market", () => {
       assert.deepStrictEqual(life.books.running, [])
     })))
 
+  it.effect("that is outbid before its host is there is given back then, not when its host is too late", () =>
+    livingAt(still, { weather: { neverBoots: 1 } }, (life) => Effect.gen(function*() {
+      yield* life.pass(35_000)
+      yield* life.waits(bidding)
+      yield* life.pass(10_000)
+      assert.strictEqual(life.books.running.length, 1)
+      life.sky.set({ spotPricePermille: 20_000, noCapacity: ["*"] })
+      yield* life.pass(15_000)
+      assert.deepStrictEqual(life.said("LeaseReleased").map(({ cause }) => cause), ["reclaimed"])
+    })))
+
   it.effect("is bought once and ended, wherever between the intent and the last word its broker dies", () => Effect.gen(function*() {
     const whole = (life: Life<VastApi>) => Effect.andThen(life.waits(small), life.pass(240_000))
     const passed = yield* livingAt(still, {}, (life) => Effect.as(whole(life), life.points))

@@ -129,6 +129,8 @@ const release = (look: Look, lease: Lease): Release | undefined => {
   if (lease.withdrawn !== undefined) return { why: { cause: "came_too_late" }, causedBy }
   if (isOutrun(state, lease, hedges)) return { why: { cause: "came_too_late", detail: otherWasFirst }, causedBy }
   const host = hostOf(state, lease)
+  // Taken back before its host was there: it may stand there stopped, and cost on.
+  if (host?.joined === undefined && lease.reclaim !== undefined && atMs >= lease.reclaim.deadlineAtMs) return { why: { cause: "reclaimed" }, causedBy: lease.reclaim.factId }
   if (host?.joined === undefined) return atMs >= lease.granted.atMs + bounds.bootMsMax ? { why: { cause: "never_enrolled" }, causedBy } : undefined
   if (host.left) return { why: { cause: "drained" }, causedBy }
   const short = shortOf(state, lease)
