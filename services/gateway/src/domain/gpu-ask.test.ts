@@ -16,6 +16,8 @@ describe("what a request says of GPUs and places", () => {
     assert.strictEqual(where({ resources: { ...resources, gpus: 17 } }), "resources.gpus")
     assert.strictEqual(where({ resources, gpu: [{ model: "H100" }] }), "gpu")
     assert.strictEqual(where({ resources: { ...resources, gpus: 1 }, gpu: [] }), "gpu")
+    assert.strictEqual(where({ resources, array: { tasks: 2 }, gang: { members: 2, topology: "anywhere", onLoss: "end" } }), "gang")
+    assert.strictEqual(where({ resources: { ...resources, gpuMilli: 500 }, gang: { members: 2, topology: "host", onLoss: "end" } }), "gang.topology")
     assert.strictEqual(where({ resources, where: { only: { providers: [] } } }), "where.only.providers")
   })
 })

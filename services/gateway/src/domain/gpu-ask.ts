@@ -10,8 +10,8 @@ export interface Contradiction {
   readonly remedy: string
 }
 
-/** What a request says of GPUs and places that contradicts itself, or that no machine could ever meet. */
-export const contradictionIn = ({ gpu, resources: { gpuMilli = 0, gpus }, where }: Pick<JobRequest, "gpu" | "resources" | "where">): Contradiction | undefined => {
+/** What a request says of GPUs, members and places that contradicts itself, or that no machine could ever meet. */
+export const contradictionIn = ({ array, gang, gpu, resources: { gpuMilli = 0, gpus }, where }: Pick<JobRequest, "array" | "gang" | "gpu" | "resources" | "where">): Contradiction | undefined => {
   if (gpus > 0 && gpuMilli > 0) {
     return { what: `it asks for ${gpus} whole GPUs and for ${gpuMilli} thousandths of one`, where: "resources.gpuMilli", remedy: "ask for whole GPUs by gpus, or for a part of one by gpuMilli" }
   }
@@ -23,6 +23,12 @@ export const contradictionIn = ({ gpu, resources: { gpuMilli = 0, gpus }, where 
   }
   if (gpu !== undefined && gpu.length === 0) {
     return { what: "it names no kind of GPU that would do", where: "gpu", remedy: "name at least one, or leave gpu out: then any does" }
+  }
+  if (gang !== undefined && array !== undefined) {
+    return { what: "it is a gang, whose members run together, and an array, whose tasks run by themselves", where: "gang", remedy: "say how many by gang.members alone, or leave gang out" }
+  }
+  if (gang?.topology === "host" && gpuMilli > 0) {
+    return { what: "its members are to share one host, each with a part of a GPU", where: "gang.topology", remedy: "ask for whole GPUs, or for members that share a fabric, a zone or a provider" }
   }
   for (const list of ["regions", "providers", "residency"] as const) {
     if (where?.only?.[list]?.length === 0) {

@@ -97,6 +97,8 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     attemptsMax,
     runMsMax,
     onSilence,
+    // The members of a gang are its tasks to everybody who tells of it.
+    ...(request.gang === undefined ? {} : { array: { tasks: request.gang.members } }),
     ...given(request, "queueMsMax", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
     ...dialectOf(request)
   }

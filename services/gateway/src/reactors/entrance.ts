@@ -97,8 +97,10 @@ const checked = (request: JobRequest): Effect.Effect<void, RequestUnfit> => {
   return Effect.void
 }
 
+const tasksOf = (tasks: number | undefined) => (tasks === undefined ? {} : { tasks })
+
 /** What a job would use of what grants limit. Without a price book nobody can say what it costs, and the door does not ask. */
-const needsOf = ({ array, egress, gpu, resources, runMsMax, where }: JobRequest, depth: number, rates: ReturnType<Prices["Service"]["ratesAt"]>): Needs => ({
+const needsOf = ({ array, egress, gang, gpu, resources, runMsMax, where }: JobRequest, depth: number, rates: ReturnType<Prices["Service"]["ratesAt"]>): Needs => ({
   cpuMilli: resources.cpuMilli,
   memoryMib: resources.memoryMib,
   diskMib: resources.diskMib,
@@ -111,7 +113,7 @@ const needsOf = ({ array, egress, gpu, resources, runMsMax, where }: JobRequest,
   runMs: runMsMax,
   egress: egress ?? [],
   ...(depth === 0 ? {} : { depth }),
-  ...(rates === undefined ? {} : { spendPico: estimate(rates, { held: resources, runMsMax, ...(array === undefined ? {} : { tasks: array.tasks }) }).totalPico })
+  ...(rates === undefined ? {} : { spendPico: estimate(rates, { held: resources, runMsMax, ...tasksOf(gang?.members ?? array?.tasks) }).totalPico })
 })
 
 const unfit = {

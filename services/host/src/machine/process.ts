@@ -3,6 +3,7 @@ import { AttemptId } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { mkdir, readdir, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
+import { gangEnv } from "./gang-env.ts"
 import type { Keeper } from "./keeper.ts"
 import { endByEnvironment } from "./keeper-kill.ts"
 import { adopted, runningIn } from "./keeper-running.ts"
@@ -38,6 +39,7 @@ export const processRuntime = (work: string, keeper: Keeper["Service"]): Runtime
         MILLRACE_ATTEMPT: attemptId,
         ...(task === undefined ? {} : { MILLRACE_TASK: String(task) }),
         ...(array === undefined ? {} : { MILLRACE_TASKS: String(array.tasks) }),
+        ...gangEnv(made),
         ...(socket === undefined ? {} : { MILLRACE_SOCKET: socket })
       }
       yield* crashPoint("start work before")

@@ -1,6 +1,7 @@
 import type { PlacementMade, Program } from "@millrace/schemas"
 import { createHash } from "node:crypto"
 import { join } from "node:path"
+import { gangEnv } from "./gang-env.ts"
 import { programsInside } from "./sandbox-programs.ts"
 
 /** Where an attempt's things lie on the host, all below one folder that the agent alone may enter. */
@@ -83,6 +84,7 @@ const environment = (made: PlacementMade, program: Program, socket: boolean): Re
     MILLRACE_ATTEMPT: made.attemptId,
     ...(made.task === undefined ? {} : { MILLRACE_TASK: String(made.task) }),
     ...(made.spec.array === undefined ? {} : { MILLRACE_TASKS: String(made.spec.array.tasks) }),
+    ...gangEnv(made),
     MILLRACE_ARTEFACTS: "/artefacts",
     ...(socket ? { MILLRACE_SOCKET: "/run/millrace/api.sock" } : {})
   }).map(([name, value]) => `${name}=${value}`)

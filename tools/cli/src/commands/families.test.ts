@@ -222,6 +222,16 @@ describe("the command's families, against a running cell", () => {
     assert.include((await here("priority", jobs[0]!.jobId, "high")).stderr, "the job is over")
   })
 
+  it("a gang's members run together, and each is told its rank, their number and where they are found", async () => {
+    const gang = await here("run", "--name", "together", "--gang", "2", "--near", "host", "--cpu", "0.1", "--memory", "32MiB", "--", "/bin/sh", "-c", "echo member $MILLRACE_RANK of $MILLRACE_MEMBERS at $MILLRACE_ADDRESSES")
+    assert.strictEqual(gang.code, 0, gang.stderr)
+    const { jobs } = await json<{ jobs: ReadonlyArray<{ jobId: string; tasks: number }> }>("ls", "--name", "together")
+    assert.deepStrictEqual(jobs.map(({ tasks }) => tasks), [2])
+    for (const rank of ["0", "1"]) assert.match((await here("logs", jobs[0]!.jobId, "--task", rank)).stdout, new RegExp(`^member ${rank} of 2 at (\\S+),\\1\n$`, "u"))
+    assert.match((await here("run", "--gang", "2", "--near", "zone", "--queue-limit", "1s", "--", "/bin/true")).stderr, /no place was found/u)
+    assert.match((await here("run", "--gang", "2", "--tasks", "2", "--", "/bin/true")).stderr, /gang/u)
+  })
+
   it("the past is shown as it was", async () => {
     const { jobs } = await json<{ jobs: ReadonlyArray<{ jobId: string; state: string }> }>("ls", "--limit", "2")
     const earlier = await json<{ jobs: ReadonlyArray<unknown> }>("ls", "--at", "2026-01-01T00:00:00Z")
