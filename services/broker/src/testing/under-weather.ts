@@ -1,5 +1,6 @@
 import { type Cloud, type CloudRoom, type RunningCloud, startSky } from "@millrace/sky"
 import { Effect, type Scope } from "effect"
+import { FetchHttpClient, type HttpClient } from "effect/http"
 import type { Provider } from "../providers/provider.ts"
 import type { ProviderUnderTest } from "./promises.ts"
 
@@ -10,13 +11,13 @@ type Own = Pick<ProviderUnderTest, "column"> & Partial<Pick<ProviderUnderTest, "
 }
 
 /** A pretend cloud and the real client of its vendor, in whatever weather a promise is to be kept. */
-export const underWeather = <Room extends CloudRoom>(cloud: Cloud<Room>, client: (sky: RunningCloud<Room>) => Effect.Effect<Provider, unknown, Scope.Scope>, { tokenIn = (name) => name, ...own }: Own): Effect.Effect<ProviderUnderTest, unknown, Scope.Scope> =>
+export const underWeather = <Room extends CloudRoom>(cloud: Cloud<Room>, client: (sky: RunningCloud<Room>) => Effect.Effect<Provider, unknown, HttpClient.HttpClient | Scope.Scope>, { tokenIn = (name) => name, ...own }: Own): Effect.Effect<ProviderUnderTest, unknown, Scope.Scope> =>
   Effect.gen(function*() {
     // What runs is of the room that was handed over; the record's own type forgets which.
     const sky = (yield* startSky({ clouds: { sky: cloud } })).sky as unknown as RunningCloud<Room>
     const test: ProviderUnderTest = {
       ...own,
-      provider: yield* client(sky),
+      provider: yield* Effect.provide(client(sky), FetchHttpClient.layer),
       paid: () => sky.books.running.filter((machine) => sky.site.said(machine) !== "terminating").map(({ name }) => tokenIn(name)),
       weather: (change) => void sky.weather.set(change),
       loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
