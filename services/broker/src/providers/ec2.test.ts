@@ -147,6 +147,15 @@ describe("EC2's client", () => {
     assert.deepStrictEqual(sky.api.left, [])
   }))
 
+  under("a region that says nothing takes no offers from the others, and hides none of the machines: then nothing is listed", (sky) => Effect.gen(function*() {
+    const provider = yield* client(sky, { regions: ["us-east-1", "eu-central-1", "mars-north-1"] })
+    const told = yield* provider.offers
+    assert.deepStrictEqual(told._tag === "Told" ? [...new Set(told.value.rows.flatMap(({ regions }) => regions))] : told, ["us-east-1", "eu-central-1"])
+    assert.deepInclude(yield* provider.list, { reason: "unauthorised" })
+    sky.weather.set({ unauthorised: true })
+    assert.deepInclude(yield* provider.offers, { reason: "unauthorised" })
+  }))
+
   under("an end that is refused is a refusal, and one whose answer is lost is asked for again", (sky) => Effect.gen(function*() {
     const provider = yield* client(sky)
     const bought = yield* provider.create(wish("a"))

@@ -124,6 +124,18 @@ export const ec2 = Effect.fnUntraced(function*(
       return { _tag: "Told", value: all }
     })
 
+  /** As above, but what one region does not say is left out where another does: an outage there takes nothing from here. */
+  const inWhicheverRegion = Effect.fnUntraced(function*<A>(look: (region: string) => Effect.Effect<Told<ReadonlyArray<A>> | Refusal, ProviderUnclear>): Effect.fn.Return<Told<ReadonlyArray<A>> | Refusal, ProviderUnclear> {
+    const looks = yield* Effect.forEach(regions, (region) => Effect.result(look(region)), { concurrency: regions.length })
+    const told = looks.flatMap((one) => (one._tag === "Success" && one.success._tag === "Told" ? [one.success.value] : []))
+    const [first] = looks.filter((one) => one._tag === "Failure" || one.success._tag === "Refusal")
+    if (first === undefined || told.length > 0) {
+      if (first !== undefined) yield* Effect.logWarning(`${name} does not say in every region what it offers: ${first._tag === "Failure" ? first.failure.message : first.success._tag === "Refusal" ? first.success.detail : ""}`)
+      return { _tag: "Told", value: told.flat() }
+    }
+    return first._tag === "Failure" ? yield* first.failure : first.success
+  })
+
   const instancesIn = (region: string, Filters: ReadonlyArray<{ readonly Name: string; readonly Values: Array<string> }>) =>
     Effect.map(
       pages<Instance>("listing machines", region, async (client, abortSignal, NextToken) => {
@@ -165,7 +177,8 @@ export const ec2 = Effect.fnUntraced(function*(
     const nowMs = yield* Clock.currentTimeMillis
     const known = catalogues.get(region)
     if (known !== undefined && nowMs < known.untilMs) return { _tag: "Told", value: known.read }
-    const names = Object.keys(prices.regions[region] ?? {})
+    // Where the list has no prices on demand, the same types may be had as spot, which says its own.
+    const names = [...new Set(Object.values(prices.regions).flatMap(Object.keys))]
     const types: Array<InstanceTypeInfo> = []
     const places: Array<InstanceTypeOffering> = []
     for (let from = 0; from < names.length; from += typesMax) {
@@ -275,7 +288,7 @@ export const ec2 = Effect.fnUntraced(function*(
   return {
     name,
     can,
-    offers: Effect.map(inEachRegion(readIn), (told) => {
+    offers: Effect.map(inWhicheverRegion(readIn), (told) => {
       if (told._tag === "Refusal") return told
       spotPrices = new Map(told.value.flatMap(({ spot }) => spot.flatMap(({ AvailabilityZone, InstanceType, SpotPrice: price }) => (price === undefined ? [] : [[`${InstanceType} ${AvailabilityZone}`, price] as const]))))
       return { _tag: "Told", value: { rows: told.value.flatMap((read) => offersOf(read, prices, diskGib)), source: `DescribeSpotPriceHistory; on demand: ${prices.source}` } }
