@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Journal, verify } from "@millrace/journal"
-import { type CoreWeaveApi, dark, Site } from "@millrace/sky"
+import { type Answer, type CoreWeaveApi, dark, type Request, Site } from "@millrace/sky"
 import { Clock, Effect, type Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
@@ -32,15 +32,12 @@ const allOver = (life: Life<CoreWeaveApi>, api: CoreWeaveApi): void => {
 const wholeLife = (life: Life<CoreWeaveApi>) => Effect.andThen(life.waits({ ...small, waiting: 2 }), life.pass(6 * minutes, 2_000))
 const arrivesMs = 2 * minutes
 
-/** The client of a cluster in this process, and no broker: `meanwhile` happens right before each request is answered. */
-const alone = Effect.fnUntraced(function*(meanwhile: (method: string, path: string, atMs: number) => void = () => undefined) {
+/** The client of a cluster in this process, and no broker: `meanwhile` happens right before each request is answered, or answers it. */
+const alone = Effect.fnUntraced(function*(meanwhile: (request: Request) => Answer | undefined = () => undefined) {
   const { client, cloud: { open, ...cloud } } = cluster(0)
   const site = new Site({ ...cloud, cloud: "coreweave", power: dark })
   const api = open(site)
-  const answer: CoreWeaveApi["answer"] = (request) => {
-    meanwhile(request.method, request.path, request.atMs)
-    return api.answer(request)
-  }
+  const answer: CoreWeaveApi["answer"] = (request) => meanwhile(request) ?? api.answer(request)
   return { site, api, provider: yield* Effect.provide(client({ answer } as CoreWeaveApi), FetchHttpClient.layer) }
 })
 
@@ -49,7 +46,10 @@ const asked = wish("ada", { region: "US-EAST-04A", machineType: "cd-small", mark
 describe("CoreWeave's client in time", () => {
   it.effect("gives up no pool that has got its machine in this moment", () => Effect.gen(function*() {
     let come: (atMs: number) => void = () => undefined
-    const { api, provider, site } = yield* alone((method, path, atMs) => void (method === "DELETE" && path.includes("nodepools") && come(atMs)))
+    const { api, provider, site } = yield* alone(({ atMs, method, path }) => {
+      if (method === "DELETE" && path.includes("nodepools")) come(atMs)
+      return undefined
+    })
     site.sky.set({ noCapacity: ["*"] })
     assert.deepInclude(yield* answered(provider, asked), { _tag: "Coming" })
     yield* TestClock.adjust("6 minutes")
@@ -60,6 +60,20 @@ describe("CoreWeave's client in time", () => {
     assert.deepInclude(yield* provider.create(asked), { _tag: "Coming" })
     assert.deepInclude(yield* provider.create(asked), { _tag: "Bought" })
     assert.lengthOf(site.books.running, 1)
+  }))
+
+  it.effect("begins a list anew whose continuation is too old, and says nothing of one that never ends", () => Effect.gen(function*() {
+    let expire = 1
+    const { api, provider } = yield* alone(({ path, query }) => {
+      if (!path.includes("nodepools") || !query.has("continue") || expire === 0) return undefined
+      expire -= 1
+      return { status: 410, body: { kind: "Status", reason: "Expired", code: 410 } }
+    })
+    for (let at = 0; at < 501; at += 1) api.declare({ name: `p${at}`, labels: { "millrace-cell": "test" }, instanceType: "cd-small", targetNodes: 0 }, 0)
+    const told = yield* provider.list
+    assert.strictEqual(told._tag === "Told" ? new Set(told.value.map(({ machine }) => machine)).size : 0, 501)
+    expire = 100
+    assert.strictEqual((yield* Effect.flip(provider.list))._tag, "ProviderUnclear")
   }))
 
   it.effect("takes away what would boot a machine when its pool has been gone for long, and not while it is made", () => Effect.gen(function*() {
