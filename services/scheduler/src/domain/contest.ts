@@ -68,6 +68,7 @@ export class Contest {
 
   /** Whom to end so that a piece of work has a place, at the least loss; nobody where they are spared, stand higher or would not suffice. */
   makeRoom(wanting: Wanting, ledger: QuotaLedger): Made | undefined {
+    if (!this.mightAsk(wanting.job)) return undefined
     const rank = this.#rankOf(wanting)
     if (!this.#isWorthAsking(rank)) return undefined
     let best: { readonly made: Made; readonly cost: bigint } | undefined
@@ -124,6 +125,12 @@ export class Contest {
         cost: BigInt(whole.length) * costOf({ keptAtMs: current.atMs, nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
       }]
     })
+  }
+
+  /** Whether anybody could stand lower, before it is worked out what a workspace is due: thousands of lines ask this in a round. */
+  mightAsk(job: JobState): boolean {
+    const { outer, own } = priorityIn(this.#world, job)
+    return this.#isWorthAsking({ outer, own, workspace: job.submitted!.fact.workspace, guaranteed: true })
   }
 
   /** Most cells most of the time: nobody here stands lower, and no host need be looked at. */

@@ -109,6 +109,7 @@ export class Holding {
       if (made !== undefined) this.#end(made.victims)
     }
     const before = this.#heldFor.get(job)?.length ?? 0
+    if (!this.#contest.mightAsk(job)) return before >= Math.min(heldMax, wants) ? "enough" : "nothing"
     const hosts: Array<string> = []
     const victims: Array<TaskState> = []
     while ((this.#heldFor.get(job)?.length ?? 0) < Math.min(heldMax, wants)) {
@@ -189,7 +190,7 @@ export class Holding {
     const likeness = likenessOf(job)
     let ripeAtMs = this.#due.get(likeness)
     if (ripeAtMs === undefined) {
-      const ripe = gangOf(job) !== undefined ? undefined : this.#contest.ripeAtMs(this.#wanting(job, able().filter((host) => !this.#heldBy.has(host)), atMs))
+      const ripe = gangOf(job) !== undefined || !this.#contest.mightAsk(job) ? undefined : this.#contest.ripeAtMs(this.#wanting(job, able().filter((host) => !this.#heldBy.has(host)), atMs))
       ripeAtMs = ripe === undefined ? Number.POSITIVE_INFINITY : Math.max(ripe, atMs + lookEveryMs)
       this.#due.set(likeness, ripeAtMs)
     }

@@ -13,7 +13,7 @@ import { gpuModelOf, placed } from "./placement-made.ts"
 import { neverFits } from "./possible.ts"
 import { Purse } from "./purse.ts"
 import { nodeOf, overInWords, takenBy } from "./quotas.ts"
-import { likenessOf } from "./reindex.ts"
+import { classOfJob, likenessOf } from "./reindex.ts"
 import { gpuMilliOf, inWords } from "./resources.ts"
 import type { Saying } from "./saying.ts"
 import { deny, exceed, oldestFirst, refuse } from "./settle.ts"
@@ -298,6 +298,9 @@ class Placing {
     const { ledger } = this.#holding
     const beyond = this.#holding.within(job, () => ledger.over(node, amountsOf(resources)))
     if (beyond !== undefined) return this.#remember(job, overQuota(beyond))
+    // What found no room in this round finds none any more, whoever else wants the same: many that wait cost no look each.
+    const full = this.#holding.holds(job) ? undefined : this.#whyNoRoom.get(shapeOf(job, dialect))
+    if (full !== undefined) return this.#remember(job, { ...full, fair: "room" })
     const { fleet } = this.#world.index
     const choice = this.#holding.within(job, () => fleet.choose(this.#requestOf(job, links, dialect), startsOf(this.#world, job)))
     if (choice === undefined) return this.#remember(job, { ...this.#noRoom(job, links, dialect), fair: "room" })
@@ -332,8 +335,8 @@ class Placing {
   }
 
   #noRoom(job: JobState, links: ReadonlyArray<Link>, dialect: number): Short {
-    const { grant, spec: { resources, runtime, trust } } = job.submitted!.fact
-    const key = `${runtime}/${trust}/${dialect}/${grant ?? ""}/${job.derived.class ?? inWords(resources)}`
+    const { spec: { resources, runtime, trust } } = job.submitted!.fact
+    const key = shapeOf(job, dialect)
     const known = this.#whyNoRoom.get(key)
     if (known !== undefined) return known
     const { fleet } = this.#world.index
@@ -345,6 +348,12 @@ class Placing {
     this.#whyNoRoom.set(key, why)
     return why
   }
+}
+
+/** What makes two jobs want the same of hosts. */
+const shapeOf = (job: JobState, dialect: number): string => {
+  const { grant, spec: { runtime, trust } } = job.submitted!.fact
+  return `${runtime}/${trust}/${dialect}/${grant ?? ""}/${classOfJob(job)}`
 }
 
 /** What a job wants of a host beside its kind of work, in words. */

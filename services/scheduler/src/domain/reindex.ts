@@ -14,7 +14,8 @@ const likenessBy = ({ grant, spec: { dialect = 1, gang, gpu, resources: { cpuMil
   `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${gpuMilli}/${runMsMax}/${workspace}/${grant ?? ""}${
     gpu === undefined && where === undefined && gang === undefined ? "" : `/${canonical([gpu, where, gang])}`}`
 
-const demandKey = (job: JobState): string => job.derived.class ??= classKeyOf(classOf(job.submitted!.fact.spec))
+/** The class of its work, as demand is told by. */
+export const classOfJob = (job: JobState): string => job.derived.class ??= classKeyOf(classOf(job.submitted!.fact.spec))
 
 /**
  * Puts a task, and with it its job, where its stage belongs. A function of what was said, so the order of
@@ -99,7 +100,7 @@ export const jobChanged = (world: World, job: JobState): void => {
   stand(world, job, waits > 0 ? likenessOf(job) : undefined)
   toggle(world.index.held, job, waits > 0 && job.heldOn.length > 0)
   const wantsRoom = job.told?.reason === "no_host" || job.told?.reason === "no_room"
-  demand(world, job, demandKey(job), wantsRoom ? waits : 0)
+  demand(world, job, classOfJob(job), wantsRoom ? waits : 0)
   toggle(shaken, job, fact.grant !== undefined && !standing(world, job))
   world.index.agenda.move(job, dueOf(world, job))
 }

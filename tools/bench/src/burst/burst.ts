@@ -73,8 +73,9 @@ export const bench = ({ quick, say }: Bench): Effect.Effect<unknown, unknown, Sc
     const singles = yield* timed(append(journal, Array.from({ length: jobs }, (_, number) => submitted(nameOf("J", number), needOf(number)))), seen, 2 * jobs)
     const { cpuMs, residentMib } = yield* asked(scheduler)
     const commits = seen.commits()
-    // The floor: the same messages, as large and as many, appended to the same server with nobody deciding.
-    const bare = yield* rateOf(jobs, append(journal, Array.from({ length: jobs }, (_, number) => submitted(nameOf("B", number), { ...needOf(number), dialect: 200, in: "floor" }))))
+    // The floor: such submissions, appended to the same server while nothing can be placed.
+    const few = Math.ceil(jobs / 10)
+    const bare = yield* rateOf(few, append(journal, Array.from({ length: few }, (_, number) => submitted(nameOf("B", number), { ...needOf(number), dialect: 200, in: "floor" }))))
     return {
       hosts,
       array,
