@@ -9,7 +9,7 @@ const first = Number(process.env["FIRST_SEED"] ?? 0)
 /** What the weather must have brought at least once, or these seeds have shown nothing. */
 const wanted = [
   "died", "lost", "failing", "refused", "tooMany", "endsRefused", "doubled", "neverUp", "diesEarly", "reclaimed", "stray",
-  "ReclaimNoticed", "OrphanFound", "ProviderSuspended", "ProviderResumed",
+  "ReclaimNoticed", "OrphanFound", "ProviderSuspended", "ProviderResumed", "second attempt",
   "died at create machine before", "died at create machine after", "died at terminate machine before", "died at terminate machine after"
 ]
 

@@ -73,7 +73,7 @@ export const dueAfterMs = (state: State, atMs: number): number | undefined => {
   for (const lease of state.leases.values()) {
     if (isFrozen(state, lease.provider)) continue
     const stage = stageOf(lease)
-    if (stage === "asked" && lease.requested !== undefined) due.push(lease.requested.fact.answerByMs)
+    if (stage === "asked" && lease.requested !== undefined) due.push(lease.requested.fact.answerByMs, lease.requested.fact.answerByMs + bounds.bootMsMax)
     if (isAwaited(state, lease) && !hedges.has(lease.id)) due.push(lateFromMs(state, lease) ?? Number.POSITIVE_INFINITY)
     if (stage !== "held") continue
     if (lease.reclaim !== undefined) due.push(lease.reclaim.deadlineAtMs)
@@ -102,7 +102,10 @@ const otherWasFirst = "the other attempt was there first"
 
 const withdrawal = ({ atMs, beyond, hedges, kept, state }: Look, lease: Lease): Pick<LeaseWithdrawn, "cause" | "detail"> | undefined => {
   if (stageOf(lease) !== "asked" || lease.requested === undefined) return undefined
-  if (atMs >= lease.requested.fact.answerByMs) return { cause: "too_late" }
+  const { answerByMs } = lease.requested.fact
+  // Its host may be there, and at work, before its provider's answer is: then the answer is waited for.
+  if (hostOf(state, lease)?.joined !== undefined && atMs < answerByMs + state.bounds!.bootMsMax) return undefined
+  if (atMs >= answerByMs) return { cause: "too_late" }
   // A plan that was made of what waits now may want it all the same, to have it ready.
   const ready = kept.has(lease.id) && state.plan?.demand === state.demand?.factId
   if (!ready && state.demand !== undefined && state.demand.fact.classes.every(({ waiting }) => waiting === 0)) return { cause: "not_needed" }
@@ -156,15 +159,17 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   const planned = planIsCurrent(state, round.atMs)
   if (!waits && !planned) return []
   const purse = new Purse(state)
-  const choices = choicesIn(state, round.atMs, frozen)
+  // Most facts leave nothing to buy for: what is offered is then not looked through.
+  let offered: ReadonlyArray<Choice> | undefined
+  const choices = () => (offered ??= choicesIn(state, round.atMs, frozen))
   const chosen: Array<Asked> = waits
     ? chooseGreedily(demand.fact.classes, onTheWay(state), choices, purse, askedPerRoundMax).map((choice) => ({ choice }))
     : []
   // Machines that the plan wants and nothing waits for yet: what it keeps ready.
-  if (planned && !waits) chosen.push(...ahead(state, choices, purse, round.atMs))
+  if (planned && !waits) chosen.push(...ahead(choices(), purse))
   if (waits) {
     for (const lease of lateOnes(state, round.atMs)) {
-      const choice = insteadOf(lease, choices, purse)
+      const choice = insteadOf(lease, choices(), purse)
       if (choice !== undefined) chosen.push({ choice, lease })
     }
   }
@@ -202,8 +207,8 @@ const planIsCurrent = (state: State, atMs: number): boolean => {
   return plan !== undefined && plan.demand === state.demand?.factId && state.lastRequestedAtMs < plan.atMs
 }
 
-const ahead = (state: State, choices: ReadonlyArray<Choice>, purse: Purse, atMs: number): ReadonlyArray<Asked> =>
-  freshPlan(state, atMs) === undefined ? [] : choices.flatMap((choice) => Array.from({ length: Math.min(choice.lacking, askedPerRoundMax) }, () => choice))
+const ahead = (choices: ReadonlyArray<Choice>, purse: Purse): ReadonlyArray<Asked> =>
+  choices.flatMap((choice) => Array.from({ length: Math.min(choice.lacking, askedPerRoundMax) }, () => choice))
     .slice(0, askedPerRoundMax).filter(takeOne(purse)).map((choice) => ({ choice }))
 
 const isFrozenDemand = (state: State): boolean => state.frozen.has("demand.cell") || state.frozen.has("brokerage.cell")

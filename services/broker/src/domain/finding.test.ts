@@ -106,6 +106,14 @@ describe("a machine", () => {
     desk.hear(2, granted(firstLease(desk)))
     assert.deepStrictEqual([nextLookMs(desk.state, provider, 120_000, 60_000), nextLookMs(desk.state, provider, undefined, 60_000)], [30_000, 60_000])
   })
+  it("whose host is there before its provider's answer is kept, whatever else waits", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    desk.hear(2, admitted(digestOf(desk)), joined, waits(0))
+    assert.deepStrictEqual(tags(desk.decide(3)), ["MachineEnrolled"])
+    desk.hear(61_000, granted(firstLease(desk)))
+    assert.deepStrictEqual(tags(desk.decide(61_001)), ["LeaseReleased unused"])
+  })
   it("that was given up is ended when what was placed there meanwhile has ended", () => {
     const desk = held()
     desk.decide(3)

@@ -159,12 +159,12 @@ const pick = (ranked: ReadonlyArray<Ranked>, gang: number, { lineMs, may }: Spen
 /**
  * What to buy for what waits, best for each class, after what is on its way has been filled. Pure: ties go by
  * line, then by name. Where a bound is reached the next machine may still fit under it. The machines of
- * a gang are bought together or not at all.
+ * a gang are bought together or not at all. `choices` is asked only where something is left to buy for.
  */
 export const chooseGreedily = (
   classes: ReadonlyArray<Class>,
   onTheWay: ReadonlyArray<Room>,
-  choices: ReadonlyArray<Choice>,
+  choices: () => ReadonlyArray<Choice>,
   spending: Spending,
   machinesMax: number
 ): ReadonlyArray<Choice> => {
@@ -178,7 +178,7 @@ export const chooseGreedily = (
     let rankedFor = -1
     while (waiting >= gang && waiting > 0 && bought.length < machinesMax) {
       // How full a machine will be changes the order only where less waits than fits, and what the plan lacks only where it lacks some.
-      if (rankedFor < 0 || ranked.some(({ fits, lacking }) => fits > waiting || lacking > 0)) ranked = ranking(one, choices, waiting, lackingOf)
+      if (rankedFor < 0 || ranked.some(({ fits, lacking }) => fits > waiting || lacking > 0)) ranked = ranking(one, choices(), waiting, lackingOf)
       rankedFor = waiting
       const chosen = pick(ranked, gang, spending)
       if (chosen === undefined) break

@@ -5,6 +5,7 @@ import { blockedUntilMs, blockNameOf } from "../domain/blocks.ts"
 import { beyondBounds } from "../domain/bounds.ts"
 import { offerOf } from "../domain/choosing.ts"
 import { drainsForMs } from "../domain/ending.ts"
+import { hostOf } from "../domain/hosts.ts"
 import { type Lease, machineOf, stageOf } from "../domain/lease.ts"
 import { type Listed, ended } from "../domain/sweep.ts"
 import type { State } from "../domain/state.ts"
@@ -124,9 +125,9 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
   }
 })
 
-/** Once more, right before money is spent: the bounds hold with everything that is open, this one included, and its provider may be asked. */
+/** Once more, right before money is spent: the bounds hold with everything that is open, this one included, its provider may be asked, and no host of it is there. */
 const mayStillBuy = (state: State, lease: Lease): boolean =>
-  state.bounds !== undefined && state.bounds.dryRun !== true && !beyondBounds(state).has(lease.id) && !state.suspended.has(lease.provider)
+  state.bounds !== undefined && state.bounds.dryRun !== true && !beyondBounds(state).has(lease.id) && !state.suspended.has(lease.provider) && hostOf(state, lease)?.joined === undefined
 
 const isDearer = (state: State, { provider, requested }: Lease): boolean => {
   const offer = requested === undefined ? undefined : offerOf(state, provider, requested.fact.column)

@@ -52,6 +52,8 @@ export const moodOf = (chance: Chance): Mood => ({
 /** Ended machines are listed for so long. */
 const rememberedMs = 60_000
 const visibleWithinMs = 10_000
+/** The broker asks again so long after a list that came to nothing. */
+const askedAgainMs = 10_000
 const billing = { billedStepMs: 60_000, billedMsMin: 60_000 }
 
 /** A cloud in memory with moods of its own, and the truth about it. Everything it does follows from its seed. */
@@ -60,6 +62,8 @@ export class PretendCloud {
   readonly made: Array<Paid> = []
   mood: Mood
   downUntilMs = 0
+  /** A list came to nothing: until the next one nobody can know what is there. */
+  silentUntilMs = 0
   readonly #chance: Chance
   readonly #time: VirtualTime
   readonly #sometimes: Sometimes
@@ -119,6 +123,11 @@ export class PretendCloud {
       if (this.isDown || this.#strikes("failing")) return Effect.fail(this.#unclear(doing))
       return Effect.succeed(this.#strikes("tooMany") ? { _tag: "Refusal", reason: "rate_limited", narrows: "provider", detail: "too many", untilMs: this.#time.nowMs + 2_000 } as const : undefined)
     }))
+  }
+
+  get #told(): Effect.Effect<Refusal | undefined, ProviderUnclear> {
+    const silent = Effect.sync(() => void (this.silentUntilMs = this.#time.nowMs + askedAgainMs + this.mood.slowMs))
+    return Effect.tapError(Effect.tap(this.#asked("listing machines"), (no) => (no === undefined ? Effect.void : silent)), () => silent)
   }
 
   #make(wish: Wish, double: boolean): Paid {
@@ -190,7 +199,7 @@ export class PretendCloud {
       can,
       offers: Effect.map(this.#asked("reading what it offers"), (no) => no ?? { _tag: "Told", value: { rows: this.#rows, source: "a list" } } as const),
       create: (wish) => this.#create(wish),
-      list: Effect.flatMap(this.#asked("listing machines"), (no) => Effect.map(Clock.currentTimeMillis, () =>
+      list: Effect.flatMap(this.#told, (no) => Effect.map(Clock.currentTimeMillis, () =>
         no ?? { _tag: "Told", value: this.made.filter(({ endsAtMs = Number.POSITIVE_INFINITY, visibleAtMs }) => visibleAtMs <= this.#time.nowMs && endsAtMs + rememberedMs > this.#time.nowMs).map((one) => this.#listed(one)) } as const)),
       terminate: (id) => this.#terminate(id),
       check: Effect.succeed([])

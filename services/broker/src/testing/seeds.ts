@@ -202,7 +202,7 @@ export const runSeed = (seed: string, { sweepEveryMs = 45_000 }: { readonly swee
     for (const cloud of clouds) {
       for (const machine of cloud.paid) {
         const { id } = machine
-        const seen = alive && !cloud.isDown && machine.visibleAtMs <= time.nowMs
+        const seen = alive && !cloud.isDown && machine.visibleAtMs <= time.nowMs && cloud.silentUntilMs <= time.nowMs
         if (!ledger.accountsFor(machine)) {
           unaccounted.set(id, (unaccounted.get(id) ?? 0) + (seen ? tickMs : 0))
           stray.set(id, stray.get(id) ?? 0)
@@ -260,6 +260,9 @@ export const runSeed = (seed: string, { sweepEveryMs = 45_000 }: { readonly swee
     const count = log.after("BROKER", 0, undefined, Number.POSITIVE_INFINITY).commits.filter(({ facts }) => facts.some((fact) => fact.name === events)).length
     if (count > 0) sometimes.saw(name, count)
   }
+  const hedges = log.after("BROKER", 0, undefined, Number.POSITIVE_INFINITY).commits.flatMap((commit) => readable(commit).facts)
+    .filter(({ event }) => event._tag === "LeaseRequested" && event.insteadOf !== undefined).length
+  if (hedges > 0) sometimes.saw("second attempt", hedges)
   return { seed, faults, lives, bought: clouds.reduce((sum, { made }) => sum + made.length, 0), sometimes: sometimes.toJSON() }
 }
 
