@@ -19,4 +19,5 @@ export interface Weights {
   readonly hostsMax: number
 }
 
+/** What the benches were measured with, and what the service places by. */
 export const usualWeights: Weights = { stepMilli: 80, restTimes: 8, scarcityPoints: 80, startPointsPerSecond: 1, hostsMax: 1280 }
