@@ -93,7 +93,7 @@ function* findLayout(problem: Problem, written: Written, first: Layout, patience
 
   let { program } = written
   let relaxed: Answer | undefined
-  for (let round = 0; round < (patience.few ? 3 : roundsMax) && leftMs > patience.msMax * 0.6; round += 1) {
+  for (let round = 0; round < (patience.few ? 1 : roundsMax) && leftMs > patience.msMax * 0.6; round += 1) {
     const answer: Answer = yield { program, relaxed: true, gap: 0, msMax: leftMs * 0.6 }
     leftMs -= answer.tookMs
     if (answer.status !== "optimal") break

@@ -1,5 +1,6 @@
 import type { Layout } from "./layout.ts"
 import { layOut } from "./lay-out.ts"
+import { brokenRules, withRules } from "./patterns.ts"
 import type { Problem } from "./problem.ts"
 import type { Answer, Ask, Program, Written } from "./program.ts"
 
@@ -17,9 +18,10 @@ export interface Dived {
  * Makes machines whole a few at a time: what is nearly whole is rounded, the rest is asked again with that fixed, and so can still make up for it.
  * Rounding all at once cannot. A step costs one linear program, so a dive ends when a search over whole numbers has hardly begun.
  */
-export function* dive(problem: Problem, written: Written, program: Program, relaxed: Answer, msMax: number): Generator<Ask, Dived, Answer> {
+export function* dive(problem: Problem, written: Written, asked: Program, relaxed: Answer, msMax: number): Generator<Ask, Dived, Answer> {
   let best = layOut(problem, written, relaxed.values)
   let { values } = relaxed
+  let program = asked
   let tookMs = 0
   const lower = Float64Array.from(program.lower)
   const upper = Float64Array.from(program.upper)
@@ -45,6 +47,8 @@ export function* dive(problem: Problem, written: Written, program: Program, rela
     tookMs += answer.tookMs
     if (answer.status !== "optimal") break
     ;({ values } = answer)
+    // A rule that this answer breaks holds from the next step on: it costs no step of its own.
+    program = withRules(problem, written, program, brokenRules(problem, written, values))
     if (step % 2 === 1) look()
   }
   look()

@@ -39,6 +39,7 @@ export const brokenRules = (problem: Problem, written: Written, values: Float64A
 
 /** The program with rules as rows, on every column of a rule's shape. */
 export const withRules = (problem: Problem, written: Written, program: Program, rules: ReadonlyArray<Rule>): Program => {
+  if (rules.length === 0) return program
   const starts = [...program.starts]
   const indices = [...program.indices]
   const values = [...program.values]
