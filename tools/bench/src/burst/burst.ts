@@ -74,8 +74,8 @@ export const bench = ({ quick, say }: Bench): Effect.Effect<unknown, unknown, Sc
     const { cpuMs, residentMib } = yield* asked(scheduler)
     const commits = seen.commits()
     // The floor: such submissions, appended to the same server while nothing can be placed.
-    const few = Math.ceil(jobs / 10)
-    const bare = yield* rateOf(few, append(journal, Array.from({ length: few }, (_, number) => submitted(nameOf("B", number), { ...needOf(number), dialect: 200, in: "floor" }))))
+    const more = Math.ceil(jobs / 10)
+    const bare = yield* rateOf(more, append(journal, Array.from({ length: more }, (_, number) => submitted(nameOf("B", number), { ...needOf(number), dialect: 200, in: "floor" }))))
     return {
       hosts,
       array,
