@@ -47,7 +47,7 @@ export const JobRetried = Schema.TaggedStruct("JobRetried", {
   lost: Schema.optionalKey(Schema.Boolean),
   /** It gave way to other work: that is no failure, and takes none of its attempts. */
   preempted: Schema.optionalKey(Schema.Boolean),
-  /** Of a gang: another of its members ended, and all begin again together. It takes one attempt of the whole gang. */
+  /** Of a gang: another of its members was lost or gave way, and all begin again together. That takes none of its attempts. */
   gang: Schema.optionalKey(Schema.Boolean)
 })
 export type JobRetried = typeof JobRetried.Type
