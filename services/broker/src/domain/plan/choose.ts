@@ -25,7 +25,7 @@ export interface Patience {
 /** For an answer within a second. */
 export const atOnce: Patience = { msMax: 800, gap: 0.002, few: true }
 /** For the next interval. */
-export const inTime: Patience = { msMax: 8_000, gap: 0.0002, few: false }
+export const inTime: Patience = { msMax: 12_000, gap: 0.0002, few: false }
 
 /** The greedy plan: no solver, no bound. */
 export const chooseGreedily = (inputs: PlanInputs, weights: Weights): Plan => {
@@ -56,7 +56,10 @@ export function* chooseThoroughly(inputs: PlanInputs, weights: Weights, patience
 
 /** The better of two orders, without what nobody needs. */
 const greedily = (problem: Problem): Layout => {
-  const [arrived, worthy] = [improve(cheapestFirst(problem)), improve(cheapestFirst(problem, byWorth(problem)))]
+  const arrived = improve(cheapestFirst(problem))
+  // Where everybody found a place that there is, the order hardly matters.
+  if (problem.works.every(({ at, items, nowhere }) => nowhere !== undefined || arrived.placed[at]! >= items)) return arrived
+  const worthy = improve(cheapestFirst(problem, byWorth(problem)))
   return worthy.cost() < arrived.cost() ? worthy : arrived
 }
 
