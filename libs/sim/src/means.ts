@@ -95,7 +95,7 @@ const withinGrants: Checker = (history) => {
   const broken: Array<string> = []
   const grants = limitedGrants(history)
   const sizes = new Map<JobId, number>()
-  for (const { event: { jobId, spec: { array } } } of factsIn(history, "GATEWAY", "JobSubmitted")) sizes.set(jobId, array?.tasks ?? 1)
+  for (const { event: { jobId, spec: { array, gang } } } of factsIn(history, "GATEWAY", "JobSubmitted")) sizes.set(jobId, gang?.members ?? array?.tasks ?? 1)
   const ends = endsOf(history)
   const seenHosts = seenBy(history)
   const seenMetering = seenBy(history, "METERING")

@@ -10,16 +10,25 @@ const classesMax = 64
 
 const story = namedId<FactId>("fct", "the cell's demand")
 
-/** What a class of work needs of a machine. Its gang is said where gangs are placed. */
-type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "own">
+/** What a class of work needs of a machine, and how many of it begin together on one fabric. */
+type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "gang" | "own">
 
 /** What makes two classes one: the same text for the same needs, whoever wrote them in whatever order. */
-export const classKeyOf = ({ cpuMilli, diskMib = 0, gpu, gpuMilli, gpus, memoryMib, own, where }: Wanted): string =>
-  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, own })
+export const classKeyOf = ({ cpuMilli, diskMib = 0, gang, gpu, gpuMilli, gpus, memoryMib, own, where }: Wanted): string =>
+  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, gang, own })
 
-/** The class of a job's work. */
-export const classOf = ({ gpu, resources, trust, where }: JobSpec): Wanted =>
-  ({ ...resources, ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(trust === "own" ? { own: true } : {}) })
+/** The class of a job's work. The members of a gang that share a host want one machine for all of them. */
+export const classOf = ({ gang, gpu, resources, trust, where }: JobSpec): Wanted => {
+  const { cpuMilli, diskMib, gpus, memoryMib } = resources
+  const each = onOneMachine(gang)
+  return {
+    ...resources, cpuMilli: cpuMilli * each, memoryMib: memoryMib * each, diskMib: diskMib * each, gpus: gpus * each,
+    ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(gang?.topology === "fabric" ? { gang: gang.members } : {}), ...(trust === "own" ? { own: true } : {})
+  }
+}
+
+/** How many tasks of a job one machine must take. */
+export const onOneMachine = (gang: JobSpec["gang"]): number => (gang?.topology === "host" ? gang.members : 1)
 
 /** JSON with sorted keys. */
 export const canonical = (value: unknown): string =>

@@ -135,7 +135,7 @@ const isFair = (reason: JobDeferred["reason"]): boolean => reason === "no_host" 
 
 const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): void => {
   // Learnt from each submission, also of one that is over by now: so the gateway's order alone says what is typical.
-  world.index.fleet.mix.learn(requestOf(fact.spec), fact.spec.array?.tasks ?? 1)
+  world.index.fleet.mix.learn(requestOf(fact.spec), fact.spec.gang?.members ?? fact.spec.array?.tasks ?? 1)
   const job = jobOf(world, fact.jobId)
   if (job === undefined || job.submitted !== undefined) return
   job.submitted = { fact, factId: id }
@@ -146,11 +146,11 @@ const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): v
 
 const placed = (world: World, fact: PlacementMade, { atMs, sequence }: Heard): void => {
   promise(world.money, fact)
-  const { attempt, attemptId, fence, gpuModel, gpus = [], hostId, spec: { array, priority, resources }, warrant: { grantPath }, workspace } = fact
+  const { attempt, attemptId, fence, gang, gpuModel, gpus = [], hostId, spec: { array, priority, resources }, warrant: { grantPath }, workspace } = fact
   const job = jobOf(world, fact.jobId)
   if (job === undefined) return
   const task = taskOf(job, fact.task ?? 0)
-  if (job.next === 0) for (const grant of grantPath) world.uses.set(grant, (world.uses.get(grant) ?? 0) + (array?.tasks ?? 1))
+  if (job.next === 0) for (const grant of grantPath) world.uses.set(grant, (world.uses.get(grant) ?? 0) + (gang?.members ?? array?.tasks ?? 1))
   job.next = Math.max(job.next, task.number + 1)
   job.waitingSinceMs = undefined
   // Whichever host it went to, one of those that it held is not needed any more.

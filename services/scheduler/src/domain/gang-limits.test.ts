@@ -31,9 +31,9 @@ describe("the members of a gang", () => {
   })
 
   it("count together against what their workspace may have of a model", () => {
-    const cell = given(...gpuHost("a", 8), quota("workspace/acme", [{ dimension: "gpuMilli/H100", nominal: 3_000, borrowingMax: 0 }]),
-      submitted("j1", { ...gang(2), resources: { ...needs(1000), gpus: 2 } }))
+    const cell = given(...gpuHost("a", 8), quota("workspace/acme", [{ dimension: "gpuMilli/H100", nominal: 3_000, borrowingMax: 0 }]))
     cell.rest()
+    cell.hear(submitted("j1", { ...gang(2), resources: { ...needs(1000), gpus: 2 } })).rest(1)
     assert.strictEqual(placed(cell, "j1").length, 0)
     assert.deepInclude(cell.said("JobDeferred")[0], { reason: "quota" })
   })

@@ -49,10 +49,10 @@ export class Holding {
     this.ledger = world.index.ledger
     this.#contest = new Contest(world, saying.round.atMs, (task) => saying.withdrawn.has(task) || this.#ending.has(task))
     for (const job of [...world.index.held].sort((left, right) => left.number - right.number)) {
-      for (const id of job.heldOn) {
-        const host = world.hosts.get(id)
-        if (host !== undefined && mayTake(host) && !saying.lost.has(host) && !this.#heldBy.has(host)) this.#hold(job, host)
-      }
+      const free = job.heldOn.flatMap((id) => world.hosts.get(id) ?? []).filter((host) => mayTake(host) && !saying.lost.has(host) && !this.#heldBy.has(host))
+      // What a part of a gang's hosts would take is nothing: it has others held for it instead.
+      if (gangOf(job) !== undefined && free.length < job.heldOn.length) continue
+      for (const host of free) this.#hold(job, host)
     }
   }
 

@@ -65,6 +65,8 @@ export interface Counted {
 /** Looks at uses, concurrency and spend of every link: those are exact because all placing is one order. */
 export const overLimit = (job: JobState, links: ReadonlyArray<Link>, sharePico: bigint, counted: Counted, begins: boolean): OverLimit | undefined => {
   const path = links.map(({ grantId }) => grantId)
+  // The members of a gang begin together: what does not allow all of them never allows one.
+  const together = job.submitted!.fact.spec.gang?.members ?? 1
   for (const { grantId, reach: { constraints: { concurrencyMax, spendPicoMax, usesMax } } } of links) {
     const never = (reason: Decision["reason"], limit: string, needs: string, has: string): OverLimit => ({
       _tag: "Never",
@@ -77,14 +79,15 @@ export const overLimit = (job: JobState, links: ReadonlyArray<Link>, sharePico: 
     if (usesMax !== undefined && begins && uses > usesMax) return never("uses", "usesMax", String(uses), String(usesMax))
     if (spendPicoMax !== undefined) {
       const spent = counted.committedPico(grantId) + sharePico
-      if (spent > spendPicoMax) return never("budget", "spendPicoMax", String(spent), String(spendPicoMax))
+      const all = counted.committedPico(grantId) + sharePico * BigInt(together)
+      if (all > spendPicoMax) return never("budget", "spendPicoMax", String(all), String(spendPicoMax))
       const promised = counted.promisedPico(grantId)
       if (spent + promised > spendPicoMax) {
         return { _tag: "Waits", reason: "budget", arithmetic: `${grantId} may spend ${spendPicoMax} pico-dollars: ${counted.committedPico(grantId)} are spent, ${promised} promised to what runs, and this needs ${sharePico} more` }
       }
     }
     const running = counted.running(grantId)
-    if (concurrencyMax === 0) return never("concurrency", "concurrencyMax", "1", "0")
+    if (concurrencyMax !== undefined && concurrencyMax < together) return never("concurrency", "concurrencyMax", String(together), String(concurrencyMax))
     if (concurrencyMax !== undefined && running + 1 > concurrencyMax) {
       return { _tag: "Waits", reason: "quota", arithmetic: `${grantId} may have ${concurrencyMax} running at once, and ${running} are` }
     }

@@ -2,7 +2,7 @@ import type { Link } from "@millrace/authority"
 import type { Choice } from "@millrace/packing"
 import { type BudgetShare, type Constraints, type GangTerms, wishesInWords } from "@millrace/schemas"
 import { dialectOf, requestOf } from "./ask.ts"
-import { amountsOf } from "./fair/amounts.ts"
+import { amountsOf, noAmounts, sum } from "./fair/amounts.ts"
 import type { OverQuota } from "./fair/tree.ts"
 import { addressOf, chooseWhole, gangOf, noRoomForAll } from "./gangs.ts"
 import { gateOf } from "./gates.ts"
@@ -241,7 +241,15 @@ class Placing {
     const able = this.#ableFor(job)
     const all = new Map([...amountsOf(resources)].map(([dimension, amount]) => [dimension, amount * gang.members]))
     const beyond = this.#holding.within(job, () => ledger.over(node, all))
+    const before = fleet.begin()
     const found = beyond === undefined ? this.#holding.within(job, () => chooseWhole(fleet, this.#ableFor(job), gang, this.#requestOf(job, links, this.#dialectOf(job, shares[0] !== undefined)))) : undefined
+    const taken = (found ?? []).map(({ devices, on }) => takenBy(ledger.tree, { resources, gpuModel: devices.length === 0 ? undefined : gpuModelOf(on) }))
+    const beyondModel = this.#holding.within(job, () => ledger.over(node, taken.reduce(sum, noAmounts)))
+    if (beyondModel !== undefined) {
+      back()
+      fleet.giveBack(before)
+      return this.#remember(job, overQuota(beyondModel))
+    }
     if (found === undefined) {
       back()
       return this.#remember(job, beyond !== undefined ? overQuota(beyond) : { reason: "no_room", unblockedBy: "capacity", arithmetic: noRoomForAll(gang, fleet, able, resources), fair: "room" })
@@ -254,7 +262,7 @@ class Placing {
         reason: `with all ${gang.members} members of its gang${gang.topology === "anywhere" ? "" : ` on one ${gang.topology}`}: ${inWords(resources)} each`
       })
     ]))
-    this.#holding.placedWhole(job, found.map(({ devices, on }) => takenBy(ledger.tree, { resources, gpuModel: devices.length === 0 ? undefined : gpuModelOf(on) })))
+    this.#holding.placedWhole(job, taken)
     this.#placed.add(job)
     this.#left = Math.max(0, this.#left - gang.members)
     return undefined

@@ -18,10 +18,11 @@ export interface Offered {
 const kindsMax = 2_048
 
 /** Takes in what a provider offers. Kinds that it offered once stay: what is sold out today is there tomorrow. */
-export const evolveOffers = (offers: World["offers"], { provider, rows }: OffersObserved): void => {
+export const evolveOffers = (offers: World["offers"], { count, provider, rows }: OffersObserved): void => {
   const known = offers.get(provider) ?? { kinds: new Map<string, MachineKind>(), whole: true }
   offers.set(provider, known)
-  if (rows === undefined) known.whole = false
+  // A long list is cut to what can be had now: what is sold out is not named, and may be what somebody needs.
+  if (rows === undefined || rows.length < count) known.whole = false
   for (const row of rows ?? []) {
     const kind = kindOf(row)
     const key = `${kind.resources.cpuMilli}/${kind.resources.memoryMib}/${kind.resources.diskMib}/${kind.resources.gpus}/${kind.gpu?.model ?? ""}/${kind.gpu?.memoryMib ?? ""}`

@@ -1,6 +1,6 @@
 import { endOf } from "@millrace/authority"
 import type { JobSubmitted } from "@millrace/schemas"
-import { canonical, classKeyOf, classOf } from "./demand.ts"
+import { canonical, classKeyOf, classOf, onOneMachine } from "./demand.ts"
 import { gateOf } from "./gates.ts"
 import { standing } from "./permits.ts"
 import { Queue } from "./queue.ts"
@@ -100,7 +100,7 @@ export const jobChanged = (world: World, job: JobState): void => {
   stand(world, job, waits > 0 ? likenessOf(job) : undefined)
   toggle(world.index.held, job, waits > 0 && job.heldOn.length > 0)
   const wantsRoom = job.told?.reason === "no_host" || job.told?.reason === "no_room"
-  demand(world, job, classOfJob(job), wantsRoom ? waits : 0)
+  demand(world, job, classOfJob(job), wantsRoom ? Math.ceil(waits / onOneMachine(fact.spec.gang)) : 0)
   toggle(shaken, job, fact.grant !== undefined && !standing(world, job))
   world.index.agenda.move(job, dueOf(world, job))
 }

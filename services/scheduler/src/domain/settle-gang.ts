@@ -39,8 +39,10 @@ const end = (world: World, job: JobState, there: ReadonlyArray<TaskState>, bad: 
   const lost = there.filter((task) => stageOf(world, task) === "lost")
   const first = bad.find((task) => task.withdrawn !== "settled") ?? bad[0]
   const spared = lost.length > 0 || there.some(({ withdrawn }) => withdrawn === "preempted")
-  const again = first === undefined || (gangOf(job)!.onLoss === "restart" &&
-    (spared ? there.every(({ losses }) => losses < lossesMax) : there.every((task) => triesOf(task) < job.submitted!.fact.spec.attemptsMax)))
+  // Of one that has begun to be settled the rest is settled, too: whoever dies in between has said a part of it.
+  const settled = Array.from({ length: job.next }).some((_, rank) => !job.tasks.has(rank))
+  const again = !settled && (first === undefined || (gangOf(job)!.onLoss === "restart" &&
+    (spared ? there.every(({ losses }) => losses < lossesMax) : there.every((task) => triesOf(task) < job.submitted!.fact.spec.attemptsMax))))
   const cause = first === undefined ? "the rest of its gang begins again" : causeOf(world, first)
   const notBeforeMs = Math.max(saying.round.atMs, ...lost.map((task) => leaseOver(world, task)))
   for (const task of there) {
@@ -50,7 +52,7 @@ const end = (world: World, job: JobState, there: ReadonlyArray<TaskState>, bad: 
       ? { _tag: lost.includes(task) ? "Lost" : "Badly", cause: causeOf(world, task) }
       : endedWell(task) && task.withdrawn !== "settled"
       ? { _tag: "Well" }
-      : { _tag: "Ended", cause: `member ${first!.number} of its gang: ${cause}` }
+      : { _tag: "Ended", cause: first === undefined ? cause : `member ${first.number} of its gang: ${cause}` }
     afterGang(task, said, saying)
   }
 }
