@@ -82,6 +82,12 @@ describe("a sweep", () => {
     desk.decide(1)
     assert.deepStrictEqual(look(desk, [{ ...machine, cell: "another" }, { ...machine, machine: "m2" }, { ...machine, machine: "m3", cell: "test", token: tokenOf(firstLease(desk)) }]), [])
   })
+  it("does not take a machine for gone because its cell has another name now", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    desk.hear(2, granted(firstLease(desk)))
+    assert.deepStrictEqual(look(desk, [{ ...machine, machine: `m-${firstLease(desk)}`, cell: "before" }]), [])
+  })
   it("believes an end that is listed, and a missing machine only when it was missed twice", () => {
     const desk = given(observed(offer("small")), waits(1))
     desk.decide(1)

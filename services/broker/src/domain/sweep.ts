@@ -56,7 +56,8 @@ export const sweep = (
 ): ReadonlyArray<Seen> => {
   const own = [...state.leases.values()].filter((lease) => lease.provider === provider)
   const ours = listed.filter((one) => one.cell === cell)
-  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, ours, atMs, visibleWithinMs), ...reclaims(own, ours)]
+  // A machine that a lease names is ours whatever its tag says now: a cell that was renamed must not take it for gone.
+  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, listed, atMs, visibleWithinMs), ...reclaims(own, listed)]
 }
 
 /** Machines of ours that their provider means to take back, told once, and again only when it will be sooner. */
