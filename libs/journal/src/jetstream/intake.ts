@@ -40,6 +40,8 @@ export const layerIntake = (config: NatsConfig): Layer.Layer<Intake, JournalUnav
           })),
         (subscription) => Effect.sync(() => subscription.unsubscribe())
       )
+      // From here on the server knows of it, unless it is away: then it hears of it when it is back.
+      yield* Effect.ignore(Effect.timeout(Effect.tryPromise(() => connection.flush()), "5 seconds"))
       for (let worker = 0; worker < atOnceMax; worker += 1) yield* Effect.forkScoped(Effect.forever(one))
     })
   })))
