@@ -48,16 +48,21 @@ export const neverFits = (world: World, { gpu, resources }: JobSpec): string | u
   if (offers.length === 0 || offers.some(({ whole }) => !whole)) return undefined
   const would = (kind: MachineKind): boolean =>
     fits({ ...resources, gpus, diskMib: 0 }, kind.resources) && (gpus === 0 || (kind.gpu === undefined ? gpu === undefined : wishMetBy(kind.gpu, gpu) >= 0))
-  const kinds = [...hostKinds(world), ...offers.flatMap(({ kinds }) => [...kinds.values()])]
-  if (kinds.length === 0 || kinds.some(would)) return undefined
+  // Nearly all work fits the first few that are looked at: each job that is new asks this, over all hosts.
+  for (const kind of kindsIn(world)) if (would(kind)) return undefined
+  const kinds = [...kindsIn(world)]
+  if (kinds.length === 0) return undefined
   const wanted = `${inWords(resources)}${gpu === undefined || gpus === 0 ? "" : ` of ${wishesInWords(gpu)}`}`
   return `no machine that is here or for rent has ${wanted}; ${possibleOf(kinds, gpus)}`
 }
 
-/** Every host that has ever joined: one that is lost or drained may be back. */
-const hostKinds = (world: World): ReadonlyArray<MachineKind> =>
-  [...world.hosts.values()].flatMap(({ dismissed, joined }) =>
-    dismissed || joined === undefined ? [] : [{ resources: joined.capabilities.resources, gpu: joined.capabilities.gpus[0] }])
+/** What is for rent, and every host that has ever joined: one that is lost or drained may be back. */
+const kindsIn = function*(world: World): Generator<MachineKind> {
+  for (const { kinds } of world.offers.values()) yield* kinds.values()
+  for (const { dismissed, joined } of world.hosts.values()) {
+    if (!dismissed && joined !== undefined) yield { resources: joined.capabilities.resources, gpu: joined.capabilities.gpus[0] }
+  }
+}
 
 const namedMax = 6
 
