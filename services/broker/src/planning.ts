@@ -2,7 +2,6 @@
 export { faultsOf } from "./domain/plan/check.ts"
 export { atOnce, chooseGreedily, chooseQuickly, chooseThoroughly, inTime } from "./domain/plan/choose.ts"
 export { askedKind, gpuKind, nameOf, satisfies } from "./domain/plan/gpu-name.ts"
-export { buffersOf, type Growth, growthAfter, type Growths } from "./domain/plan/growth.ts"
 export { type Buffer, type Buyable, PlanInputs, PlanKept, type Quota, type Share, usualWeights, type Weights, type WorkClass } from "./domain/plan/inputs.ts"
 export type { Plan, PlanTarget, Unmet } from "./domain/plan/plan.ts"
 export { problemOf } from "./domain/plan/problem.ts"
