@@ -98,8 +98,18 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
         continue
       }
     }
-    if (!declared && isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "market", detail: "it costs more than when it was chosen" })
-    if (!mayStillBuy(order.state(), lease)) return
+    const isThere = hostOf(order.state(), lease)?.joined !== undefined
+    if (isThere) {
+      // Its host has come before its provider's answer: it is bought, and nothing more may be. Only a wish that is declared is asked again how far it is.
+      const found = yield* find(provider, fact.token, true)
+      if (found !== undefined && found !== "unclear" && found.stands !== "declared") return yield* granted(settling, provider, id, found.machine, found.sinceMs ?? nowMs)
+      if (found === undefined || found === "unclear") {
+        yield* Effect.sleep(2_000)
+        continue
+      }
+    }
+    if (!isThere && !declared && isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "market", detail: "it costs more than when it was chosen" })
+    if (!isThere && !mayStillBuy(order.state(), lease)) return
     yield* crashPoint("create machine before")
     const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
     const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, pricePicoPerSecondMax: fact.pricePicoPerSecondMax, userData, askedAtMs: nowMs }))
@@ -125,9 +135,9 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
   }
 })
 
-/** Once more, right before money is spent: the bounds hold with everything that is open, this one included, its provider may be asked, and no host of it is there. */
+/** Once more, right before money is spent: the bounds hold with everything that is open, this one included, and its provider may be asked. */
 const mayStillBuy = (state: State, lease: Lease): boolean =>
-  state.bounds !== undefined && state.bounds.dryRun !== true && !beyondBounds(state).has(lease.id) && !state.suspended.has(lease.provider) && hostOf(state, lease)?.joined === undefined
+  state.bounds !== undefined && state.bounds.dryRun !== true && !beyondBounds(state).has(lease.id) && !state.suspended.has(lease.provider)
 
 const isDearer = (state: State, { provider, requested }: Lease): boolean => {
   const offer = requested === undefined ? undefined : offerOf(state, provider, requested.fact.column)
