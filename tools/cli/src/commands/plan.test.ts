@@ -35,6 +35,11 @@ describe("a plan", () => {
     assert.strictEqual(planned(request, nowhere, prices, []).verdict, "never")
   })
 
+  it("costs as many members as a gang has", () => {
+    const gang = { members: 3, topology: "anywhere", onLoss: "restart" } as const
+    assert.strictEqual(planned({ ...request, gang }, nowhere, prices, offers).price?.mostPico, String(3n * BigInt(planned(request, nowhere, prices, offers).price!.mostPico)))
+  })
+
   it("reads as it was reviewed", () =>
     assert.strictEqual(planText(planned(request, nowhere, prices, offers)).replace(/ +$/gmu, ""), `No host here would take it: the nearest, hst_a, lacks 1 GPUs of H100, or any with 40 GiB. A machine that would do can be rented.
   at most $4.0932: 4 core for 3600 s = $0.144 + 1 gpu-nvidia-h100 for 3600 s = $3.9492 = $4.0932

@@ -50,8 +50,8 @@ export const offersFor = ({ gpu, resources: { cpuMilli, gpuMilli = 0, gpus, memo
 export const planned = (request: JobRequest, foreseen: Foreseen, prices: ReadonlyArray<PriceView>, offers: ReadonlyArray<Offer>): Planned => {
   const fitting = offersFor(request, offers)
   const verdict = foreseen.verdict === "now" ? "now" : foreseen.verdict === "later" || fitting.length > 0 ? "later" : "never"
-  const { array, resources, runMsMax } = request
-  const cost = prices.length === 0 ? undefined : estimate({ prices: prices.map(priceOf) }, { held: resources, runMsMax, tasks: array?.tasks ?? 1 })
+  const { resources, runMsMax } = request
+  const cost = prices.length === 0 ? undefined : estimate({ prices: prices.map(priceOf) }, { held: resources, runMsMax, tasks: tasksOf(request) ?? 1 })
   return {
     verdict,
     sentence: foreseen.verdict === "nowhere" && fitting.length > 0 ? `${foreseen.sentence} A machine that would do can be rented.` : foreseen.sentence,
@@ -62,6 +62,9 @@ export const planned = (request: JobRequest, foreseen: Foreseen, prices: Readonl
     offers: verdict === "now" ? [] : fitting.slice(0, offersShown)
   }
 }
+
+/** How many run at most: tasks of an array, or members of a gang. */
+const tasksOf = ({ array, gang }: { readonly array?: JobRequest["array"] | undefined; readonly gang?: JobRequest["gang"] | undefined }): number | undefined => gang?.members ?? array?.tasks
 
 const priceOf = ({ billedMsMin, billedStepMs, picoPerUnit, sku, unit }: PriceView): Price => ({ sku, unit: unit as Price["unit"], picoPerUnit: BigInt(picoPerUnit), billedMsMin, billedStepMs }) as Price
 
@@ -76,9 +79,9 @@ export const planText = ({ changes, nearest, offers, price, sentence }: Planned)
   ].join("\n")
 
 /** What the scheduler is asked about a request that says less than it will. */
-const needOf = ({ array, gpu, resources, runtime, trust = "own", where }: JobRequest) => ({
+const needOf = ({ array, gang, gpu, resources, runtime, trust = "own", where }: JobRequest) => ({
   resources, trust, runtime: runtime ?? (trust === "own" ? "process" : "sandbox"),
-  ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(array === undefined ? {} : { tasks: array.tasks })
+  ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(array === undefined && gang === undefined ? {} : { tasks: tasksOf({ array, gang }) })
 })
 
 /** What is no more than nice to know does not keep a plan from being told. */
