@@ -27,6 +27,8 @@ export const LeaseRequested = Schema.TaggedStruct("LeaseRequested", {
   column: Column,
   resources: Resources,
   gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  /** A fast network joins it with the provider's others of its region that have one. Absent: nothing is known to. */
+  fabric: Schema.optionalKey(Schema.Boolean),
   pricePicoPerSecondMax: PicoDollars,
   /** The provider's idempotency token or the machine's name: asking twice under it buys one machine. */
   token: Schema.NonEmptyString,

@@ -121,7 +121,9 @@ export const BrokerTookOver = Schema.TaggedStruct("BrokerTookOver", {
   /** Idle machines that are kept ready, in thousandths of what demand for their kind of GPU grows by while one is on its way. Absent: none. */
   bufferPermille: Schema.optionalKey(Count),
   /** It decides and says what it would buy, and buys nothing. */
-  dryRun: Schema.optionalKey(Schema.Boolean)
+  dryRun: Schema.optionalKey(Schema.Boolean),
+  /** Whom it buys from. Until each of them has said what it offers, nobody knows what could be had. Absent: it did not say. */
+  providers: Schema.optionalKey(Schema.Array(ProviderName))
 })
 export type BrokerTookOver = typeof BrokerTookOver.Type
 

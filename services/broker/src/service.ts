@@ -43,7 +43,7 @@ export interface BuyingOptions {
 export const buying = Effect.fnUntraced(function*({ agentSettings, atWork, bounds, checkpointEvery, offersEveryMs = 60_000, plans, sweepEveryMs = 50_000 }: BuyingOptions) {
   const providers = new Map((yield* Effect.forEach([...(yield* Providers).values()], withSharedLooks)).map((provider) => [provider.name, provider]))
   const secret = yield* BrokerSecret
-  const order = yield* openOrder({ bounds, finish: withKeyDigests(secret), ...(checkpointEvery === undefined ? {} : { checkpointEvery }) })
+  const order = yield* openOrder({ bounds: { ...bounds, providers: [...providers.keys()].sort() }, finish: withKeyDigests(secret), ...(checkpointEvery === undefined ? {} : { checkpointEvery }) })
   if (atWork !== undefined) {
     yield* Effect.acquireRelease(Effect.sync(() => void (atWork.order = order)), () => Effect.sync(() => void (atWork.order = undefined)))
   }

@@ -175,7 +175,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   }
   return chosen.map(({ choice, lease }, ordinal) => {
     const leaseId = deriveId<LeaseId>("lse", round.atMs, demand.factId, choice.provider, ordinal, round.epoch, round.saw["BROKER"] ?? 0)
-    const { arrivesMs = 0, gpuModel, pricePicoPerSecond, resources } = choice.offer
+    const { arrivesMs = 0, fabric, gpuModel, pricePicoPerSecond, resources } = choice.offer
     const event: MillFact = {
       _tag: "LeaseRequested",
       leaseId,
@@ -183,6 +183,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
       column: choice.column,
       resources,
       ...(gpuModel === undefined ? {} : { gpuModel }),
+      ...(fabric === true ? { fabric } : {}),
       pricePicoPerSecondMax: pricePicoPerSecond,
       token: tokenOf(leaseId),
       cell: bounds.cell,

@@ -193,6 +193,9 @@ describe("what may be bought for whom", () => {
     const node = (name: string, more = {}) => offer(name, { gpus: 8, gpuModel: "H100", cores: 64, price: 100n }, more)
     const gang = waits(4, { gpus: 8, gpuModels: ["H100"], gang: 4, cpuMilli: 1000 })
     assert.deepStrictEqual(types(gang, node("lone"), node("joined", { fabric: true, pricePicoPerSecond: 10n ** 12n / 3600n })), ["joined", "joined", "joined", "joined"])
+    // Whoever places the gang knows by that which machines are joined.
+    assert.deepStrictEqual(asked(given(observed(node("joined", { fabric: true })), gang).decide(1)).map(({ fabric }) => fabric), [true, true, true, true])
+    assert.deepStrictEqual(asked(given(observed(node("lone", { fabric: false })), waits(1, { gpus: 8, gpuModels: ["H100"], cpuMilli: 1000 })).decide(1)).map(({ fabric }) => fabric), [undefined])
     const poor = new Desk().hear(0, tookOver({ machinesMax: 3 }), observed(node("joined", { fabric: true })), gang)
     assert.deepStrictEqual(asked(poor.decide(1)), [])
   })

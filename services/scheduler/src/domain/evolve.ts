@@ -6,7 +6,7 @@ import { noAmounts } from "./fair/amounts.ts"
 import { evolveMoney, promise } from "./money.ts"
 import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
-import { evolveOffers } from "./possible.ts"
+import { evolveOffers, evolveProviders } from "./possible.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
 import { evolveSnapshots } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
@@ -102,11 +102,14 @@ const take = (world: World, heard: Heard): void => {
     case "StateResident":
       return ofHost(world, event, heard)
     case "LeaseRequested": {
-      const { column: { market, region }, leaseId, provider } = event
-      return ofMachine(world, leaseId, { rented: { provider, region, spot: market === "spot" } })
+      const { column: { market, region, zone }, fabric, leaseId, provider } = event
+      const joins = { ...(zone === undefined ? {} : { zone }), ...(fabric === true ? { fabric: `${provider}/${region}` } : {}) }
+      return ofMachine(world, leaseId, { rented: { provider, region, ...joins, spot: market === "spot" } })
     }
     case "OffersObserved":
       return evolveOffers(world.offers, event)
+    case "BrokerTookOver":
+      return evolveProviders(world.offers, event)
     case "LeaseRefused":
       world.machines.delete(event.leaseId)
       return

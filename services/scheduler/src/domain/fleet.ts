@@ -163,14 +163,16 @@ export const devicesOf = ({ joined }: HostState): ReadonlyArray<GpuNamed & { rea
 
 /** Where a host stands and how surely. What its broker says of a rented machine goes before what the host says itself. */
 export const labelsOf = (own: Readonly<Record<string, string>>, rented: Rented | undefined): Readonly<Record<string, string>> => {
+  const zone = rented?.zone ?? own["zone"]
+  const fabric = rented?.fabric ?? own["fabric"]
   const provider = rented?.provider ?? own["provider"]
   const region = rented?.region ?? own["region"]
   const residency = rented === undefined ? own["residency"] ?? (region === undefined ? undefined : residencyOf(region)) : region === undefined ? undefined : residencyOf(region)
   const spot = rented === undefined ? own["market"] === "spot" : rented.spot
   return {
     // What members of a gang may have to share.
-    ...(own["zone"] === undefined ? {} : { zone: own["zone"] }),
-    ...(own["fabric"] === undefined ? {} : { fabric: own["fabric"] }),
+    ...(zone === undefined ? {} : { zone }),
+    ...(fabric === undefined ? {} : { fabric }),
     ...(provider === undefined ? {} : { provider }),
     ...(region === undefined ? {} : { region }),
     ...(residency === undefined ? {} : { residency }),

@@ -83,4 +83,28 @@ describe("what is for rent", () => {
     cell.rest()
     assert.isEmpty(cell.said("JobRefused"))
   })
+
+  const tookOver = (...providers: ReadonlyArray<string>): MillFact => ({
+    _tag: "BrokerTookOver", term: 1, broker: Principal.make("service:broker"), codeVersion: "1", cell: "c", machinesMax: 1, spendPicoPerHourMax: 1n, answerMsMax: 1, bootMsMax: 1, idleMsMax: 1, providers: providers as never
+  })
+  const offersOne = (provider: string): MillFact => ({
+    _tag: "OffersObserved", provider: provider as never, observedAtMs: 0, offers: { digest: `sha256:${"0".repeat(64)}` as never, sizeBytes: 1 }, count: 1, source: "s",
+    rows: [{ machineType: "m", market: "on_demand", resources: { ...needs(30_000, 60_000), gpus: 1 }, gpuModel: "A10", pricePicoPerSecond: 1n, regions: [] }]
+  })
+  const eight = (name: string) => submitted(name, { resources: { ...needs(1000), gpus: 8 }, dialect: 3 })
+  const refused = (cell: Cell) => cell.said("JobRefused").map(({ jobId }) => jobId)
+
+  it("is not all known while somebody it is bought from has not said what they offer", () => {
+    const cell = given(tookOver("sky", "sea"), offersOne("sky"), eight("j1"))
+    cell.rest()
+    assert.isEmpty(refused(cell))
+    cell.hear(offersOne("sea"), eight("j2")).rest(1)
+    assert.include(refused(cell), job("j2"))
+  })
+
+  it("is known when nobody is bought from any more who has not said what they offer", () => {
+    const cell = given(tookOver("sky", "sea"), offersOne("sky"), { ...tookOver("sky"), term: 2 } as MillFact, eight("j1"))
+    cell.rest()
+    assert.deepStrictEqual(refused(cell), [job("j1")])
+  })
 })

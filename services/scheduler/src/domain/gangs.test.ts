@@ -1,13 +1,26 @@
 import { assert, describe, it } from "@effect/vitest"
 import { commitsOf } from "@millrace/journal"
 import type { GangTerms, MillFact } from "@millrace/schemas"
-import { admitted, cancelled, Cell, exited, given, host, job, joined, needs, silent, submitted } from "../testing/cell.ts"
+import { admitted, cancelled, Cell, enrolled, exited, given, host, job, joined, needs, silent, submitted } from "../testing/cell.ts"
 import { agedMs } from "./patience.ts"
 import { scheduler } from "./scheduler.ts"
 
 const here = (name: string, labels: Record<string, string> = {}, cpuMilli = 2000): ReadonlyArray<MillFact> => {
   const said = joined(name, needs(cpuMilli, 100_000)) as Extract<MillFact, { _tag: "HostJoined" }>
   return [admitted(name), { ...said, dialect: 3, capabilities: { ...said.capabilities, labels } }]
+}
+/** A machine with nothing but what its broker says of where it stands. */
+const rented = (name: string, region: string, more: { readonly fabric?: boolean; readonly zone?: string } = {}): ReadonlyArray<MillFact> => {
+  const { leaseId, provider } = enrolled(name)
+  const { fabric, zone } = more
+  return [
+    ...here(name),
+    {
+      _tag: "LeaseRequested", leaseId, provider, column: { region, machineType: "m", market: "on_demand", ...(zone === undefined ? {} : { zone }) }, resources: needs(1, 1), ...(fabric === undefined ? {} : { fabric }),
+      pricePicoPerSecondMax: 1n, token: "t", cell: "c", oneTimeKeyDigest: `sha256:${"0".repeat(64)}` as never, answerByMs: 1
+    },
+    enrolled(name)
+  ]
 }
 const gang = (members: number, topology: GangTerms["topology"] = "anywhere", onLoss: GangTerms["onLoss"] = "restart"): GangTerms => ({ members, topology, onLoss })
 const hostsOf = (cell: Cell, name: string): string =>
@@ -53,6 +66,25 @@ describe("where a gang goes", () => {
     assert.strictEqual(on("fabric", 5), "")
     assert.strictEqual(on("zone", 2), "")
     assert.strictEqual(on("anywhere", 9), "abcd")
+  })
+
+  it("on rented machines that one fabric or one zone joins, as their broker says", () => {
+    const on = (topology: GangTerms["topology"], members: number, ...facts: ReadonlyArray<ReadonlyArray<MillFact>>) => {
+      const cell = given(...facts.flat(), submitted("g", { gang: gang(members, topology), dialect: 3 }))
+      cell.rest(0)
+      return [...new Set(hostsOf(cell, "g").split(" ").map((one) => one.slice(2)))].join("")
+    }
+    const joined = (name: string, region = "east") => rented(name, region, { fabric: true })
+    assert.strictEqual(on("fabric", 4, joined("a"), rented("b", "east"), joined("c")), "ac")
+    assert.strictEqual(on("fabric", 4, joined("a"), joined("b", "west")), "")
+    assert.strictEqual(on("zone", 4, rented("a", "east", { zone: "1" }), rented("b", "east", { zone: "2" }), rented("c", "east", { zone: "1" })), "ac")
+    assert.strictEqual(on("zone", 4, joined("a"), joined("b")), "")
+  })
+
+  it("on the same rented machines after a checkpoint", () => {
+    const cell = given(...rented("a", "east", { fabric: true }), ...rented("b", "east", { fabric: true }))
+    const again = scheduler.load(JSON.parse(JSON.stringify(scheduler.save(cell.world))) as never)
+    assert.deepStrictEqual([...again.hosts.values()].map(({ rented }) => rented?.fabric), ["east", "east"].map((region) => `${enrolled("a").provider}/${region}`))
   })
 
   it("two of which each fits alone go one after the other: neither holds a part of what the other needs", () => {

@@ -1,4 +1,4 @@
-import { type GpuNamed, type JobSpec, type Offer, type OffersObserved, type Resources, wishesInWords, wishMetBy } from "@millrace/schemas"
+import { type BrokerTookOver, type GpuNamed, type JobSpec, type Offer, type OffersObserved, type Resources, wishesInWords, wishMetBy } from "@millrace/schemas"
 import { fits, inWords, largestMachine } from "./resources.ts"
 import type { World } from "./world.ts"
 
@@ -8,8 +8,12 @@ export interface MachineKind {
   readonly gpu: GpuNamed | undefined
 }
 
-/** What a provider has ever offered, by what makes two offers one kind. `whole`: nothing of it is missing here. */
+/**
+ * What a provider has ever offered, by what makes two offers one kind. `whole`: nothing of it is missing here.
+ * `silent`: the broker buys from it, and it has not said yet what it offers.
+ */
 export interface Offered {
+  readonly silent?: boolean
   readonly kinds: Map<string, MachineKind>
   whole: boolean
 }
@@ -19,7 +23,8 @@ const kindsMax = 2_048
 
 /** Takes in what a provider offers. Kinds that it offered once stay: what is sold out today is there tomorrow. */
 export const evolveOffers = (offers: World["offers"], { count, provider, rows }: OffersObserved): void => {
-  const known = offers.get(provider) ?? { kinds: new Map<string, MachineKind>(), whole: true }
+  const before = offers.get(provider)
+  const known = before !== undefined && before.silent !== true ? before : { kinds: new Map<string, MachineKind>(), whole: true }
   offers.set(provider, known)
   // A long list is cut to what can be had now: what is sold out is not named, and may be what somebody needs.
   if (rows === undefined || rows.length < count) known.whole = false
@@ -29,6 +34,12 @@ export const evolveOffers = (offers: World["offers"], { count, provider, rows }:
     if (known.kinds.size >= kindsMax && !known.kinds.has(key)) known.whole = false
     else known.kinds.set(key, kind)
   }
+}
+
+/** Takes in whom a broker buys from. What somebody who says nothing yet will offer is unknown as long as it is asked. */
+export const evolveProviders = (offers: World["offers"], { providers }: BrokerTookOver): void => {
+  for (const [provider, { silent }] of offers) if (silent === true) offers.delete(provider)
+  for (const provider of providers ?? []) if (!offers.has(provider)) offers.set(provider, { kinds: new Map(), whole: false, silent: true })
 }
 
 const kindOf = ({ gpuMemoryMib, gpuModel, resources: { cpuMilli, diskMib, gpus, memoryMib } }: Offer): MachineKind => ({

@@ -45,7 +45,7 @@ export interface SavedWorld {
   readonly money: SavedMoney
   readonly snapshots: ReadonlyArray<readonly [string, unknown]>
   readonly machines: ReadonlyArray<readonly [LeaseId, Machine]>
-  readonly offers: ReadonlyArray<readonly [string, { readonly whole: boolean; readonly kinds: ReadonlyArray<readonly [string, MachineKind]> }]>
+  readonly offers: ReadonlyArray<readonly [string, { readonly whole: boolean; readonly silent?: boolean; readonly kinds: ReadonlyArray<readonly [string, MachineKind]> }]>
   readonly uses: ReadonlyArray<readonly [string, number]>
   readonly quotas: ReadonlyArray<readonly [string, unknown]>
   readonly asks: ReadonlyArray<readonly [string, unknown]>
@@ -77,7 +77,7 @@ export const save = (world: World): SavedWorld => ({
   money: saveMoney(world.money),
   snapshots: byKey(world.snapshots),
   machines: byKey(world.machines),
-  offers: byKey(world.offers).map(([provider, { kinds, whole }]) => [provider, { whole, kinds: byKey(kinds) }] as const),
+  offers: byKey(world.offers).map(([provider, { kinds, ...said }]) => [provider, { ...said, kinds: byKey(kinds) }] as const),
   uses: byKey(world.uses),
   quotas: byKey(world.quotas),
   asks: byKey(world.asks),
@@ -123,7 +123,7 @@ export const load = (saved: SavedWorld): World => {
   for (const scope of saved.frozen) world.frozen.add(scope)
   for (const [workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.set(id as never, endedAs(workspace as never, outcome as never))
   for (const [id, kept] of saved.snapshots) world.snapshots.set(id, kept as never)
-  for (const [provider, { kinds, whole }] of saved.offers) world.offers.set(provider, { whole, kinds: new Map(kinds) })
+  for (const [provider, { kinds, ...said }] of saved.offers) world.offers.set(provider, { ...said, kinds: new Map(kinds) })
   for (const [lease, machine] of saved.machines) world.machines.set(lease, machine)
   for (const [grant, uses] of saved.uses) world.uses.set(grant as never, uses)
   setQuotas(world, saved.quotas as never)

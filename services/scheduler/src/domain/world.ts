@@ -157,8 +157,11 @@ export interface Held {
   taken: Taken | undefined
 }
 
-/** Where a rented machine stands, and whether its provider can take it back. */
+/** Where a rented machine stands, what joins it with others, and whether its provider can take it back. */
 export interface Rented extends Stand {
+  readonly zone?: string
+  /** The name of the fast network that joins it with others. */
+  readonly fabric?: string
   readonly spot: boolean
 }
 
