@@ -36,7 +36,7 @@ export interface Seen {
 }
 
 /** A machine that an eventually consistent list has missed so often, in a row, is not there. */
-const missesMax = 2
+export const missesMax = 2
 
 /**
  * Compares what a provider lists with what we hold there: machines with our cell's tag that nobody accounts for,

@@ -7,7 +7,7 @@ import { offerOf } from "../domain/choosing.ts"
 import { drainsForMs } from "../domain/ending.ts"
 import { hostOf } from "../domain/hosts.ts"
 import { type Lease, machineOf, stageOf } from "../domain/lease.ts"
-import { type Listed, ended } from "../domain/sweep.ts"
+import { type Listed, ended, missesMax } from "../domain/sweep.ts"
 import type { State } from "../domain/state.ts"
 import type { Provider, Refusal } from "../providers/provider.ts"
 import type { Providers } from "../providers/all.ts"
@@ -92,7 +92,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
     const nowMs = yield* Clock.currentTimeMillis
     if (unclearSinceMs !== undefined) {
       const found = yield* find(provider, fact.token)
-      if (found !== undefined && found !== "unclear") return yield* granted(settling, provider, id, found.machine, found.sinceMs ?? nowMs)
+      if (found !== undefined && found !== "unclear") return yield* granted(settling, provider, id, found.machine, found.sinceMs ?? nowMs, found)
       if (found === "unclear" || nowMs < unclearSinceMs + provider.can.visibleWithinMs) {
         yield* Effect.sleep(Math.min(2_000, Math.max(200, provider.can.visibleWithinMs / 4)))
         continue
@@ -102,7 +102,7 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
     if (isThere) {
       // Its host has come before its provider's answer: it is bought, and nothing more may be. Only a wish that is declared is asked again how far it is.
       const found = yield* find(provider, fact.token, true)
-      if (found !== undefined && found !== "unclear" && found.stands !== "declared") return yield* granted(settling, provider, id, found.machine, found.sinceMs ?? nowMs)
+      if (found !== undefined && found !== "unclear" && found.stands !== "declared") return yield* granted(settling, provider, id, found.machine, found.sinceMs ?? nowMs, found)
       if (found === undefined || found === "unclear") {
         yield* Effect.sleep(2_000)
         continue
@@ -157,19 +157,30 @@ const find = (provider: Provider, token: string, alsoDeclared = false): Effect.E
 
 const hasEnded = ({ stands }: Listed): boolean => stands === "terminated" || stands === "reclaimed" || stands === "ending"
 
-const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: string, sinceMs: number) =>
+/**
+ * What a list says that a machine costs: nothing where it does not know, where a machine is being taken back and is
+ * listed at what is left of its price, and of spot past its bid, which nobody is charged.
+ */
+const listedPriceOf = ({ market, pricePicoPerSecond, reclaimAtMs }: Listed, mostPico: bigint): bigint | undefined =>
+  pricePicoPerSecond <= 0n || reclaimAtMs !== undefined || (market === "spot" && pricePicoPerSecond > mostPico) ? undefined : pricePicoPerSecond
+
+/** `found`: the machine as its provider's list has it, where it was looked for. */
+const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: string, sinceMs: number, found?: Listed) =>
   tell(order, id, ["asked", "withdrawn"], ({ requested }, atMs): MillFact => {
     const fact = requested!.fact
     const market = order.state().markets.get(provider.name)
     const offer = offerOf(order.state(), provider.name, fact.column)
+    const listed = found === undefined ? undefined : listedPriceOf(found, fact.pricePicoPerSecondMax)
     return {
       _tag: "LeaseGranted",
       leaseId: id,
       provider: provider.name,
       machine,
       region: fact.column.region,
-      pricePicoPerSecond: offer?.pricePicoPerSecond ?? fact.pricePicoPerSecondMax,
-      quote: { source: `${provider.name}: its list of offers`, readAtMs: market?.observedAtMs ?? atMs },
+      pricePicoPerSecond: listed ?? offer?.pricePicoPerSecond ?? fact.pricePicoPerSecondMax,
+      quote: listed === undefined
+        ? { source: `${provider.name}: its list of offers`, readAtMs: market?.observedAtMs ?? atMs }
+        : { source: `${provider.name}: its list of machines`, readAtMs: atMs },
       billedStepMs: provider.can.billedStepMs,
       billedMsMin: provider.can.billedMsMin,
       billedSinceMs: Math.min(sinceMs, atMs)
@@ -199,17 +210,18 @@ const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, prov
       yield* Effect.sleep(500)
       continue
     }
-    if (found !== undefined && found !== "unclear") return yield* granted({ order, ...rest }, provider, id, found.machine, found.sinceMs ?? nowMs)
+    if (found !== undefined && found !== "unclear") return yield* granted({ order, ...rest }, provider, id, found.machine, found.sinceMs ?? nowMs, found)
     // The call that may still be under way ends within its own limit; then the machine has to become visible.
     if (found === undefined && nowMs >= sinceMs + provider.can.visibleWithinMs) return yield* tell(order, id, ["withdrawn"], (one, atMs) => ended(one, "not_there", atMs))
     yield* Effect.sleep(Math.max(200, Math.min(askAgainMs, provider.can.visibleWithinMs / 4)))
   }
 })
 
-/** Ends a machine, and says so only when its provider does. */
+/** Ends a machine, and says so only when its provider does: in words, or by a list that misses it twice in a row. */
 const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Provider, id: LeaseId) {
   let pauseMs = 500
   let accepted = false
+  let misses = 0
   while (true) {
     const lease = leaseIn(order.state(), id, "released")
     const machine = lease === undefined ? undefined : machineOf(lease)
@@ -228,17 +240,19 @@ const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Prov
         const confirmed = found.stands
         return yield* tell(order, id, ["released"], (one, atMs) => ended(one, confirmed, atMs))
       }
-      // A list that has shown machines and shows this one no more confirms its end; a new one may only be late.
+      // A new machine may only be late in the list, and one look may have met a list that is behind: it is the second in a row that confirms.
+      misses = found === undefined && visible ? misses + 1 : 0
       const gone = accepted ? "terminated" : "not_there"
-      if (found === undefined && visible) return yield* tell(order, id, ["released"], (one, atMs) => ended(one, gone, atMs))
-      if (found === undefined || ["declared", "coming", "running"].includes(found.stands)) {
+      if (misses >= missesMax) return yield* tell(order, id, ["released"], (one, atMs) => ended(one, gone, atMs))
+      // One that is missed after its end was accepted is most likely gone; any other is asked to end, seen or not.
+      if (found === undefined ? misses === 0 || !accepted : ["declared", "coming", "running"].includes(found.stands)) {
         yield* crashPoint("terminate machine before")
         const answer = yield* Effect.result(provider.terminate(machine))
         accepted ||= answer._tag === "Success" && answer.success._tag === "Told" && answer.success.value === "ending"
         yield* crashPoint("terminate machine after")
       }
     }
-    yield* Effect.sleep(pauseMs)
+    yield* Effect.sleep(misses > 0 ? Math.max(200, Math.min(askAgainMs, provider.can.visibleWithinMs / 4)) : pauseMs)
     pauseMs = Math.min(askAgainMs, pauseMs * 2)
   }
 })

@@ -1,0 +1,67 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type Scope } from "effect"
+import type { Listed } from "./domain/sweep.ts"
+import { atLambda, type Life, livingAt, type LifeOptions, small } from "./testing/life.ts"
+
+/** A life whose broker gets each list as `seen` changes it. */
+const livingWithLists = <A, E>(options: LifeOptions, seen: (listed: ReadonlyArray<Listed>) => ReadonlyArray<Listed>, story: (life: Life) => Effect.Effect<A, E, Scope.Scope>) =>
+  livingAt({
+    ...atLambda,
+    client: (room) => Effect.map(atLambda.client(room), (provider) => ({
+      ...provider,
+      list: Effect.map(provider.list, (told) => (told._tag === "Told" ? { ...told, value: seen(told.value) } : told))
+    }))
+  }, options, story)
+
+describe("a list that is late", () => {
+  it.effect("and misses a machine once does not end its lease: its end is asked for, and told when it has come", () => {
+    let missed = 0
+    let life: Life | undefined
+    return livingWithLists({}, (listed) => {
+      if (missed > 0 || (life?.said("LeaseReleased").length ?? 0) === 0) return listed
+      missed += 1
+      return []
+    }, (one) => Effect.gen(function*() {
+      life = one
+      yield* one.waits(small)
+      yield* one.pass(240_000)
+      assert.strictEqual(missed, 1)
+      assert.deepStrictEqual(one.said("LeaseEnded").map(({ confirmed }) => confirmed), ["terminated"])
+      assert.deepStrictEqual(one.said("OrphanFound"), [])
+      assert.deepStrictEqual(one.books.running, [])
+    }))
+  })
+
+  it.effect("a machine that two looks in a row miss is gone", () => {
+    let life: Life | undefined
+    return livingWithLists({}, (listed) => ((life?.said("LeaseReleased").length ?? 0) === 0 ? listed : []), (one) => Effect.gen(function*() {
+      life = one
+      yield* one.waits(small)
+      yield* one.pass(240_000)
+      assert.strictEqual(one.said("LeaseEnded").length, 1)
+      assert.deepStrictEqual(one.books.running, [])
+    }))
+  })
+})
+
+describe("a machine that is found in its provider's list", () => {
+  const priceOfFound = (listedPrice: bigint) =>
+    livingWithLists({ weather: { answersLost: 1 } }, (listed) => listed.map((one) => ({ ...one, pricePicoPerSecond: listedPrice })), (life) => Effect.gen(function*() {
+      yield* life.waits(small)
+      yield* life.pass(30_000)
+      const [{ pricePicoPerSecond, quote }] = life.said("LeaseGranted") as [ReturnType<typeof life.said<"LeaseGranted">>[number]]
+      return { pricePicoPerSecond, source: quote.source, max: life.said("LeaseRequested")[0]!.pricePicoPerSecondMax }
+    }))
+
+  it.effect("costs what the list says of it", () => Effect.gen(function*() {
+    const { pricePicoPerSecond, source } = yield* priceOfFound(12_345n)
+    assert.strictEqual(pricePicoPerSecond, 12_345n)
+    assert.strictEqual(source, "lambda: its list of machines")
+  }))
+
+  it.effect("costs what its offer said where the list does not know", () => Effect.gen(function*() {
+    const { max, pricePicoPerSecond, source } = yield* priceOfFound(0n)
+    assert.isTrue(pricePicoPerSecond > 12_345n && pricePicoPerSecond <= max)
+    assert.strictEqual(source, "lambda: its list of offers")
+  }))
+})
