@@ -8,6 +8,7 @@ import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } 
 import { readFile } from "node:fs/promises"
 import { dirname } from "node:path"
 import { ProviderFile, type ProviderSettings, providersLayer } from "./providers/all.ts"
+import { cellNamed, unnamedCell } from "./providers/cell-name.ts"
 import { BrokerSecret } from "./reactors/one-time-key.ts"
 import { BrokerService } from "./service.ts"
 
@@ -64,7 +65,7 @@ export const brokerProcess = service({
   name: "broker",
   config: Config.all({
     log: logConfig,
-    cell: setting("MILLRACE_CELL", { purpose: "the cell it belongs to, and the tag of its machines", wants: "a name", read: Config.NonEmptyString, default: "local" }),
+    cell: setting("MILLRACE_CELL", { purpose: "the cell it belongs to, and the tag of its machines: to be set where providers are named that are not on this machine", wants: "a name that no other cell in the providers' accounts has", read: Config.NonEmptyString, default: unnamedCell }),
     host: setting("MILLRACE_BROKER_HOST", { purpose: "where its reads are served", wants: "an address of this machine", read: Config.NonEmptyString, default: "127.0.0.1" }),
     port: setting("MILLRACE_BROKER_PORT", { purpose: "the port of its reads", wants: "a port number from 1 to 65535", read: Config.Port, default: 8085 }),
     database: setting("MILLRACE_DATABASE_URL", { purpose: "where the broker's tables are", wants: "postgres://user:password@host:port/name", read: Config.Redacted }),
@@ -90,6 +91,7 @@ export const brokerProcess = service({
     const journal = logLayer("broker", log)
     return Layer.unwrap(Effect.gen(function*() {
       const named = yield* providersIn(providers)
+      yield* cellNamed(cell, named)
       const agentSettings = agent === undefined ? "" : yield* textIn(agent)
       return BrokerService({
         host,
