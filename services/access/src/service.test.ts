@@ -146,6 +146,8 @@ layer(World.layer, { timeout: "120 seconds", excludeTestServices: true })("acces
     yield* place("settled", [revoked])
     const jobOf = (name: string) => deriveId("job", 1, name)
     yield* say("scheduler", { kind: "schedule", scope: acme }, factIn("JobSettled", { jobId: jobOf("settled"), workspace: acme, outcome: "succeeded", attempt: 1, cause: "exited" }))
+    // Streams order nothing between them: what has ended must be known before the grant is taken back.
+    yield* World.use(({ keptPlacements }) => keptPlacements)
     const asked = askIs("RevocationAsked", { grantId: revoked, cause: "enough" })
     const answer = yield* ask(asked)
     const ended = (name: string) => heard((fact): fact is Extract<MillFact, { _tag: "WarrantRevoked" }> => fact._tag === "WarrantRevoked" && fact.jobId === jobOf(name))

@@ -43,6 +43,8 @@ export interface WorldShape {
   readonly start: (dieAt?: string) => Effect.Effect<Running>
   /** The journal's layer of a service, with its pulse. */
   readonly logOf: (service: ServiceName) => ReturnType<typeof logLayer>
+  /** Waits until what runs under grants has been kept with all that the scheduler has said by now. */
+  readonly keptPlacements: Effect.Effect<void>
   readonly signer: WarrantSigner["Service"]
   readonly verifier: WarrantVerifier["Service"]
 }
@@ -64,6 +66,7 @@ const makeWorld = Effect.gen(function*() {
   const keys = yield* Layer.build(warrantPair)
   const logOf = (service: ServiceName) => logLayer(service, { servers: url, credentials: cell.keys.folder })
   const admission = Admission.layer({ servers: [url], creds: cell.keys.creds("access"), keys: cell.keys.admission })
+  const checkpoints = Checkpoints.layerFolder(join(folder, "checkpoints"))
   const journals = new Map<ServiceName, JournalShape>()
   for (const [service, writes] of [["gateway", "GATEWAY"], ["scheduler", "SCHEDULER"], ["broker", "BROKER"], ["metering", "METERING"]] as const) {
     journals.set(service, yield* openJournal({
@@ -93,14 +96,21 @@ const makeWorld = Effect.gen(function*() {
           return point === dieAt ? Effect.andThen(Deferred.succeed(died, undefined), Effect.never) : Effect.void
         }))
       yield* Layer.buildWithScope(AccessService({ host: "127.0.0.1", port, open: [], owner, checkpointEvery: 1 }).pipe(
-        Layer.provide([logOf("access"), admission, Checkpoints.layerFolder(join(folder, "checkpoints")), Database.layer({ url: database }), Layer.succeedContext(keys)]),
+        Layer.provide([logOf("access"), admission, checkpoints, Database.layer({ url: database }), Layer.succeedContext(keys)]),
         Layer.provide(points)
       ), own)
       return { url: `http://127.0.0.1:${port}`, died: Deferred.await(died), passes: (point: string) => Effect.orDie(Effect.timeout(passes(point), "20 seconds")), stop: Scope.close(own, Exit.void) }
     }))
 
+  const keptPlacements = Effect.gen(function*() {
+    const head = yield* journals.get("scheduler")!.head("SCHEDULER")
+    const { load } = yield* Checkpoints
+    while (((yield* load("access.placements"))?.saw["SCHEDULER"] ?? 0) < head) yield* Effect.sleep("10 millis")
+  }).pipe(Effect.timeout("20 seconds"), Effect.orDie, Effect.provide(checkpoints))
+
   const world: WorldShape = {
     as: (service) => journals.get(service)!,
+    keptPlacements,
     start,
     logOf,
     signer: Context.get(keys, WarrantSigner),
