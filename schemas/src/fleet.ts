@@ -53,6 +53,11 @@ export const DemandClass = Schema.Struct({
   where: Schema.optionalKey(Where),
   /** So many of them begin together, on machines of one region that a fast network joins. */
   gang: Schema.optionalKey(Count),
+  /**
+   * So many of them begin at the same time or not at all, on machines of one zone, of one provider, or of any. What
+   * begins together on one fabric says `gang` instead, and what shares a machine is one piece of work here.
+   */
+  together: Schema.optionalKey(Schema.Struct({ members: Count, on: Schema.Literals(["zone", "provider", "anywhere"]) })),
   /** Work that is our own: a container on somebody's machine is isolation enough for it. */
   own: Schema.optionalKey(Schema.Boolean)
 })

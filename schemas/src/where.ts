@@ -7,7 +7,9 @@ export const Places = Schema.Struct({
   regions: Schema.optionalKey(names),
   providers: Schema.optionalKey(names),
   /** Where data may lie: `eu`, `us`, `uk` and so on, by the law that holds there. */
-  residency: Schema.optionalKey(names)
+  residency: Schema.optionalKey(names),
+  /** How work is kept apart from its host and from other work, by the names that hosts give their rungs: `gvisor-userns`, `gvisor`, `none`. */
+  isolation: Schema.optionalKey(names)
 })
 export type Places = typeof Places.Type
 
@@ -23,11 +25,13 @@ export const Where = Schema.Struct({
 })
 export type Where = typeof Where.Type
 
-/** What is known of where a machine stands. */
+/** What is known of where a machine stands, and how it isolates. */
 export interface Stand {
   readonly region?: string | undefined
   readonly provider?: string | undefined
   readonly residency?: string | undefined
+  /** The rung of its isolation, as its host proved it by trying. */
+  readonly isolation?: string | undefined
 }
 
 const laws: ReadonlyArray<readonly [residency: string, region: RegExp]> = [
@@ -52,10 +56,11 @@ const laws: ReadonlyArray<readonly [residency: string, region: RegExp]> = [
 export const residencyOf = (region: string): string | undefined => laws.find(([, pattern]) => pattern.test(region.toLowerCase().replaceAll("_", "-")))?.[0]
 
 /** What of some places a machine does not meet, in words; nothing when it meets all. */
-export const missedBy = ({ provider, region, residency = region === undefined ? undefined : residencyOf(region) }: Stand, { providers, regions, residency: wanted }: Places): ReadonlyArray<string> => [
+export const missedBy = ({ isolation, provider, region, residency = region === undefined ? undefined : residencyOf(region) }: Stand, { isolation: rungs, providers, regions, residency: wanted }: Places): ReadonlyArray<string> => [
   ...missed("region", regions, region),
   ...missed("provider", providers, provider),
-  ...missed("residency", wanted, residency)
+  ...missed("residency", wanted, residency),
+  ...missed("isolation", rungs, isolation)
 ]
 
 const missed = (what: string, wanted: ReadonlyArray<string> | undefined, has: string | undefined): ReadonlyArray<string> =>

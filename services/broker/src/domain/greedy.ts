@@ -60,11 +60,14 @@ const wishOf = ({ gpu, gpuMilli = 0, gpuModels, gpus }: Class, room: Room): numb
   return wishMetBy({ model: room.gpuModel, memoryMib: room.gpuMemoryMib }, wishes)
 }
 
-/** Whether work of a class may be there at all: work of others needs a machine, and what is spot must be tolerated. */
+/**
+ * Whether work of a class may be there at all: work of others needs a machine, and what is spot must be tolerated. How a
+ * machine isolates is known when it has tried; before, of one where the agent is root the best is believed.
+ */
 const mayBeIn = ({ own, where }: Class, { container, provider, region, spot }: Room): boolean =>
   (!container || own === true) &&
   (!spot || where?.spot === "tolerated" || where?.spot === "rather") &&
-  (where?.only === undefined || missedBy({ provider, region }, where.only).length === 0)
+  (where?.only === undefined || missedBy({ provider, region, isolation: container ? "none" : "gvisor-userns" }, where.only).length === 0)
 
 /** How many of a class fit into a room. */
 export const fitting = (one: Class, room: Room): number => {

@@ -42,7 +42,7 @@ const workOf = (one: Class, at: number, residencies: ReadonlyMap<string, Readonl
     gpuModels: names,
     gang: one.gang ?? 0,
     spot: one.where?.spot === "tolerated" || one.where?.spot === "rather",
-    containers: one.own === true,
+    containers: one.own === true && (only?.isolation ?? ["none"]).includes("none"),
     regions,
     providers: only?.providers ?? [],
     weightPermille: 1000

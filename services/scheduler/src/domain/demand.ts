@@ -10,12 +10,12 @@ const classesMax = 64
 
 const story = namedId<FactId>("fct", "the cell's demand")
 
-/** What a class of work needs of a machine, and how many of it begin together on one fabric. */
-type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "gang" | "own">
+/** What a class of work needs of a machine, how many of it begin together, and how near to each other. */
+type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "gang" | "together" | "own">
 
 /** What makes two classes one: the same text for the same needs, whoever wrote them in whatever order. */
-export const classKeyOf = ({ cpuMilli, diskMib = 0, gang, gpu, gpuMilli, gpus, memoryMib, own, where }: Wanted): string =>
-  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, gang, own })
+export const classKeyOf = ({ cpuMilli, diskMib = 0, gang, gpu, gpuMilli, gpus, memoryMib, own, together, where }: Wanted): string =>
+  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, gang, together, own })
 
 /** The class of a job's work. The members of a gang that share a host want one machine for all of them. */
 export const classOf = ({ gang, gpu, resources, trust, where }: JobSpec): Wanted => {
@@ -23,9 +23,13 @@ export const classOf = ({ gang, gpu, resources, trust, where }: JobSpec): Wanted
   const each = onOneMachine(gang)
   return {
     ...resources, cpuMilli: cpuMilli * each, memoryMib: memoryMib * each, diskMib: diskMib * each, gpus: gpus * each,
-    ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...(gang?.topology === "fabric" ? { gang: gang.members } : {}), ...(trust === "own" ? { own: true } : {})
+    ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...nearness(gang), ...(trust === "own" ? { own: true } : {})
   }
 }
+
+/** How many of a gang's members begin together, and on what: those that share one machine are one piece of work. */
+const nearness = (gang: JobSpec["gang"]): Pick<Wanted, "gang" | "together"> =>
+  gang === undefined || gang.topology === "host" ? {} : gang.topology === "fabric" ? { gang: gang.members } : { together: { members: gang.members, on: gang.topology } }
 
 /** How many tasks of a job one machine must take. */
 export const onOneMachine = (gang: JobSpec["gang"]): number => (gang?.topology === "host" ? gang.members : 1)

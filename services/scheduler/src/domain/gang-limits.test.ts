@@ -66,11 +66,23 @@ describe("the members of a gang", () => {
     assert.deepInclude(cell.said("JobSettled")[0], { outcome: "succeeded" })
   })
 
-  it("are told of in the demand as what begins together on one fabric", () => {
-    const cell = given(submitted("g", { ...gang(4, "fabric"), resources: { ...needs(1000), gpus: 8 } }), submitted("h", { ...gang(4, "host"), resources: { ...needs(1000), gpus: 2 } }), submitted("k", { ...gang(3), resources: { ...needs(1000), gpus: 4 } }))
+  it("are told of in the demand as what begins together, and how near to each other", () => {
+    const cell = given(
+      submitted("g", { ...gang(4, "fabric"), resources: { ...needs(1000), gpus: 8 } }), submitted("h", { ...gang(4, "host"), resources: { ...needs(1000), gpus: 2 } }),
+      submitted("k", { ...gang(3), resources: { ...needs(1000), gpus: 4 } }), submitted("m", { ...gang(3, "zone"), resources: { ...needs(1000), gpus: 4 } }),
+      submitted("n", { ...gang(3, "zone"), resources: { ...needs(1000), gpus: 4 } }), submitted("p", { ...gang(2, "provider"), resources: { ...needs(1000), gpus: 4 } }),
+      submitted("q", { resources: { ...needs(1000), gpus: 4 } })
+    )
     cell.rest(2_000)
-    const classes = cell.said("DemandChanged").at(-1)!.classes.map(({ gang, gpus, waiting }) => ({ gang, gpus, waiting }))
-    assert.sameDeepMembers(classes, [{ gang: 4, gpus: 8, waiting: 4 }, { gang: undefined, gpus: 8, waiting: 1 }, { gang: undefined, gpus: 4, waiting: 3 }])
+    const classes = cell.said("DemandChanged").at(-1)!.classes.map(({ gang, gpus, together, waiting }) => ({ gang, gpus, together, waiting }))
+    const none = undefined
+    assert.sameDeepMembers(classes, [
+      { gang: 4, gpus: 8, together: none, waiting: 4 }, { gang: none, gpus: 8, together: none, waiting: 1 },
+      { gang: none, gpus: 4, together: { members: 3, on: "anywhere" }, waiting: 3 }, { gang: none, gpus: 4, together: { members: 3, on: "zone" }, waiting: 6 },
+      { gang: none, gpus: 4, together: { members: 2, on: "provider" }, waiting: 2 }, { gang: none, gpus: 4, together: none, waiting: 1 }
+    ])
+    // What was said is read as what it was said of, so nothing is said again.
+    assert.isEmpty(cell.rest(10_000).filter(({ _tag }) => _tag === "DemandChanged"))
   })
 })
 
