@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { layerBeats, layerJetStream } from "@millrace/journal/jetstream"
-import { decorated, keyringInFolder, service, setting, WarrantVerifier } from "@millrace/service"
+import { decorated, keyringInFolder, service, setting, WarrantVerifier, worker } from "@millrace/service"
 import { Config, Effect, Layer } from "effect"
 import { join } from "node:path"
 import { cellDoors } from "./cell-doors.ts"
@@ -12,8 +12,9 @@ import { Keeper } from "./machine/keeper.ts"
 import { processRuntime } from "./machine/process.ts"
 import { type Runtime, Runtimes } from "./machine/runtime.ts"
 import { sandboxRuntime } from "./machine/sandbox.ts"
-import { probeSandbox, withSandbox } from "./machine/sandbox-probe.ts"
-import { hostService } from "./service.ts"
+import { withSandbox } from "./machine/sandbox-probe.ts"
+import { provenSandbox, verifyAfterMs, verifyProof } from "./machine/sandbox-proof.ts"
+import { agentVersion, hostService } from "./service.ts"
 
 /** The host agent as a process: its settings, and what it stands on. */
 export const hostProcess = service({
@@ -41,7 +42,7 @@ export const hostProcess = service({
   }),
   layer: ({ accessUrl, apiUrl, atStop, blobs, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey }) => {
     const store = Blobs.folder(blobs)
-    const runtimesWith = (found: Effect.Success<ReturnType<typeof probeSandbox>>) =>
+    const runtimesWith = (found: Effect.Success<ReturnType<typeof provenSandbox>>) =>
       Layer.effect(Runtimes, Effect.gen(function*() {
         const keeper = yield* Keeper
         const all: ReadonlyArray<Runtime> = [noop, processRuntime(join(folder, "work"), keeper), ...("ground" in found ? [yield* sandboxRuntime(found.ground, keeper)] : [])]
@@ -49,9 +50,11 @@ export const hostProcess = service({
       })).pipe(Layer.provide([Keeper.layer(join(folder, "keeper"), { atClose: atStop === "leave" ? "leave" : "end" }), store]))
     return Layer.unwrap(Effect.gen(function*() {
       const { apiPrefix, epoch, hostId, nats, relayToken } = yield* enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers })
-      // Found out by doing it, and before anything is promised: what the machine says it can do is what it did.
-      const found = yield* probeSandbox({ runsc, folder })
-      return hostService({ atStop }).pipe(
+      // Found out by doing it, and before anything is promised: what the machine says it can do is what it did since its boot.
+      const proof = { runsc, folder, agentVersion }
+      const found = yield* provenSandbox(proof)
+      const verifying = worker(Effect.delay(verifyProof(proof, found), verifyAfterMs), { name: "host.sandbox-proof", mends: () => false })
+      return Layer.merge(hostService({ atStop }), verifying).pipe(
         Layer.provide([
           layerBeats({ ...nats, name: `${hostId} beats` }),
           cellDoors({ hostId, folder, apiUrl, relayUrl, sessionKey, relayToken }),

@@ -24,7 +24,8 @@ export class Machine extends Context.Service<Machine, {
     Layer.succeed(Machine, { hostId, bootId, monotonicMs: Clock.currentTimeMillis, capabilities })
 }
 
-const bootId = (): string => {
+/** Names this boot of the machine's kernel. */
+export const bootId = (): string => {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
   } catch {

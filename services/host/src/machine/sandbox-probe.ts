@@ -34,40 +34,31 @@ const probePrefix = "probe-"
  * get, with programs that go past each limit and must not get away with it. Nothing is believed because a
  * file exists. Takes about two seconds, at most a minute.
  */
-export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runsc: string | undefined; readonly folder: string }) {
-  const runsc = options.runsc ?? onPath("runsc")
+export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runsc: string | undefined; readonly folder: string }): Effect.fn.Return<Proven | Unproven> {
+  const runsc = runscAt(options.runsc)
   if (process.platform !== "linux") return unproven("runsc runs on Linux only")
   if (runsc === undefined) return unproven("runsc was not found: install gVisor's runsc, or name it in MILLRACE_RUNSC")
   const version = /^runsc version (?:release-)?(\S+)/mu.exec((yield* command(runsc, ["--version"], probeMsMax)).stdout)?.[1]
   if (version === undefined) return unproven(`${runsc} does not say its version`)
-  const asRoot = process.geteuid?.() === 0
-  const folder = asRoot ? groundOfRoot(options.folder) : join(options.folder, "sandboxes")
-  mkdirSync(folder, { recursive: true, mode: 0o711 })
-  const sound = yield* Effect.option(Effect.tryPromise(() => soundRunsc(runsc, folder)))
+  const bare = groundIn(options.folder, runsc)
+  const sound = yield* Effect.option(Effect.tryPromise(() => soundRunsc(runsc, bare.folder)))
   if (Option.isNone(sound)) return unproven(`${runsc} cannot be read`)
   const named = sound.value.mended ? `${version}, with its goroutine number put right` : version
-  const ground: Ground = {
-    runsc: sound.value.path,
-    folder,
-    programs: layPrograms(`${folder}-programs`),
-    rung: (asRoot ? "mapped" : "caller") satisfies Rung,
-    disk: (asRoot ? "image" : "none") satisfies DiskLimit,
-    controls: controlsAt()
-  }
-  yield* Effect.forEach(readdirSync(folder).filter((name) => name.startsWith(probePrefix)), (name) => release(ground, name), { discard: true })
-  const first = yield* runs(ground, "exit 42", {})
-  if (first.code !== 42) {
-    // Without the groups or the image it may still isolate; then it is for work that is our own.
-    const bare: Ground = { ...ground, disk: "none", controls: { kind: "none", why: first.said } }
-    const again = yield* runs(bare, "exit 42", {})
-    if (again.code !== 42) return unproven(`a program in the sandbox did not run: ${again.said}`)
-    return { ground: bare, version: named, memory: false, pids: false, cpu: false, disk: false } satisfies Proven
-  }
-  const [memory, pids, disk] = yield* Effect.all([
+  const ground: Ground = { ...bare, runsc: sound.value.path }
+  yield* Effect.forEach(readdirSync(ground.folder).filter((name) => name.startsWith(probePrefix)), (name) => release(ground, name), { discard: true })
+  const [first, memory, pids, disk] = yield* Effect.all([
+    runs(ground, "exit 42", {}),
     runs(ground, "dd if=/dev/zero of=/dev/null bs=400M count=1 2>/dev/null && exit 43", { memoryMib: 192, cpuMilli: 500 }),
     runs(ground, "exit 42", { pidsMax: 4 }),
     runs(ground, "dd if=/dev/zero of=/work/fill bs=1M count=64 2>/dev/null && exit 43; exit 42", { diskMib: 16 })
-  ], { concurrency: 3 })
+  ], { concurrency: 4 })
+  if (first.code !== 42) {
+    // Without the groups or the image it may still isolate; then it is for work that is our own.
+    const unlimited: Ground = { ...ground, disk: "none", controls: { kind: "none", why: first.said } }
+    const again = yield* runs(unlimited, "exit 42", {})
+    if (again.code !== 42) return unproven(`a program in the sandbox did not run: ${again.said}`)
+    return { ground: unlimited, version: named, memory: false, pids: false, cpu: false, disk: false }
+  }
   return {
     ground,
     version: named,
@@ -75,8 +66,26 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
     pids: pids.code !== 42,
     cpu: memory.throttled,
     disk: ground.disk !== "none" && disk.code === 42
-  } satisfies Proven
+  }
 })
+
+/** The runsc that is named, else the one on PATH. */
+export const runscAt = (named: string | undefined): string | undefined => named ?? onPath("runsc")
+
+/** What sandboxes stand on here, with its folders made. Nothing of it is proven. */
+export const groundIn = (hostFolder: string, runsc: string): Ground => {
+  const asRoot = process.geteuid?.() === 0
+  const folder = asRoot ? groundOfRoot(hostFolder) : join(hostFolder, "sandboxes")
+  mkdirSync(folder, { recursive: true, mode: 0o711 })
+  return {
+    runsc,
+    folder,
+    programs: layPrograms(`${folder}-programs`),
+    rung: (asRoot ? "mapped" : "caller") satisfies Rung,
+    disk: (asRoot ? "image" : "none") satisfies DiskLimit,
+    controls: controlsAt()
+  }
+}
 
 const unproven = (why: string): Unproven => ({ why })
 
