@@ -1,7 +1,7 @@
 import { Schema } from "effect"
 import { GpuWish } from "./gpu.ts"
 import { HostId, Principal } from "./ids.ts"
-import { Count, CpuMilli, EpochMillis, GpuMilli, Mebibytes } from "./quantities.ts"
+import { Count, CpuMilli, EpochMillis, GpuMilli, Mebibytes, Millis } from "./quantities.ts"
 import { kind } from "./story.ts"
 import { Where } from "./where.ts"
 
@@ -58,6 +58,9 @@ export const DemandClass = Schema.Struct({
    * begins together on one fabric says `gang` instead, and what shares a machine is one piece of work here.
    */
   together: Schema.optionalKey(Schema.Struct({ members: Count, on: Schema.Literals(["zone", "provider", "anywhere"]) })),
+  /** The earliest moment by which one of them must be over, and how much work that one has left, told together. */
+  deadlineAtMs: Schema.optionalKey(EpochMillis),
+  workLeftMs: Schema.optionalKey(Millis),
   /** Work that is our own: a container on somebody's machine is isolation enough for it. */
   own: Schema.optionalKey(Schema.Boolean)
 })

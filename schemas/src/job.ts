@@ -2,7 +2,7 @@ import { Effect, Schema } from "effect"
 import { Cut } from "./cut.ts"
 import { AttemptId, FactId, GrantId, ImageId, JobId, JobName, Principal, SnapshotId, TriggerName, WorkspaceName } from "./ids.ts"
 import { GpuWish } from "./gpu.ts"
-import { BlobRef, Count, Digest, Millis, Resources, Sealed } from "./quantities.ts"
+import { BlobRef, Count, Digest, EpochMillis, Millis, Resources, Sealed } from "./quantities.ts"
 import { Priority } from "./quota.ts"
 import { kind } from "./story.ts"
 import { Where } from "./where.ts"
@@ -89,6 +89,11 @@ export const JobSpec = Schema.Struct({
   onSilence: OnSilence.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ keepMs: 300_000 }))),
   /** How long it may wait for a place; without it for ever. */
   queueMsMax: Schema.optionalKey(Millis),
+  /**
+   * When each task should be over, and how long it takes where nothing disturbs it. Nothing is ended by it: where spot is
+   * tolerated, machines are chosen so that it is kept.
+   */
+  deadline: Schema.optionalKey(Schema.Struct({ atMs: EpochMillis, workMs: Millis })),
   array: Schema.optionalKey(ArrayTerms),
   /** Jobs of the same workspace that come first, at most 16. */
   after: Schema.optionalKey(Schema.Array(Dependency).pipe(Schema.check(Schema.isMaxLength(16)))),

@@ -6,7 +6,7 @@ import { kind } from "./story.ts"
 /** Which lease, at which provider: the head of everything that is said of a machine. */
 const which = { leaseId: LeaseId, provider: ProviderName }
 
-/** How capacity is sold. Spot capacity can be taken back. */
+/** How capacity is sold. Spot capacity can be taken back; what is reserved is paid for already, used or not. */
 export const Market = Schema.Literals(["on_demand", "spot", "reserved"])
 export type Market = typeof Market.Type
 
@@ -40,7 +40,9 @@ export const LeaseRequested = Schema.TaggedStruct("LeaseRequested", {
   /** The plan that wanted it. */
   plan: Schema.optionalKey(FactId),
   /** A second attempt at what that lease is late with. Whichever machine is ready first stays, the other is given back. */
-  insteadOf: Schema.optionalKey(LeaseId)
+  insteadOf: Schema.optionalKey(LeaseId),
+  /** It is to take the place of that lease's machine, which costs more. That one goes once this one's host is there and its work has ended. */
+  replaces: Schema.optionalKey(LeaseId)
 })
 export type LeaseRequested = typeof LeaseRequested.Type
 
@@ -90,15 +92,26 @@ export type MachineEnrolled = typeof MachineEnrolled.Type
 export const ReclaimNoticed = Schema.TaggedStruct("ReclaimNoticed", {
   ...which,
   hostId: Schema.optionalKey(HostId),
-  deadlineAtMs: EpochMillis
+  deadlineAtMs: EpochMillis,
+  /** The provider's own id of the machine. */
+  machine: Schema.optionalKey(Schema.NonEmptyString)
 })
 export type ReclaimNoticed = typeof ReclaimNoticed.Type
+
+/** Nothing new begins on the machine: what runs there ends first, then it is given back. A cheaper one is there in its place. */
+export const MachineRetiring = Schema.TaggedStruct("MachineRetiring", {
+  ...which,
+  hostId: Schema.optionalKey(HostId),
+  /** The lease that takes its place. */
+  by: LeaseId
+})
+export type MachineRetiring = typeof MachineRetiring.Type
 
 /** We want the machine no longer. It costs money until the provider confirms its end. */
 export const LeaseReleased = Schema.TaggedStruct("LeaseReleased", {
   ...which,
   /** `unused`: it never had any work, so buying it again for the same demand would be no use. */
-  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked", "unused"]),
+  cause: Schema.Literals(["idle", "drained", "unhealthy", "never_enrolled", "came_too_late", "reclaimed", "orphan", "asked", "unused", "replaced"]),
   /** More of the cause, in words. */
   detail: Schema.optionalKey(Schema.String),
   /** Who asked for its end, where somebody did. */
@@ -133,7 +146,9 @@ export const GhostFound = Schema.TaggedStruct("GhostFound", {
   ...which,
   machine: Schema.NonEmptyString,
   lastSeenAtMs: EpochMillis,
-  sweeps: Count
+  sweeps: Count,
+  /** What it has cost until then, should it run after all: nobody has seen it end. */
+  costSoFarPico: Schema.optionalKey(PicoDollars)
 })
 export type GhostFound = typeof GhostFound.Type
 
@@ -146,6 +161,7 @@ export const machine = kind(
   LeaseWithdrawn,
   MachineEnrolled,
   ReclaimNoticed,
+  MachineRetiring,
   LeaseReleased,
   LeaseEnded,
   OrphanFound,

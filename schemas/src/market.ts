@@ -26,9 +26,57 @@ export const Offer = Schema.Struct({
   /** How long it usually takes until a machine is there, by the provider's own word. */
   arrivesMs: Schema.optionalKey(Millis),
   /** Machines of it in one region can be joined by a fast network of their own. */
-  fabric: Schema.optionalKey(Schema.Boolean)
+  fabric: Schema.optionalKey(Schema.Boolean),
+  /** How many more of it could be had now, by the provider's own word. Of the market `reserved`: how many are paid for and idle. */
+  stock: Schema.optionalKey(Count)
 })
 export type Offer = typeof Offer.Type
+
+/**
+ * No more than so many at once of what is named, at one provider; running ones included. A `machineType` that ends in `*`
+ * names all types that begin so. Without any name it is over everything there.
+ */
+export const RentalQuota = Schema.Struct({
+  region: Schema.optionalKey(Schema.NonEmptyString),
+  machineType: Schema.optionalKey(Schema.NonEmptyString),
+  market: Schema.optionalKey(Market),
+  gpuModel: Schema.optionalKey(Schema.NonEmptyString),
+  machinesMax: Schema.optionalKey(Count),
+  gpusMax: Schema.optionalKey(Count),
+  /** Cores as the provider counts them, virtual ones where it sells those. */
+  coresMax: Schema.optionalKey(Count)
+})
+export type RentalQuota = typeof RentalQuota.Type
+
+/** Machines of a provider that are paid for, used or not. They are taken before anything that costs more. */
+export const Reserved = Schema.Struct({
+  region: Schema.NonEmptyString,
+  zone: Schema.optionalKey(Schema.NonEmptyString),
+  machineType: Schema.NonEmptyString,
+  machines: Count
+})
+export type Reserved = typeof Reserved.Type
+
+/** What bounds what is rented from one provider, as its operator says. */
+export const ProviderLimits = Schema.Struct({
+  provider: ProviderName,
+  quotas: Schema.optionalKey(Schema.Array(RentalQuota).pipe(Schema.check(Schema.isMaxLength(256)))),
+  /** No more of all GPUs than this with it, in thousandths of those that are rented or waited for. */
+  sharePermilleMax: Schema.optionalKey(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 1000 })))),
+  reserved: Schema.optionalKey(Schema.Array(Reserved).pipe(Schema.check(Schema.isMaxLength(256))))
+})
+export type ProviderLimits = typeof ProviderLimits.Type
+
+/**
+ * A part of what a provider offers as of a moment, where it is too much for one fact. It counts for nothing until
+ * `OffersObserved` names the same list: that one holds the last part.
+ */
+export const OffersListed = Schema.TaggedStruct("OffersListed", {
+  provider: ProviderName,
+  offers: BlobRef,
+  rows: Schema.Array(Offer)
+})
+export type OffersListed = typeof OffersListed.Type
 
 /** What a provider offers, and at what price, as of a moment. The offers themselves lie in the blob store. */
 export const OffersObserved = Schema.TaggedStruct("OffersObserved", {
@@ -41,7 +89,9 @@ export const OffersObserved = Schema.TaggedStruct("OffersObserved", {
   /** The same offers, where they are few enough for a fact: what a greedy choice is made from. */
   rows: Schema.optionalKey(Schema.Array(Offer)),
   /** The provider takes one ask for a machine in so long: more asks wait in line there. */
-  asksEveryMs: Schema.optionalKey(Millis)
+  asksEveryMs: Schema.optionalKey(Millis),
+  /** What it lets our account have at most, where it says so. */
+  quotas: Schema.optionalKey(Schema.Array(RentalQuota))
 })
 export type OffersObserved = typeof OffersObserved.Type
 
@@ -68,6 +118,7 @@ export type ProviderResumed = typeof ProviderResumed.Type
 export const market = kind(
   { kind: "market", scope: "provider", stream: "BROKER" },
   OffersObserved,
+  OffersListed,
   ProviderSuspended,
   ProviderResumed
 )
@@ -97,8 +148,18 @@ export const PlanChosen = Schema.TaggedStruct("PlanChosen", {
 })
 export type PlanChosen = typeof PlanChosen.Type
 
+/**
+ * A part of a plan that is too long for one fact. It counts for nothing until `PlanChosen` names the same inputs:
+ * that one holds the last part.
+ */
+export const PlanPrepared = Schema.TaggedStruct("PlanPrepared", {
+  inputs: BlobRef,
+  targets: Schema.Array(Target)
+})
+export type PlanPrepared = typeof PlanPrepared.Type
+
 /** What the cell means to rent, over all providers. */
-export const plan = kind({ kind: "plan", scope: "cell", only: "cell", stream: "BROKER" }, PlanChosen)
+export const plan = kind({ kind: "plan", scope: "cell", only: "cell", stream: "BROKER" }, PlanChosen, PlanPrepared)
 
 /**
  * Another broker decides from here on, and every append of the one before it fails. What bounds its choices
@@ -123,7 +184,9 @@ export const BrokerTookOver = Schema.TaggedStruct("BrokerTookOver", {
   /** It decides and says what it would buy, and buys nothing. */
   dryRun: Schema.optionalKey(Schema.Boolean),
   /** Whom it buys from. Until each of them has said what it offers, nobody knows what could be had. Absent: it did not say. */
-  providers: Schema.optionalKey(Schema.Array(ProviderName))
+  providers: Schema.optionalKey(Schema.Array(ProviderName)),
+  /** What bounds what is rented from each. Absent: nothing but what they refuse. */
+  limits: Schema.optionalKey(Schema.Array(ProviderLimits))
 })
 export type BrokerTookOver = typeof BrokerTookOver.Type
 

@@ -102,6 +102,7 @@ describe("the catalogue", () => {
       { array: { tasks: 2 } },
       { after: [{ jobId: plain.jobId, on: "over" }] },
       { queueMsMax: 1 },
+      { deadline: { atMs: 2, workMs: 1 } },
       { egress: [] },
       { gpu: [{ model: "H100" }, { memoryMibMin: 40_960 }] },
       { where: { only: { residency: ["eu"] }, spot: "tolerated" } },
