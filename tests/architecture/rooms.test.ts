@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { clientsStayBehindTheirDoors, everyFileHasARoom, packagesAreEnteredByTheirDoors, roomOf, roomRules, table } from "./rooms.ts"
+import { clientsStayBehindTheirDoors, everyFileHasARoom, packagesAreEnteredByTheirDoors, roomOf, roomRules, startsStayLight, table } from "./rooms.ts"
 import { packagesOnDisk, type Rule, source, sourcesOnDisk, verdict } from "./source.ts"
 
 const sources = sourcesOnDisk()
@@ -45,6 +45,7 @@ describe("who may lean on whom", () => {
 
   it("every file has a room", () => assertHolds(everyFileHasARoom))
   it("NATS and Postgres are spoken to behind their doors alone", () => assertHolds(clientsStayBehindTheirDoors))
+  it("a start loads no package of which it wants little", () => assertHolds(startsStayLight))
   it("packages are entered by their doors", () => assertHolds(packagesAreEnteredByTheirDoors(packages)))
 })
 
@@ -67,6 +68,16 @@ describe("the rules are seen to fail", () => {
 
   it("a folder that the table does not know is no room", () => {
     assert.include(verdict(everyFileHasARoom, [source("services/broker/src/helpers/x.ts", "")]), "services/broker/src/helpers/x.ts:1 lies in no room")
+  })
+
+  it("a heavy package is found, and its types and a load where it is used are not", () => {
+    const said = verdict(startsStayLight, [
+      source("services/gateway/src/service.ts", "import { NodeHttpServer } from \"@effect/platform-node\""),
+      source("services/broker/src/providers/x.ts", "import type { EC2Client } from \"@aws-sdk/client-ec2\"\nconst sdk = await import(\"@aws-sdk/client-ec2\")\nimport { KubeConfig } from \"@kubernetes/client-node\"")
+    ])
+    assert.include(said, "services/gateway/src/service.ts:1 loads all of @effect/platform-node")
+    assert.include(said, "services/broker/src/providers/x.ts:3 loads all of @kubernetes/client-node")
+    assert.notInclude(said, "@aws-sdk")
   })
 
   it("a client beside its door is found, and told whose it is", () => {

@@ -186,6 +186,21 @@ export const clientsStayBehindTheirDoors: Rule = {
     }))))
 }
 
+/** Packages whose main door loads hundreds of modules, and how else they are entered. */
+const heavy: ReadonlyArray<{ readonly door: RegExp; readonly instead: string }> = [
+  { door: /^@effect\/platform-node$/u, instead: "enter it by the one module that is wanted, such as @effect/platform-node/NodeHttpServer" },
+  { door: /^(?:@kubernetes\/client-node|@aws-sdk\/.+)$/u, instead: "import its types, and load it by import() where it is opened" }
+]
+
+/** No process loads at its start what few processes use. */
+export const startsStayLight: Rule = {
+  name: "starts stay light",
+  because: "every process pays for each module at every start, and a start is what a cell does after a death",
+  offences: (sources) => sources.filter(({ path }) => roomOf(path) !== "tests and tools" && !path.endsWith(".test.ts") && !path.includes("/testing/")).flatMap(({ code, imports, path }) =>
+    imports.filter(({ line, typeOnly }) => !typeOnly && !/\bimport\s*\(/u.test(code.split("\n")[line - 1] ?? "")).flatMap(({ line, specifier }) =>
+      heavy.filter(({ door }) => door.test(specifier)).map(({ instead }) => ({ path, line, what: `loads all of ${specifier}: ${instead}` }))))
+}
+
 /** A package is entered by the doors that its `exports` name, never by a path into its rooms. */
 export const packagesAreEnteredByTheirDoors = (packages: ReadonlyMap<string, string>): Rule => {
   const folders = [...packages.values()]

@@ -1,17 +1,4 @@
-import {
-  type _Object,
-  AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  ListMultipartUploadsCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-  S3Client,
-  UploadPartCommand
-} from "@aws-sdk/client-s3"
+import type { _Object } from "@aws-sdk/client-s3"
 import { type BlobRef, Digest } from "@millrace/schemas"
 import { Clock, Config, Effect, Exit, Option, Redacted, Schema, type Scope, Stream } from "effect"
 import { randomUUID } from "node:crypto"
@@ -117,6 +104,11 @@ const rangeHeader = ({ offsetBytes, lengthBytes }: Range) =>
 export const s3Store = Effect.fnUntraced(function*(
   { endpoint, region, bucket, accessKeyId, secretAccessKey, spool, partBytes = 8 * 1024 * 1024, idleMsMax = 30_000 }: S3StoreOptions
 ): Effect.fn.Return<BlobStore, BlobStoreUnclear, Scope.Scope> {
+  // A process whose blobs lie elsewhere never loads the client.
+  const {
+    AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, DeleteObjectCommand, GetObjectCommand, HeadObjectCommand, ListMultipartUploadsCommand,
+    ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand
+  } = yield* Effect.promise(() => import("@aws-sdk/client-s3"))
   yield* onDisk("make the spool", () => fs.mkdir(spool, { recursive: true }))
   const configured = {
     endpoint,

@@ -2,7 +2,7 @@ import { type Checkpoints, Journal, type JournalUnavailable, runDecider, type Ru
 import { Database, runProjections } from "@millrace/readmodel"
 import type { MillFact } from "@millrace/schemas"
 import { Authentication, Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"

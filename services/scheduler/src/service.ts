@@ -2,7 +2,7 @@ import { Beats, type Checkpoints, type Commit, Journal, type JournalUnavailable,
 import { type Database, runProjections } from "@millrace/readmodel"
 import { Authentication, Authority, WarrantSigner, type WarrantVerifier, worker } from "@millrace/service"
 import type { MillFact, Principal } from "@millrace/schemas"
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Clock, Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"

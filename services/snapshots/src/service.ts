@@ -1,4 +1,4 @@
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Blobs } from "@millrace/blobs"
 import { type Checkpoints, Journal } from "@millrace/journal"
 import { type Database, runProjections } from "@millrace/readmodel"

@@ -7,7 +7,7 @@
  * listens at `--port`, the others behind it. With `--machines` each machine runs a real host agent there, as its user
  * data says. `--fast` drops the vendors' waits between requests.
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Effect } from "effect"
 import { writeFileSync } from "node:fs"
 import { join, resolve } from "node:path"

@@ -1,4 +1,4 @@
-import { type ConfigurationOptions, PatchStrategy, type V1DaemonSet, type V1Secret } from "@kubernetes/client-node"
+import type { ConfigurationOptions, V1DaemonSet, V1Secret } from "@kubernetes/client-node"
 import type { Offer, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Redacted, Schema } from "effect"
 import { readFile } from "node:fs/promises"
@@ -57,7 +57,7 @@ const keptMs = 10 * 60_000
 const namesAlone = { Accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io" }
 
 const decodePool = Schema.decodeUnknownEffect(NodePool)
-const mergePatch = { "Content-Type": PatchStrategy.MergePatch }
+const mergePatch = { "Content-Type": "application/merge-patch+json" }
 
 /**
  * CoreWeave: capacity is declared as a Kubernetes NodePool, here one pool for one machine. It comes in half an hour,
@@ -70,7 +70,7 @@ export const coreWeave = Effect.fnUntraced(function*(options: CoreWeaveOptions):
   const { namespace = "millrace", queuedSMax = 300, region, ...agent } = settings
   const can: Capabilities = { ...coreWeaveCapabilities, ...options.can }
   const budget = yield* requestBudget(can.requestsEvery)
-  const { all, call } = openCluster({ name, endpoint, token: apiKey, ...(ca === undefined ? {} : { ca }), ...(http === undefined ? {} : { http }) }, budget.any)
+  const { all, call } = yield* openCluster({ name, endpoint, token: apiKey, ...(ca === undefined ? {} : { ca }), ...(http === undefined ? {} : { http }) }, budget.any)
   const sold = soldBy(settings)
   const unclear = (doing: string, detail: string) => new ProviderUnclear({ provider: name, doing, detail })
 

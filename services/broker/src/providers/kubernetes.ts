@@ -1,6 +1,5 @@
-import {
-  ApiException, AppsV1Api, AuthorizationV1Api, type Configuration, type ConfigurationOptions, CoreV1Api, createConfiguration, CustomObjectsApi, type HttpLibrary, KubeConfig, Observable,
-  type RequestContext, type SecurityAuthentication, ServerConfiguration
+import type {
+  ApiException, AppsV1Api, AuthorizationV1Api, Configuration, ConfigurationOptions, CoreV1Api, CustomObjectsApi, HttpLibrary, KubeConfig, RequestContext, SecurityAuthentication
 } from "@kubernetes/client-node"
 import { Effect, Redacted, Schema } from "effect"
 import { ProviderUnclear, type Refusal, type Told } from "./provider.ts"
@@ -34,6 +33,9 @@ export interface Apis {
   readonly apps: AppsV1Api
   readonly authorization: AuthorizationV1Api
 }
+
+/** The project's own client: hundreds of modules, so it is loaded where a cluster is opened and nowhere else. */
+type Client = typeof import("@kubernetes/client-node")
 
 type Call<A> = (apis: Apis, options: ConfigurationOptions) => Promise<A>
 
@@ -80,7 +82,7 @@ const connectedOnce = (config: KubeConfig): SecurityAuthentication => {
   }
 }
 
-const configurationOf = ({ ca, endpoint, http, name, token }: ClusterOptions): Configuration => {
+const configurationOf = ({ createConfiguration, KubeConfig, ServerConfiguration }: Client, { ca, endpoint, http, name, token }: ClusterOptions): Configuration => {
   const config = new KubeConfig()
   config.loadFromClusterAndUser(
     { name, server: endpoint.replace(/\/$/u, ""), skipTLSVerify: false, ...(ca === undefined ? {} : { caData: Buffer.from(ca).toString("base64") }) },
@@ -90,7 +92,7 @@ const configurationOf = ({ ca, endpoint, http, name, token }: ClusterOptions): C
 }
 
 /** For one request: it ends when its caller has gone, and says what else it must. */
-const optionsOf = (signal: AbortSignal, headers: Readonly<Record<string, string>>): ConfigurationOptions => ({
+const optionsOf = ({ Observable }: Client, signal: AbortSignal, headers: Readonly<Record<string, string>>): ConfigurationOptions => ({
   middlewareMergeStrategy: "append",
   middleware: [{
     pre: (context) => {
@@ -102,8 +104,10 @@ const optionsOf = (signal: AbortSignal, headers: Readonly<Record<string, string>
   }]
 })
 
-const deniedBy = (cause: unknown): Denied | undefined => {
-  if (!(cause instanceof ApiException)) return undefined
+const isApiException = (client: Client, cause: unknown): cause is ApiException<unknown> => cause instanceof client.ApiException
+
+const deniedBy = (client: Client, cause: unknown): Denied | undefined => {
+  if (!isApiException(client, cause)) return undefined
   // What broke there leaves open what has happened.
   if (cause.code < 400 || cause.code >= 500) return undefined
   const status = readStatus(cause.body)
@@ -118,32 +122,33 @@ const deniedBy = (cause: unknown): Denied | undefined => {
 }
 
 /** The words of a failure without its body, which may hold what nobody should log. */
-const wordsOf = (cause: unknown): string => {
-  if (cause instanceof ApiException) return `status ${cause.code}`
+const wordsOf = (client: Client, cause: unknown): string => {
+  if (isApiException(client, cause)) return `status ${cause.code}`
   const inner = cause instanceof Error && cause.cause instanceof Error ? `: ${cause.cause.message}` : ""
   return cause instanceof Error ? `${cause.message}${inner}`.slice(0, 300) : "no answer"
 }
 
 /** The door to one cluster. `turn`: what each request waits for. */
-export const openCluster = (options: ClusterOptions, turn: Effect.Effect<void>): Cluster => {
-  const configuration = configurationOf(options)
+export const openCluster = Effect.fnUntraced(function*(options: ClusterOptions, turn: Effect.Effect<void>): Effect.fn.Return<Cluster> {
+  const client = yield* Effect.promise(() => import("@kubernetes/client-node"))
+  const configuration = configurationOf(client, options)
   const apis: Apis = {
-    custom: new CustomObjectsApi(configuration),
-    core: new CoreV1Api(configuration),
-    apps: new AppsV1Api(configuration),
-    authorization: new AuthorizationV1Api(configuration)
+    custom: new client.CustomObjectsApi(configuration),
+    core: new client.CoreV1Api(configuration),
+    apps: new client.AppsV1Api(configuration),
+    authorization: new client.AuthorizationV1Api(configuration)
   }
   const unclear = (doing: string, detail: string) => new ProviderUnclear({ provider: options.name, doing, detail })
 
   const call: Cluster["call"] = <A>(doing: string, made: Call<A>, headers: Readonly<Record<string, string>> = {}) =>
     Effect.andThen(turn, Effect.tryPromise({
-      try: async (signal): Promise<Answered<A>> => ({ _tag: "Told", value: await made(apis, optionsOf(signal, headers)) }),
+      try: async (signal): Promise<Answered<A>> => ({ _tag: "Told", value: await made(apis, optionsOf(client, signal, headers)) }),
       catch: (cause) => cause
     }).pipe(
       Effect.timeout(answerMsMax),
       Effect.catch((cause: unknown): Effect.Effect<Answered<A>, ProviderUnclear> => {
-        const denied = deniedBy(cause)
-        return denied === undefined ? Effect.fail(unclear(doing, wordsOf(cause))) : Effect.succeed(denied)
+        const denied = deniedBy(client, cause)
+        return denied === undefined ? Effect.fail(unclear(doing, wordsOf(client, cause))) : Effect.succeed(denied)
       })
     ))
 
@@ -169,7 +174,7 @@ export const openCluster = (options: ClusterOptions, turn: Effect.Effect<void>):
   })
 
   return { call, all }
-}
+})
 
 /** What a denial means to a broker. A conflict or a list that is too old is none: whoever asked has to look again. */
 export const refusalOf = ({ message, reason, retryAfterMs, status }: Denied, nowMs: number): Refusal | undefined => {
