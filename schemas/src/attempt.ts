@@ -41,7 +41,8 @@ export const AttemptExited = Schema.TaggedStruct("AttemptExited", {
   ...monotonic,
   code: Schema.optionalKey(Schema.Int),
   signal: Schema.optionalKey(Schema.String),
-  cause: Schema.Literals(["exited", "withdrawn", "timed_out", "out_of_memory", "agent_restarted", "lease_ended", "spend_ended"])
+  /** `timed_out`, `start_timed_out` and `idle_timed_out`: a limit that its job names, of running, of beginning to run, of doing nothing. */
+  cause: Schema.Literals(["exited", "withdrawn", "timed_out", "out_of_memory", "agent_restarted", "lease_ended", "spend_ended", "start_timed_out", "idle_timed_out"])
 })
 export type AttemptExited = typeof AttemptExited.Type
 

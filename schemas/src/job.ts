@@ -70,12 +70,12 @@ export type Dependency = typeof Dependency.Type
  * gains something that an older agent would pass over. 1, which nobody says: argv and env. 2: tasks of an
  * array, input files, a working folder, snapshots to start from and to end with, egress; and its agent holds
  * a lease by its beats. 3: GPUs by their devices' numbers, and parts of one; and its scheduler minds where work may run;
- * members of a gang.
+ * members of a gang. 4: how long a start may take, and idleness.
  */
 export const Dialect = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 255 })))
 export type Dialect = typeof Dialect.Type
 /** What today's agents understand. */
-export const dialectNow: Dialect = 3
+export const dialectNow: Dialect = 4
 
 /** What is asked for. Everything that may hold a secret lies sealed under the workspace's key. */
 export const JobSpec = Schema.Struct({
@@ -89,6 +89,13 @@ export const JobSpec = Schema.Struct({
   onSilence: OnSilence.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ keepMs: 300_000 }))),
   /** How long it may wait for a place; without it for ever. */
   queueMsMax: Schema.optionalKey(Millis),
+  /** How long each attempt may take on its host until it runs: its files, its snapshot, its sandbox. Without it as long as the host lets it. */
+  startMsMax: Schema.optionalKey(Millis),
+  /**
+   * How long an attempt may do nothing before it is ended: no word said, no more than a fiftieth of a core used, nothing asked
+   * over its socket. Without it for as long as it may run.
+   */
+  idleMsMax: Schema.optionalKey(Millis),
   /**
    * When each task should be over, and how long it takes where nothing disturbs it. Nothing is ended by it: where spot is
    * tolerated, machines are chosen so that it is kept.

@@ -19,8 +19,8 @@ export interface Upcast<Old extends FactSchema = FactSchema> {
  * the token's own rights. It placed whatever it could read, passed on none of the fields that came after it,
  * and counted against no grant.
  */
-const plain = ({ grant, spec: { after, array, deadline, dialect, egress, gang, gpu, priority, queueMsMax, reads, resources: { gpuMilli }, snapshotAtEnd, startFrom, where } }: JobSubmitted): boolean =>
-  [grant, after, array, deadline, dialect, egress, gang, gpu, gpuMilli, priority, queueMsMax, reads, snapshotAtEnd, startFrom, where].every((said) => said === undefined)
+const plain = ({ grant, spec: { after, array, deadline, dialect, egress, gang, gpu, idleMsMax, priority, queueMsMax, reads, resources: { gpuMilli }, snapshotAtEnd, startFrom, startMsMax, where } }: JobSubmitted): boolean =>
+  [grant, after, array, deadline, dialect, egress, gang, gpu, gpuMilli, idleMsMax, priority, queueMsMax, reads, snapshotAtEnd, startFrom, startMsMax, where].every((said) => said === undefined)
 
 const jobSubmitted: Upcast<typeof JobSubmitted> = { schema: JobSubmitted, upcast: (same) => same, suffices: plain }
 

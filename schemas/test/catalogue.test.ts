@@ -102,6 +102,8 @@ describe("the catalogue", () => {
       { array: { tasks: 2 } },
       { after: [{ jobId: plain.jobId, on: "over" }] },
       { queueMsMax: 1 },
+      { startMsMax: 1 },
+      { idleMsMax: 1_000 },
       { deadline: { atMs: 2, workMs: 1 } },
       { egress: [] },
       { gpu: [{ model: "H100" }, { memoryMibMin: 40_960 }] },

@@ -149,6 +149,8 @@ const exits = {
   exited: "exited",
   withdrawn: "ended as asked",
   timed_out: "ended, its time was over",
+  start_timed_out: "ended, it did not run in time",
+  idle_timed_out: "ended, it did nothing for too long",
   out_of_memory: "ended, its memory was full",
   agent_restarted: "ended, its host's agent began anew",
   lease_ended: "ended, its host was silent for too long",
