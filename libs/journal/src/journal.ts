@@ -67,7 +67,7 @@ export interface ReactOptions {
   readonly filter?: string
   /** A consumer that is made now begins with what was stored at this moment or after it, instead of with the first commit. */
   readonly sinceMs?: number
-  /** How long one commit may take before it is delivered again, in ms. */
+  /** How long after the last sign of life of whoever has it in hand a commit is delivered again, in ms; 2,000 unless given. */
   readonly ackWaitMs?: number
   /** How many commits may be in hand at once. They are handled in order, one by one, unless more than 1. */
   readonly concurrency?: number

@@ -18,7 +18,7 @@ const HOST_LIFE_MS = HOUR_MS
  * sent to a connection that has just been lost goes nowhere: across accounts the server does not see that
  * nobody listens any more.
  */
-export const HOST_ACK_WAIT_MS = 10_000
+export const HOST_ACK_WAIT_MS = 2_000
 const UNACKED_MAX = 4_096
 const CONNECT_MS_MAX = 5_000
 /** JetStream's code for a consumer that is not there. */

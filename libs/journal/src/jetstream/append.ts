@@ -5,12 +5,15 @@ import type { Appended, Commit, Expectation } from "../commit.ts"
 import { CommitRefused, type JournalUnavailable, Overtaken } from "../journal.ts"
 import { type Api, lastOnDirectly, messageOf, pause } from "./api.ts"
 import { headerBytes } from "./headers.ts"
+import type { GroupCommit } from "./group-commit.ts"
 import type { Answer, Publisher } from "./publisher.ts"
 
 /** What an append needs: the publisher, and the way to look up what came first. */
 export interface Door {
   readonly api: Api
   readonly publisher: Publisher
+  /** What stores appends of a stream together, where it takes them so. */
+  readonly groupOf: (stream: StreamName) => GroupCommit | undefined
   readonly epoch: number
   readonly streamOf: (subject: string) => StreamName | undefined
   /** A host may look at nothing but the newest message on its own subjects. */
@@ -30,9 +33,12 @@ export const appendThrough = (door: Door) =>
     const message = encodeCommit(commit, expect, door.epoch)
     const headers = headerBytes(message, `${expect.last === "subject" ? "Nats-Expected-Last-Subject-Sequence" : "Nats-Expected-Last-Sequence"}: ${expect.sequence}\r\n`)
     const said: Said = { door, commit, expect, stream, where }
+    // A batch takes no expectation about its whole stream behind its first message.
+    const group = expect.last === "subject" ? door.groupOf(stream) : undefined
     let open = false
     for (let attempt = 0; ; attempt += 1) {
-      const answer = yield* sendOnce(door.publisher, where, headers, message.body)
+      // What went wrong once goes alone: it holds nobody else up again.
+      const answer = yield* sendOnce(attempt === 0 && group !== undefined ? group : door.publisher, where, headers, message.body)
       switch (answer._tag) {
         case "Stored":
           return { stream: answer.stream, sequence: answer.sequence, epoch: door.epoch }
@@ -63,7 +69,7 @@ interface Said {
   readonly where: string
 }
 
-const sendOnce = (publisher: Publisher, subject: string, headers: Uint8Array, body: Uint8Array): Effect.Effect<Answer> =>
+const sendOnce = (publisher: Pick<Publisher, "send">, subject: string, headers: Uint8Array, body: Uint8Array): Effect.Effect<Answer> =>
   Effect.callback((resume) => publisher.send(subject, headers, body, (answer) => resume(Effect.succeed(answer))))
 
 /** Whether an earlier try was stored, and where. */

@@ -7,11 +7,12 @@ import { matches } from "../memory.ts"
 import { type Api, headOf, messageOf } from "./api.ts"
 import { appendThrough, type Door, newestOn } from "./append.ts"
 import { connectNats, LogUnfit, type NatsConfig } from "./connect.ts"
+import { GroupCommit } from "./group-commit.ts"
 import { openLine } from "./line.ts"
 import { Publisher, type PublisherOptions } from "./publisher.ts"
 import { forgetConsumer, reactThrough } from "./reactor.ts"
 import { openReader, type ReaderTuning } from "./reader.ts"
-import { checkStreams, epochOf, mayWrite } from "./streams.ts"
+import { checkStreams, epochOf, mayWrite, takesBatches } from "./streams.ts"
 
 export interface JetStreamConfig {
   readonly nats: NatsConfig
@@ -48,7 +49,7 @@ export const openJournal = Effect.fnUntraced(function*(config: JetStreamConfig):
     (opened) => Effect.sync(() => opened.close())
   )
   const epoch = config.host === undefined ? yield* epochAfterChecks(api, publisher, config) : config.host.epoch
-  return journalOver({ api, publisher, epoch, streamOf: streamOfSubject(), readsOwnSubjectsOnly: config.host !== undefined }, config)
+  return journalOver({ api, publisher, groupOf: groupsOver(publisher), epoch, streamOf: streamOfSubject(), readsOwnSubjectsOnly: config.host !== undefined }, config)
 })
 
 const epochAfterChecks = Effect.fnUntraced(function*(api: Api, publisher: Publisher, { streams, writes = [] }: JetStreamConfig) {
@@ -56,6 +57,17 @@ const epochAfterChecks = Effect.fnUntraced(function*(api: Api, publisher: Publis
   for (const stream of writes) yield* mayWrite(publisher, stream)
   return yield* epochOf(infos)
 })
+
+/** One for each stream that takes batches. */
+const groupsOver = (publisher: Publisher): Door["groupOf"] => {
+  const groups = new Map<StreamName, GroupCommit>()
+  return (stream) => {
+    if (!takesBatches(stream)) return undefined
+    const group = groups.get(stream) ?? new GroupCommit(publisher)
+    groups.set(stream, group)
+    return group
+  }
+}
 
 const journalOver = (door: Door, config: JetStreamConfig): JournalShape => {
   const { api, readsOwnSubjectsOnly, streamOf } = door

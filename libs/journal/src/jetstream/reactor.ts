@@ -22,7 +22,8 @@ interface InHand {
   readonly delivery: Delivery
 }
 
-const waitAck = 30_000
+/** Short, because it is how long what a process had in hand when it died waits for the next one; what lives says so three times in it. */
+const waitAck = 2_000
 const prefetch = 64
 
 /**

@@ -19,14 +19,17 @@ export interface StreamSizes {
 /** The stream that hosts write. Whatever a header could switch on there, a host could switch on. */
 const writtenByHosts: StreamName = "HOSTS"
 
+/** Whether a stream takes atomic batches: where services alone write. */
+export const takesBatches = (stream: StreamName): boolean => stream !== writtenByHosts
+
 /** Each host has a consumer of its own. Unless a stream says a number, nats-server 2.15.1 allows it 1,000. */
 const consumersMax = 100_000
 
 /**
  * A stream's configuration, written from the schemas. Nothing is ever forgotten or overwritten by it, and
  * nothing that a publisher's header could do behind the permissions is allowed: with `Nats-Rollup` a host
- * wiped a shared stream, with `Nats-Schedule` it forged another's fact. Atomic batches, which open a line,
- * are allowed only where services write.
+ * wiped a shared stream, with `Nats-Schedule` it forged another's fact. Atomic batches, which open a line
+ * and sync many appends at once, are allowed only where services write.
  */
 export const streamConfig = (stream: StreamName, { bytesMax = -1, epoch = 1, replicas = 1 }: StreamSizes = {}): Record<string, unknown> => ({
   name: stream,
@@ -46,7 +49,7 @@ export const streamConfig = (stream: StreamName, { bytesMax = -1, epoch = 1, rep
   deny_delete: true,
   deny_purge: true,
   allow_rollup_hdrs: false,
-  allow_atomic: stream !== writtenByHosts,
+  allow_atomic: takesBatches(stream),
   metadata: { [epochKey]: String(epoch) }
 })
 

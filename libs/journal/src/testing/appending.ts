@@ -1,6 +1,6 @@
 import { assert, type Vitest } from "@effect/vitest"
 import { GrantId, type Principal } from "@millrace/schemas"
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import { type Commit, readable } from "../commit.ts"
 import type { JournalShape } from "../journal.ts"
 import { LogUnderTest } from "./journal-promises.ts"
@@ -142,6 +142,20 @@ export const appending = (it: Vitest.MethodsNonLive<LogUnderTest>): void => {
       const scopes = (yield* readUpTo(newer, "ACCESS", 0)).filter(({ facts }) => facts.length > 0).map(({ facts }) => facts[0]?.id)
       assert.notInclude(scopes, onAccess("older", 1).facts[0].id)
     })))
+
+  it.effect("of many appends at once each lies where it was told, and one that came late is alone in being refused", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const journal = yield* Effect.flatten(LogUnderTest.useSync(({ open }) => open))
+      const taken = yield* journal.append(commitOn("crowd-150", "first"), { last: "subject", sequence: 0 })
+      const commits = Array.from({ length: 400 }, (_, number) => commitOn(`crowd-${number}`, number))
+      const results = yield* Effect.forEach(commits, (commit) => Effect.result(journal.append(commit, { last: "subject", sequence: 0 })), { concurrency: "unbounded" })
+      const found = new Map((yield* readUpTo(journal, "GATEWAY", taken.sequence)).map(({ facts, place }) => [place.sequence, facts[0]?.id]))
+      for (const [number, result] of results.entries()) {
+        if (number === 150) assert.deepInclude(Result.isFailure(result) ? result.failure : {}, { _tag: "Overtaken", expected: 0, actual: taken.sequence })
+        else assert.strictEqual(found.get(Result.isSuccess(result) ? result.success.sequence : 0), commits[number]?.facts[0].id)
+      }
+      assert.strictEqual(found.size, 399, "something was stored twice, or was not")
+    })), 60_000)
 
   it.effect("of many writers on the same stories each append follows the one before it, and none is lost", () =>
     Effect.scoped(Effect.gen(function*() {
