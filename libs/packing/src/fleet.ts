@@ -77,6 +77,7 @@ export class Fleet {
   readonly #costs: CostBook
   readonly #terms = new Map<string, Terms>()
   readonly #fitting: Int32Array
+  readonly #first = new Int32Array(1)
   readonly #undo: Array<() => void> = []
   #marks = 0
 
@@ -186,6 +187,28 @@ export class Fleet {
       return this.#stock.open[slot] === 1 && ranks[this.#stock.classOf[slot]!]! >= 0 && host.cpuMilli >= size.cpuMilli &&
         host.memoryMib >= size.memoryMib && host.diskMib >= size.diskMib && host.gpus >= size.devices
     }).map((slot) => this.#stock.hosts[slot]!.id)
+  }
+
+  /** Whether a host is open and has room for the request now. */
+  fits(id: string, request: Request): boolean {
+    const slot = this.#stock.slotOf.get(id)
+    if (slot === undefined || this.#stock.open[slot] === 0) return false
+    const { cpuMilli, deviceMilli, devices, diskMib, memoryMib } = sizeOf(request)
+    const { classOf, cpuMilli: cpuFree, diskMib: diskFree, gpus, largestMilli, memoryMib: memoryFree } = this.#stock
+    return this.#termsOf(request).ranks[classOf[slot]!]! >= 0 && cpuFree[slot]! >= cpuMilli && memoryFree[slot]! >= memoryMib && diskFree[slot]! >= diskMib &&
+      (deviceMilli === wholeMilli ? gpus[slot]! >= devices : largestMilli[slot]! >= deviceMilli)
+  }
+
+  /** Whether any open host has room for the request now. */
+  hasRoom(request: Request): boolean {
+    const size = sizeOf(request)
+    if (size.devices > devicesMax) return false
+    const terms = this.#termsOf(request)
+    for (let rank = 0; rank <= terms.rankMax; rank += 1) {
+      const places = terms.places[rank] = this.#line.placesOf(terms.places[rank], terms.ranks, rank)
+      if (this.#line.fitting(size, places, this.#first) > 0) return true
+    }
+    return false
   }
 
   /** Where the request goes now, if any open host has room for it. Changes nothing. */

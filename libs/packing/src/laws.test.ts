@@ -142,6 +142,10 @@ describe("whatever came and went", () => {
         const fast = fleet.choose(request, starts)
         const slow = plainChoice(plain, fleet.mix, request, starts)
         expect(fast && { host: fast.host, placed: fast.placed }).toEqual(slow && { host: slow.host, placed: slow.placed })
+        expect(fleet.hasRoom(request)).toBe(fast !== undefined)
+        const fitting = plain.filter(({ host }) => fleet.fits(host.id, request))
+        expect(fitting.length > 0).toBe(fast !== undefined)
+        for (const one of fitting) expect(plainChoice([one], fleet.mix, request, starts)?.host).toBe(one.host.id)
         if (fast === undefined) return
         placed += 1
         if (fast.reason.scarcity > 0 && fast.reason.fragmentation !== 0) informed += 1
