@@ -54,7 +54,12 @@ export const GangTerms = Schema.Struct({
   /** How near to each other they must be; `fabric` is one fast network, as its hosts' label says. */
   topology: Schema.Literals(["host", "fabric", "zone", "provider", "anywhere"]),
   /** When a member ends otherwise than well: begin all again while attempts are left, or end the whole job. */
-  onLoss: Schema.Literals(["restart", "end"])
+  onLoss: Schema.Literals(["restart", "end"]),
+  /**
+   * `private`: the members find each other, and nobody else, in a network of their own, and only hosts that can make
+   * one take them. `none`: they have no network. Without it they get one where all of their hosts offer it.
+   */
+  network: Schema.optionalKey(Schema.Literals(["private", "none"]))
 })
 export type GangTerms = typeof GangTerms.Type
 

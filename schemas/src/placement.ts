@@ -52,7 +52,13 @@ export type BudgetShare = typeof BudgetShare.Type
 export const GangPlace = Schema.Struct({
   rank: Count,
   members: Count,
-  addresses: Schema.Array(Schema.NonEmptyString)
+  addresses: Schema.Array(Schema.NonEmptyString),
+  /**
+   * The members' own network: `id` names it, and is another one each time that they begin; `hosts` says where each
+   * member's host takes the network's datagrams, as `address:port` in the order of ranks, and as the host's id where
+   * all members share it. Its key is in no fact: each host derives it from the workspace's own.
+   */
+  network: Schema.optionalKey(Schema.Struct({ id: AttemptId, hosts: Schema.Array(Schema.NonEmptyString) }))
 })
 export type GangPlace = typeof GangPlace.Type
 
