@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto"
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { dirname } from "node:path"
-import { ProviderFile, type ProviderSettings, providersLayer } from "./providers/all.ts"
+import { limitsIn, ProviderFile, type ProviderSettings, providersLayer } from "./providers/all.ts"
 import { cellNamed, unnamedCell } from "./providers/cell-name.ts"
 import { BrokerSecret } from "./reactors/one-time-key.ts"
 import { BrokerService } from "./service.ts"
@@ -105,7 +105,8 @@ export const brokerProcess = service({
           bootMsMax: settings.bootS * 1000,
           idleMsMax: settings.idleS * 1000,
           ...(settings.buffer > 0 ? { bufferPermille: settings.buffer } : {}),
-          ...(settings.dryRun ? { dryRun: true } : {})
+          ...(settings.dryRun ? { dryRun: true } : {}),
+          ...limitsIn(named)
         },
         plansEveryMs: settings.plansS * 1000,
         sweepEveryMs: settings.sweepS * 1000,

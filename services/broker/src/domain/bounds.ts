@@ -1,5 +1,5 @@
 import type { LeaseId } from "@millrace/schemas"
-import { type Lease, pricePerHourOf } from "./lease.ts"
+import { addedPerHourOf, type Lease } from "./lease.ts"
 import type { State } from "./state.ts"
 
 /** In the order in which they were asked for: their ids begin with the time. */
@@ -13,7 +13,7 @@ export interface Open {
 /** What is open, and may cost money, with all that is only asked for. */
 export const openIn = (state: State): Open => {
   let picoPerHour = 0n
-  for (const lease of state.leases.values()) picoPerHour += pricePerHourOf(lease)
+  for (const lease of state.leases.values()) picoPerHour += addedPerHourOf(lease)
   return { machines: state.leases.size, picoPerHour }
 }
 
@@ -26,7 +26,7 @@ export const beyondBounds = (state: State): ReadonlySet<LeaseId> => {
   let picoPerHour = 0n
   for (const lease of inOrder(state)) {
     machines += 1
-    picoPerHour += pricePerHourOf(lease)
+    picoPerHour += addedPerHourOf(lease)
     if (machines > bounds.machinesMax || picoPerHour > bounds.spendPicoPerHourMax) over.add(lease.id)
   }
   return over

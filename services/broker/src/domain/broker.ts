@@ -18,7 +18,7 @@ const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: Mill
  */
 export const broker: StreamDecider<State> = {
   name: "broker",
-  codeVersion: "3",
+  codeVersion: "4",
   actor: "service:broker" as Principal,
   writes: "BROKER",
   hears: ["SCHEDULER", "ACCESS", "HOSTS"],
@@ -44,8 +44,11 @@ export const broker: StreamDecider<State> = {
     blocked: byKey(state.blocked),
     refusals: byKey(state.refusals),
     shares: byKey(state.shares),
+    quotas: byKey(state.quotas),
     chances: byKey(state.chances),
     growths: byKey(state.growths),
+    listing: byKey(state.listing),
+    preparing: state.preparing ?? null,
     plan: state.plan === undefined ? null : { ...state.plan, demand: state.plan.demand ?? null, wanted: byKey(state.plan.wanted) },
     lastRequestedAtMs: state.lastRequestedAtMs,
     frozen: [...state.frozen].sort()
@@ -61,9 +64,10 @@ export const broker: StreamDecider<State> = {
     for (const host of plain.hosts) {
       state.hosts.set(host.id as HostId, { ...host, running: new Set(host.running), endedEarly: new Set(host.endedEarly) } as Host)
     }
+    state.preparing = plain.preparing ?? undefined
     state.plan = plain.plan === null ? undefined : { ...plain.plan, demand: plain.plan.demand ?? undefined, wanted: new Map(plain.plan.wanted) }
     state.lastRequestedAtMs = plain.lastRequestedAtMs
-    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "chances", "growths"] as const) {
+    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "quotas", "chances", "growths", "listing"] as const) {
       for (const [key, value] of plain[name]) (state[name] as Map<unknown, unknown>).set(key, value)
     }
     for (const scope of plain.frozen) state.frozen.add(scope)

@@ -5,6 +5,7 @@ import { chanceOf } from "./chances.ts"
 import { type Choice, nameOf, type Room, roomOf, type Spending } from "./greedy.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { type Lease, pricePerHourOf, stageOf } from "./lease.ts"
+import { type Counted, counts, isPaidFor, openCounted, quotasIn, rowsIn, sharesIn, shareFloorGpus, stockLeft } from "./limits.ts"
 import { perHour } from "./money.ts"
 import type { State } from "./state.ts"
 import { asksAtOnce } from "./suspensions.ts"
@@ -23,7 +24,7 @@ export const columnsOf = ({ machineType, market, offer, regions, zone }: Offer):
 
 /** What is offered now under a column's own names. */
 export const offerOf = (state: State, provider: ProviderName, { machineType, market, offer, region, zone }: Column): Offer | undefined =>
-  state.markets.get(provider)?.rows.find((row) =>
+  rowsIn(state, provider).find((row) =>
     row.machineType === machineType && row.market === market && row.offer === offer && row.zone === zone && (row.regions.length === 0 || row.regions.includes(region)))
 
 /** Leases that are open in each column, by its narrowest name. */
@@ -46,8 +47,8 @@ export const choicesIn = (state: State, atMs: number, isFrozen: (provider: Provi
   const taken = new Set([...state.leases.values()].flatMap(({ provider, requested }) => requested?.fact.column.offer === undefined ? [] : [`${provider}#${requested.fact.column.offer}`]))
   const wanted = freshPlan(state, atMs)?.wanted
   const open = wanted === undefined ? undefined : openByColumn(state)
-  return [...state.markets].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([provider, { observedAtMs, rows }]) =>
-    state.suspended.has(provider) || state.unauthorised.has(provider) || isFrozen(provider) ? [] : rows.flatMap((offer) =>
+  return [...state.markets].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([provider, { observedAtMs }]) =>
+    state.suspended.has(provider) || state.unauthorised.has(provider) || isFrozen(provider) ? [] : rowsIn(state, provider).flatMap((offer) =>
       // A price of nothing is an error of the list, never an offer.
       offer.pricePicoPerSecond <= 0n || (offer.offer !== undefined && atMs - observedAtMs > singleOfferMsMax) ? [] : columnsOf(offer).flatMap((column) => {
         const names = blockNames(provider, column)
@@ -56,22 +57,57 @@ export const choicesIn = (state: State, atMs: number, isFrozen: (provider: Provi
           provider,
           column,
           offer,
-          reckonedPico: reckoned(offer, chanceOf(state.chances, provider, column, atMs).permille),
+          reckonedPico: isPaidFor(column) ? 0n : reckoned(offer, chanceOf(state.chances, provider, column, atMs).permille),
           lacking: Math.max(0, (wanted?.get(names.offer) ?? 0) - (open?.get(names.offer) ?? 0))
         }]
       })))
 }
 
-/** Says of each choice whether it may be bought, and counts what was: machines, dollars an hour, and what a provider may be asked at once. */
+/** No more than so much of what some machines are together. */
+interface Ceiling {
+  readonly holds: (one: Counted) => boolean
+  readonly weight: (one: Counted) => number
+  readonly most: number
+  used: number
+}
+
+const machinesOf = () => 1
+const gpusOf = ({ gpus }: Counted) => gpus
+const coresOf = ({ cpuMilli }: Counted) => cpuMilli / 1000
+
+/** Quotas and shares, with what is open counted against them. A share is of all GPUs that are open or waited for. */
+const ceilingsIn = (state: State, atMs: number): ReadonlyArray<Ceiling> => {
+  const [quotas, shares] = [quotasIn(state, atMs), sharesIn(state)]
+  if (quotas.length + shares.length === 0) return []
+  const open = openCounted(state)
+  const ceiling = (holds: Ceiling["holds"], weight: Ceiling["weight"], most: number | undefined): ReadonlyArray<Ceiling> =>
+    most === undefined ? [] : [{ holds, weight, most, used: open.reduce((sum, one) => sum + (holds(one) ? weight(one) : 0), 0) }]
+  const waiting = (state.demand?.fact.classes ?? []).reduce((sum, one) => sum + one.waiting * (one.gpus + (one.gpuMilli ?? 0) / 1000), 0)
+  const allGpus = waiting + open.reduce((sum, { gpus }) => sum + gpus, 0)
+  return [
+    ...quotas.flatMap(({ provider, ...quota }) => {
+      const holds = (one: Counted) => counts(provider, quota, one)
+      return [...ceiling(holds, machinesOf, quota.machinesMax), ...ceiling(holds, gpusOf, quota.gpusMax), ...ceiling(holds, coresOf, quota.coresMax)]
+    }),
+    ...shares.flatMap(({ permilleMax, provider }) => ceiling((one) => one.provider === provider, gpusOf, Math.max(shareFloorGpus, Math.floor((allGpus * permilleMax) / 1000))))
+  ]
+}
+
+const countedChoice = ({ column, offer, provider }: Choice): Counted =>
+  ({ provider, column, gpus: offer.resources.gpus, cpuMilli: offer.resources.cpuMilli, gpuModel: offer.gpuModel, gpuMemoryMib: offer.gpuMemoryMib })
+
+/** Says of each choice whether it may be bought, and counts what was: machines, dollars an hour, quotas, and what a provider has and may be asked at once. */
 export class Purse implements Spending {
   readonly #state: State
   readonly #asks = new Map<ProviderName, number>()
-  readonly #singles = new Set<string>()
+  readonly #taken = new Map<string, number>()
+  readonly #ceilings: ReadonlyArray<Ceiling>
   #machines: number
   #picoPerHour: bigint
 
-  constructor(state: State) {
+  constructor(state: State, atMs: number) {
     const open = openIn(state)
+    this.#ceilings = ceilingsIn(state, atMs)
     this.#state = state
     this.#machines = open.machines
     this.#picoPerHour = open.picoPerHour
@@ -82,11 +118,15 @@ export class Purse implements Spending {
     const { bounds } = this.#state
     const { offer, provider } = choice
     if (bounds === undefined || this.#machines + count > bounds.machinesMax || this.#picoPerHour + this.#costOf(choice, count) > bounds.spendPicoPerHourMax) return false
-    return (this.#asks.get(provider) ?? 0) + count <= asksAtOnce(this.#state, provider) && (offer.offer === undefined || (count === 1 && !this.#singles.has(nameOf(choice))))
+    const stock = offer.offer === undefined ? stockLeft(this.#state, provider, choice.column, offer) : 1
+    return (this.#asks.get(provider) ?? 0) + count <= asksAtOnce(this.#state, provider) &&
+      (stock === undefined || (this.#taken.get(nameOf(choice)) ?? 0) + count <= stock) && this.#isWithin(countedChoice(choice), count)
   }
 
   readonly take = (choice: Choice, count: number): void => {
-    if (choice.offer.offer !== undefined) this.#singles.add(nameOf(choice))
+    this.#taken.set(nameOf(choice), (this.#taken.get(nameOf(choice)) ?? 0) + count)
+    const counted = countedChoice(choice)
+    for (const one of this.#ceilings) if (one.holds(counted)) one.used += one.weight(counted) * count
     this.#machines += count
     this.#picoPerHour += this.#costOf(choice, count)
     this.#asks.set(choice.provider, (this.#asks.get(choice.provider) ?? 0) + count)
@@ -94,8 +134,12 @@ export class Purse implements Spending {
 
   readonly lineMs = ({ provider }: Choice): number => (this.#asks.get(provider) ?? 0) * (this.#state.markets.get(provider)?.asksEveryMs ?? 0)
 
-  #costOf({ offer }: Choice, count: number): bigint {
-    return perHour(offer.pricePicoPerSecond) * BigInt(count)
+  #isWithin(counted: Counted, count: number): boolean {
+    return this.#ceilings.every(({ holds, most, used, weight }) => weight(counted) === 0 || !holds(counted) || used + weight(counted) * count <= most)
+  }
+
+  #costOf({ column, offer }: Choice, count: number): bigint {
+    return isPaidFor(column) ? 0n : perHour(offer.pricePicoPerSecond) * BigInt(count)
   }
 }
 

@@ -158,7 +158,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   const waits = demand.fact.classes.some(({ waiting }) => waiting > 0) && state.fruitless !== demand.factId
   const planned = planIsCurrent(state, round.atMs)
   if (!waits && !planned) return []
-  const purse = new Purse(state)
+  const purse = new Purse(state, round.atMs)
   // Most facts leave nothing to buy for: what is offered is then not looked through.
   let offered: ReadonlyArray<Choice> | undefined
   const choices = () => (offered ??= choicesIn(state, round.atMs, frozen))

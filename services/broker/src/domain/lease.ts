@@ -48,3 +48,6 @@ export const priceOf = (lease: Lease): bigint => {
 }
 
 export const pricePerHourOf = (lease: Lease): bigint => perHour(priceOf(lease))
+
+/** What it adds an hour to what is spent: nothing where it is reserved, which is paid for without it. */
+export const addedPerHourOf = (lease: Lease): bigint => (lease.requested?.fact.column.market === "reserved" ? 0n : pricePerHourOf(lease))

@@ -4,6 +4,7 @@ import { inOrder } from "./bounds.ts"
 import { chanceOf } from "./chances.ts"
 import { columnsOf } from "./choosing.ts"
 import { anyGpu, growthOf } from "./growth.ts"
+import { isPaidFor, quotasIn, rowsIn, sharesIn, stockLeft } from "./limits.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { type Lease, priceOf, stageOf } from "./lease.ts"
 import type { Buyable, PlanInputs, WorkClass } from "./plan/inputs.ts"
@@ -14,12 +15,14 @@ import { asksAtOnce } from "./suspensions.ts"
 const stockMost = 64
 
 /** How many more of a column could be had, as far as is known: fewer the more often asking fails, none while it is blocked. */
-const stockOf = (state: State, provider: ProviderName, column: Buyable["column"], atMs: number): number => {
+const stockOf = (state: State, provider: ProviderName, offer: Offer, column: Buyable["column"], atMs: number): number => {
   if (state.suspended.has(provider) || state.unauthorised.has(provider)) return 0
   if (Object.values(blockNames(provider, column)).some((name) => (state.blocked.get(name) ?? 0) > atMs)) return 0
   if (column.offer !== undefined) return 1
+  const told = stockLeft(state, provider, column, offer)
+  if (told !== undefined && isPaidFor(column)) return Math.min(told, asksAtOnce(state, provider))
   const { permille } = chanceOf(state.chances, provider, column, atMs)
-  return Math.min(asksAtOnce(state, provider), Math.max(1, Math.trunc((stockMost * permille) / 1000)))
+  return Math.min(told ?? stockMost, asksAtOnce(state, provider), Math.max(1, Math.trunc((stockMost * permille) / 1000)))
 }
 
 const gpuNames = ({ gpu = [], gpuModels }: Class): ReadonlyArray<string> =>
@@ -56,10 +59,10 @@ const buyableOf = (state: State, provider: ProviderName, offer: Offer, column: B
   ...(offer.gpuModel === undefined ? {} : { gpuModel: offer.gpuModel }),
   ...(offer.gpuMemoryMib === undefined ? {} : { gpuMemoryMib: offer.gpuMemoryMib }),
   pricePicoPerSecond: offer.pricePicoPerSecond,
-  stock: stockOf(state, provider, column, atMs),
+  stock: stockOf(state, provider, offer, column, atMs),
   idle: 0,
   rooms: [],
-  prepaid: false,
+  prepaid: isPaidFor(column),
   riskPermille: Math.trunc((1000 - chanceOf(state.chances, provider, column, atMs).permille) / 2) + Math.max(0, 1000 - (offer.reliabilityPermille ?? 1000)),
   fabric: offer.fabric === true,
   container: offer.sells === "containers"
@@ -84,8 +87,8 @@ const buffersOf = (state: State, atMs: number): PlanInputs["buffers"] => {
 /** What a plan is made of: what waits, what is offered, what we have, and the bounds. Pure: the same state and moment give the same. */
 export const planInputsOf = (state: State, atMs: number): PlanInputs => {
   const columns = new Map<string, Buyable>()
-  for (const [provider, { rows }] of [...state.markets].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    for (const offer of rows) for (const column of columnsOf(offer)) columns.set(blockNames(provider, column).offer, buyableOf(state, provider, offer, column, atMs))
+  for (const provider of [...state.markets.keys()].sort()) {
+    for (const offer of rowsIn(state, provider)) for (const column of columnsOf(offer)) columns.set(blockNames(provider, column).offer, buyableOf(state, provider, offer, column, atMs))
   }
   for (const lease of inOrder(state)) {
     if (!ours(lease) || lease.requested === undefined || shortOf(state, lease) !== undefined) continue
@@ -105,8 +108,8 @@ export const planInputsOf = (state: State, atMs: number): PlanInputs => {
     classes: state.fruitless !== undefined && state.fruitless === state.demand?.factId ? [] : classes,
     columns: [...columns.values()],
     buffers: buffersOf(state, atMs),
-    quotas: [],
-    shares: [],
+    quotas: quotasIn(state, atMs),
+    shares: sharesIn(state),
     ...(state.bounds === undefined ? {} : { machinesMax: state.bounds.machinesMax, spendPicoPerHourMax: state.bounds.spendPicoPerHourMax })
   }
 }

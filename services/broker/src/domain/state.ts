@@ -1,12 +1,13 @@
 import type { Fact } from "@millrace/journal"
 import type {
-  AttemptId, BrokerTookOver, DemandChanged, FactId, HostId, LeaseEnded, LeaseGranted, LeaseId, LeaseRefused, LeaseReleased, Offer, ProviderName,
-  ProviderSuspended
+  AttemptId, BrokerTookOver, DemandChanged, FactId, HostId, LeaseEnded, LeaseGranted, LeaseId, LeaseRefused, LeaseReleased, Offer, OffersListed, OffersObserved,
+  PlanChosen, ProviderName, ProviderSuspended, RentalQuota, Target
 } from "@millrace/schemas"
 import { blockedUntilMs, blockNameOf, blockNames } from "./blocks.ts"
 import { type Found, foundIn } from "./boot-check.ts"
 import { type Chances, learnOutcome, learnReady } from "./chances.ts"
 import { type Growths, learnDemand } from "./growth.ts"
+import { learnQuota, type LearntQuota, unlearnQuotas } from "./limits.ts"
 import type { Lease } from "./lease.ts"
 
 /** A host, as far as the broker minds: whose key it used, and whether it has work. */
@@ -40,6 +41,14 @@ export interface Market {
   readonly observedAtMs: number
   /** It takes one ask in so long. 0: as many as come. */
   readonly asksEveryMs: number
+  /** What it says that our account may have at most. */
+  readonly quotas?: ReadonlyArray<RentalQuota>
+}
+
+/** Parts of a list that is too long for one fact, until the one is said that ends it. */
+export interface Parts<Row> {
+  readonly digest: string
+  readonly rows: ReadonlyArray<Row>
 }
 
 /** What the newest plan wants of each column, by its narrowest name. */
@@ -83,8 +92,14 @@ export interface State {
   readonly refusals: Map<string, number>
   /** Providers that are asked again, little by little. */
   readonly shares: Map<ProviderName, Share>
+  /** What refusals have shown of what providers let us have, by the same names. */
+  readonly quotas: Map<string, LearntQuota>
   readonly chances: Chances
   readonly growths: Growths
+  /** Offers of providers of which more is to be said. */
+  readonly listing: Map<ProviderName, Parts<Offer>>
+  /** A plan of which more is to be said. */
+  preparing: Parts<Target> | undefined
   plan: Plan | undefined
   /** When a machine was asked for last. */
   lastRequestedAtMs: number
@@ -106,8 +121,11 @@ export const emptyState = (): State => ({
   blocked: new Map(),
   refusals: new Map(),
   shares: new Map(),
+  quotas: new Map(),
   chances: new Map(),
   growths: new Map(),
+  listing: new Map(),
+  preparing: undefined,
   plan: undefined,
   lastRequestedAtMs: 0,
   fruitless: undefined,
@@ -167,9 +185,10 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       else lease.missed = event.sweeps
       return state
     }
+    case "OffersListed":
+      return listed(state, event)
     case "OffersObserved":
-      if (event.rows !== undefined) state.markets.set(event.provider, { rows: event.rows, observedAtMs: event.observedAtMs, asksEveryMs: event.asksEveryMs ?? 0 })
-      return state
+      return offered(state, event)
     case "ProviderSuspended":
       state.unauthorised.delete(event.provider)
       state.shares.delete(event.provider)
@@ -181,14 +200,11 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       if (event.sharePermilleMax >= 1000) state.shares.delete(event.provider)
       else state.shares.set(event.provider, { permille: event.sharePermilleMax, sinceMs: atMs, factId: id })
       return state
-    case "PlanChosen":
-      state.plan = {
-        factId: id,
-        atMs,
-        demand: causedBy,
-        wanted: new Map(event.targets.map(({ column, provider, wanted }) => [blockNames(provider, column).offer, wanted]))
-      }
+    case "PlanPrepared":
+      state.preparing = { digest: event.inputs.digest, rows: [...partsOf(state.preparing, event.inputs.digest), ...event.targets] }
       return state
+    case "PlanChosen":
+      return planned(state, event, id, atMs, causedBy)
     case "HostAdmitted":
       hostIn(state, event.hostId).admitted = { digest: event.oneTimeKeyDigest, factId: id, sequence: commit.place.sequence }
       state.byDigest.set(event.oneTimeKeyDigest, event.hostId)
@@ -196,6 +212,29 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
     default:
       return evolveHost(state, event, commit.place.sequence, atMs)
   }
+}
+
+/** What has been said before of the same list; nothing where the last one was of another, which was never ended. */
+const partsOf = <Row>(before: Parts<Row> | undefined, digest: string): ReadonlyArray<Row> => (before?.digest === digest ? before.rows : [])
+
+const listed = (state: State, { offers: { digest }, provider, rows }: OffersListed): State => {
+  state.listing.set(provider, { digest, rows: [...partsOf(state.listing.get(provider), digest), ...rows] })
+  return state
+}
+
+const offered = (state: State, { asksEveryMs = 0, observedAtMs, offers: { digest }, provider, quotas, rows }: OffersObserved): State => {
+  if (rows !== undefined) {
+    state.markets.set(provider, { rows: [...partsOf(state.listing.get(provider), digest), ...rows], observedAtMs, asksEveryMs, ...(quotas === undefined ? {} : { quotas }) })
+  }
+  state.listing.delete(provider)
+  return state
+}
+
+const planned = (state: State, { inputs: { digest }, targets }: PlanChosen, factId: FactId, atMs: number, demand: FactId | undefined): State => {
+  const all = [...partsOf(state.preparing, digest), ...targets]
+  state.preparing = undefined
+  state.plan = { factId, atMs, demand, wanted: new Map(all.map(({ column, provider, wanted }) => [blockNames(provider, column).offer, wanted])) }
+  return state
 }
 
 type Refused = Pick<LeaseRefused, "reason" | "narrows">
@@ -222,6 +261,7 @@ const refused = (state: State, event: LeaseRefused, id: FactId, atMs: number): S
   if (lease?.requested !== undefined) {
     const { column } = lease.requested.fact
     if (event.notBeforeMs !== undefined) block(state, event.provider, column, event, atMs, event.notBeforeMs)
+    learnQuota(state, event, column, atMs)
     // A wrong key or too many requests say nothing of the machines.
     if (event.reason !== "unauthorised" && event.reason !== "rate_limited") learnOutcome(state.chances, event.provider, column, false, atMs)
   }
@@ -237,6 +277,7 @@ const granted = (state: State, lease: Lease, event: LeaseGranted, id: FactId, at
   const { column } = lease.requested.fact
   learnOutcome(state.chances, lease.provider, column, true, atMs)
   for (const name of Object.values(blockNames(lease.provider, column))) state.refusals.delete(name)
+  unlearnQuotas(state, lease)
 }
 
 const enrolled = (state: State, lease: Lease, hostId: HostId, atMs: number): void => {

@@ -1,4 +1,4 @@
-import type { ProviderName } from "@millrace/schemas"
+import type { ProviderLimits, ProviderName } from "@millrace/schemas"
 import { Context, Effect, Layer, Redacted, Schema } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { readFile } from "node:fs/promises"
@@ -35,6 +35,18 @@ export const ProviderSettings = Schema.Union(Object.entries(clouds).map(([speaks
   Schema.Struct({ speaks: Schema.Literal(speaks), ...entryFields, ...fields }))) as unknown as Schema.Codec<ProviderSettings>
 
 export const ProviderFile = Schema.Struct({ providers: Schema.Array(ProviderSettings) })
+
+/** What bounds the choice among them, by the same settings: quotas, shares, and what is reserved. */
+export const limitsIn = (settings: ReadonlyArray<ProviderSettings>): { readonly limits?: ReadonlyArray<ProviderLimits> } => {
+  const limits = settings.flatMap(({ name, quotas, reserved, sharePermilleMax }): ReadonlyArray<ProviderLimits> =>
+    quotas === undefined && reserved === undefined && sharePermilleMax === undefined ? [] : [{
+      provider: name as ProviderName,
+      ...(quotas === undefined ? {} : { quotas }),
+      ...(sharePermilleMax === undefined ? {} : { sharePermilleMax }),
+      ...(reserved === undefined ? {} : { reserved })
+    }])
+  return limits.length === 0 ? {} : { limits }
+}
 
 const textIn = (provider: string, path: string): Effect.Effect<string, ProviderUnusable> =>
   Effect.tryPromise({ try: () => readFile(path, "utf8"), catch: () => new ProviderUnusable({ provider, detail: `its key file ${path} cannot be read` }) })

@@ -1,4 +1,4 @@
-import type { ProviderName } from "@millrace/schemas"
+import { ProviderLimits, type ProviderName } from "@millrace/schemas"
 import { type Effect, type Redacted, Schema, type Scope } from "effect"
 import type { HttpClient } from "effect/http"
 import type { Capabilities, Provider } from "./provider.ts"
@@ -10,7 +10,11 @@ export const entryFields = {
   keyFile: Schema.NonEmptyString,
   /** Other limits than those of the vendor's documents, in ms. */
   everyMs: Schema.optionalKey(Schema.Struct({ any: Schema.Int, create: Schema.Int })),
-  visibleWithinMs: Schema.optionalKey(Schema.Int)
+  visibleWithinMs: Schema.optionalKey(Schema.Int),
+  /** What it lets our account have at most, its share of all GPUs in thousandths at most, and what is paid for there, used or not. */
+  quotas: ProviderLimits.fields.quotas,
+  sharePermilleMax: ProviderLimits.fields.sharePermilleMax,
+  reserved: ProviderLimits.fields.reserved
 }
 
 /** An entry, with its key read. */

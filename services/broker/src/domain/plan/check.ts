@@ -70,11 +70,14 @@ const limitFaults = (inputs: PlanInputs, plan: Plan, byKey: ReadonlyMap<string, 
   const over = (name: string, most: number, of: (column: Buyable) => boolean, weight: (column: Buyable) => number): ReadonlyArray<string> =>
     sum(of, weight) > Math.max(most, stays(of, weight)) * (1 + 1e-9) ? [`${name}: ${sum(of, weight)} of ${most}`] : []
   const gpusOf = ({ resources }: Buyable) => resources.gpus
-  const allGpus = inputs.classes.reduce((total, { gang, needs, units }) => total + Math.ceil(units / Math.max(1, gang)) * Math.max(1, gang) * (needs.gpus + (needs.gpuMilli ?? 0) / 1000), 0) + inputs.buffers.reduce((total, { gpus }) => total + gpus, 0)
+  const coresOf = ({ resources }: Buyable) => resources.cpuMilli / 1000
+  const busyGpus = inputs.columns.reduce((total, { resources, rooms }) => total + resources.gpus * rooms.length, 0)
+  const allGpus = busyGpus + inputs.classes.reduce((total, { gang, needs, units }) => total + Math.ceil(units / Math.max(1, gang)) * Math.max(1, gang) * (needs.gpus + (needs.gpuMilli ?? 0) / 1000), 0) + inputs.buffers.reduce((total, { gpus }) => total + gpus, 0)
   return [
     ...inputs.quotas.flatMap((quota) => [
       ...(quota.machinesMax === undefined ? [] : over(`quota of ${quota.provider}`, quota.machinesMax, underQuota(quota), () => 1)),
-      ...(quota.gpusMax === undefined ? [] : over(`GPU quota of ${quota.provider}`, quota.gpusMax, underQuota(quota), gpusOf))
+      ...(quota.gpusMax === undefined ? [] : over(`GPU quota of ${quota.provider}`, quota.gpusMax, underQuota(quota), gpusOf)),
+      ...(quota.coresMax === undefined ? [] : over(`quota of cores at ${quota.provider}`, quota.coresMax, underQuota(quota), coresOf))
     ]),
     ...inputs.shares.flatMap(({ permilleMax, provider }) => over(`share of ${provider}`, Math.max(shareFloorGpus, (allGpus * permilleMax) / 1000 + 1), (column) => column.provider === provider, gpusOf)),
     ...(inputs.machinesMax === undefined ? [] : over("cap on machines", inputs.machinesMax, () => true, () => 1)),
@@ -85,6 +88,6 @@ const limitFaults = (inputs: PlanInputs, plan: Plan, byKey: ReadonlyMap<string, 
 const underQuota = ({ gpuModel, machineType, market, provider, region }: Quota) => (column: Buyable): boolean =>
   column.provider === provider &&
   (region === undefined || column.column.region === region) &&
-  (machineType === undefined || column.column.machineType === machineType) &&
+  (machineType === undefined || column.column.machineType === machineType || (machineType.endsWith("*") && column.column.machineType.startsWith(machineType.slice(0, -1)))) &&
   (market === undefined || column.column.market === market) &&
   (gpuModel === undefined || (column.gpuModel !== undefined && satisfies(gpuKind(column.gpuModel, column.gpuMemoryMib === undefined ? undefined : column.gpuMemoryMib / 1024), askedKind(gpuModel))))

@@ -1,4 +1,4 @@
-import { Column, Count, Mebibytes, PicoDollars, ProviderName, Resources } from "@millrace/schemas"
+import { Column, Count, Mebibytes, PicoDollars, ProviderName, RentalQuota, Resources } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 
 const orEmpty = <S extends Schema.Top>(item: S) => Schema.Array(item).pipe(Schema.withDecodingDefaultKey(Effect.succeed([])))
@@ -59,18 +59,10 @@ export const Buffer = Schema.Struct({ gpuModel: Schema.NonEmptyString, gpus: Cou
 export type Buffer = typeof Buffer.Type
 
 /** No more than so many of a provider, of what is named; running ones included. */
-export const Quota = Schema.Struct({
-  provider: ProviderName,
-  region: Schema.optionalKey(Schema.NonEmptyString),
-  machineType: Schema.optionalKey(Schema.NonEmptyString),
-  market: Schema.optionalKey(Column.fields.market),
-  gpuModel: Schema.optionalKey(Schema.NonEmptyString),
-  machinesMax: Schema.optionalKey(Count),
-  gpusMax: Schema.optionalKey(Count)
-})
+export const Quota = Schema.Struct({ provider: ProviderName, ...RentalQuota.fields })
 export type Quota = typeof Quota.Type
 
-/** No more of all planned GPUs than this with one provider, in thousandths of what is wanted. */
+/** No more of all GPUs than this with one provider, in thousandths of those that are wanted or at work. */
 export const Share = Schema.Struct({ provider: ProviderName, permilleMax: Count })
 export type Share = typeof Share.Type
 

@@ -1,4 +1,5 @@
 import type { Resources } from "@millrace/schemas"
+import { counts } from "../limits.ts"
 import { askedKind, type GpuKind, gpuKind, nameOf, satisfies } from "./gpu-name.ts"
 import type { Buyable, PlanInputs, Quota, Weights, WorkClass } from "./inputs.ts"
 import { within } from "./place.ts"
@@ -230,17 +231,19 @@ class Refusals {
 const limitsFor = (inputs: PlanInputs, columns: ReadonlyArray<Column>, works: ReadonlyArray<Work>, weights: Weights): ReadonlyArray<Limit> => {
   const one = () => 1
   const gpusOf = ({ gpus }: Column) => gpus
+  const coresOf = ({ from }: Column) => from.resources.cpuMilli / 1000
   const over = (name: string, of: (column: Column) => boolean, weight: (column: Column) => number, most: number): Limit => {
     const chosen = columns.filter((column) => of(column) && weight(column) > 0)
     // Machines that must stay are part of what a limit counts.
     const used = chosen.reduce((sum, column) => sum + weight(column) * column.rooms.length, 0)
     return { name, columns: chosen.map(({ at }) => at), weight, most: Math.max(0, most - used) }
   }
-  const wantedGpus = works.reduce((sum, { items, members, needs, whole }) => sum + (whole ? items : (items * members * needs[0]) / 1000), 0)
+  const wantedGpus = works.reduce((sum, { items, members, needs, whole }) => sum + (whole ? items : (items * members * needs[0]) / 1000), 0) + columns.reduce((sum, { gpus, rooms }) => sum + gpus * rooms.length, 0)
   const limits = [
     ...inputs.quotas.flatMap((quota) => [
       ...(quota.machinesMax === undefined ? [] : [over(quotaName(quota, `${quota.machinesMax} machines`), underQuota(quota), one, quota.machinesMax)]),
-      ...(quota.gpusMax === undefined ? [] : [over(quotaName(quota, `${quota.gpusMax} GPUs`), underQuota(quota), gpusOf, quota.gpusMax)])
+      ...(quota.gpusMax === undefined ? [] : [over(quotaName(quota, `${quota.gpusMax} GPUs`), underQuota(quota), gpusOf, quota.gpusMax)]),
+      ...(quota.coresMax === undefined ? [] : [over(quotaName(quota, `${quota.coresMax} cores`), underQuota(quota), coresOf, quota.coresMax)])
     ]),
     ...inputs.shares.map(({ permilleMax, provider }) =>
       over(`the share of ${provider} (${permilleMax / 10} %)`, ({ from }) => from.provider === provider, gpusOf, Math.max(weights.shareFloorGpus, Math.floor((wantedGpus * permilleMax) / 1000)))),
@@ -253,12 +256,5 @@ const limitsFor = (inputs: PlanInputs, columns: ReadonlyArray<Column>, works: Re
 const quotaName = ({ gpuModel, machineType, market, provider, region }: Quota, most: string): string =>
   `the quota of ${[provider, region, machineType, market, gpuModel].filter((part) => part !== undefined).join(" ")} (${most})`
 
-const underQuota = (quota: Quota) => {
-  const asked = quota.gpuModel === undefined ? undefined : askedKind(quota.gpuModel)
-  return ({ from, gpu }: Column): boolean =>
-    from.provider === quota.provider &&
-    (quota.region === undefined || from.column.region === quota.region) &&
-    (quota.machineType === undefined || from.column.machineType === quota.machineType) &&
-    (quota.market === undefined || from.column.market === quota.market) &&
-    (asked === undefined || (gpu !== undefined && satisfies(gpu, asked)))
-}
+const underQuota = (quota: Quota) => ({ from }: Column): boolean =>
+  counts(quota.provider, quota, { ...from, gpus: from.resources.gpus, cpuMilli: from.resources.cpuMilli })
