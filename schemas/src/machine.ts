@@ -46,6 +46,19 @@ export const LeaseRequested = Schema.TaggedStruct("LeaseRequested", {
 })
 export type LeaseRequested = typeof LeaseRequested.Type
 
+/**
+ * The provider is called for the machine. Said before each call that would buy one: by whoever is overtaken it cannot be
+ * said, so whoever takes over knows which calls may still be under way, and that there are no others.
+ */
+export const MachineAskedFor = Schema.TaggedStruct("MachineAskedFor", {
+  ...which,
+  /** The term of the broker that calls. */
+  term: Count,
+  /** The call has been answered, or has been given up, by then. */
+  untilMs: EpochMillis
+})
+export type MachineAskedFor = typeof MachineAskedFor.Type
+
 /** The provider has handed over a machine. From here on it costs money. */
 export const LeaseGranted = Schema.TaggedStruct("LeaseGranted", {
   ...which,
@@ -156,6 +169,7 @@ export type GhostFound = typeof GhostFound.Type
 export const machine = kind(
   { kind: "machine", scope: "provider", story: "lease", stream: "BROKER" },
   LeaseRequested,
+  MachineAskedFor,
   LeaseGranted,
   LeaseRefused,
   LeaseWithdrawn,
