@@ -4,6 +4,7 @@ import { chmod, link, mkdir, open, readdir, readFile, rename, stat, unlink } fro
 import { join } from "node:path"
 import { Effect, Layer } from "effect"
 import {
+  derivedFrom,
   KEY_BYTES,
   KeyForgotten,
   Keyring,
@@ -29,18 +30,18 @@ export const keyringInFolder = (folder: string): Layer.Layer<Keyring, KeyringUna
 
 const make = (folder: string): KeyringShape => {
   const held = new Held(folder)
+  const keyNamed = Effect.fnUntraced(function*(keyId: string, doing: string) {
+    const named = partsOf(keyId)
+    const key = named && (yield* attempt(doing, () =>
+      held.get(named.workspace, named.version, () => readKey(fileOf(folder, named.workspace, named.version)))))
+    return key ?? (yield* new KeyForgotten({ key: keyId }))
+  })
   return {
     seal: (workspace, content, place) =>
       Effect.map(attempt(`sealing for ${workspace}`, () => held.get(workspace, "newest", () => newest(folder, workspace))), ({ key, version }) =>
         sealUnder({ key, keyId: keyIdOf(workspace, version), nonce: randomBytes(NONCE_BYTES), content, place })),
-    open: (sealed, place) =>
-      Effect.gen(function*() {
-        const named = partsOf(sealed.key)
-        const key = named && (yield* attempt(`opening ${sealed.key}`, () =>
-          held.get(named.workspace, named.version, () => readKey(fileOf(folder, named.workspace, named.version)))))
-        if (key === undefined) return yield* new KeyForgotten({ key: sealed.key })
-        return yield* openUnder(key, sealed, place)
-      }),
+    open: (sealed, place) => Effect.flatMap(keyNamed(sealed.key, `opening ${sealed.key}`), (key) => openUnder(key, sealed, place)),
+    derive: (keyId, purpose) => Effect.map(keyNamed(keyId, `deriving from ${keyId}`), (key) => derivedFrom(key, purpose)),
     rotate: (workspace) =>
       Effect.map(attempt(`rotating the key of ${workspace}`, () => rotated(folder, workspace)), (version) => keyIdOf(workspace, version)),
     forget: (workspace) => attempt(`forgetting the keys of ${workspace}`, () => forget(folder, workspace))

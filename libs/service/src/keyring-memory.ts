@@ -1,5 +1,5 @@
 import { Effect, Layer, Random } from "effect"
-import { KEY_BYTES, KeyForgotten, Keyring, keyIdOf, type KeyringShape, NONCE_BYTES, openUnder, partsOf, sealUnder } from "./keyring.ts"
+import { derivedFrom, KEY_BYTES, KeyForgotten, Keyring, keyIdOf, type KeyringShape, NONCE_BYTES, openUnder, partsOf, sealUnder } from "./keyring.ts"
 
 /**
  * Keys in memory, for simulation: keys and nonces come from Effect's Random, so that one seed seals the
@@ -19,6 +19,11 @@ const make = (): KeyringShape => {
     keys.set(workspace, none)
     return none
   }
+  const keyNamed = (keyId: string) => {
+    const named = partsOf(keyId)
+    const key = named && keys.get(named.workspace)?.[named.version - 1]
+    return key === undefined ? Effect.fail(new KeyForgotten({ key: keyId })) : Effect.succeed(key)
+  }
   const rotate = (workspace: string) =>
     Effect.map(randomBytes(KEY_BYTES), (key) => keyIdOf(workspace, versionsOf(workspace).push(key)))
   return {
@@ -32,11 +37,8 @@ const make = (): KeyringShape => {
         const nonce = yield* randomBytes(NONCE_BYTES)
         return sealUnder({ key, keyId: keyIdOf(workspace, versions.length), nonce, content, place })
       }),
-    open: (sealed, place) => {
-      const named = partsOf(sealed.key)
-      const key = named && keys.get(named.workspace)?.[named.version - 1]
-      return key === undefined ? Effect.fail(new KeyForgotten({ key: sealed.key })) : openUnder(key, sealed, place)
-    },
+    open: (sealed, place) => Effect.flatMap(keyNamed(sealed.key), (key) => openUnder(key, sealed, place)),
+    derive: (keyId, purpose) => Effect.map(keyNamed(keyId), (key) => derivedFrom(key, purpose)),
     forget: (workspace) => Effect.sync(() => void versionsOf(workspace).fill(undefined))
   }
 }

@@ -57,6 +57,20 @@ const keepsItsPromises = (name: string, layer: Layer.Layer<Keyring, unknown>) =>
         assert.strictEqual((yield* Effect.flip(keyring.open({ ...first, key: "acme/2" }, "here")))._tag, "SealBroken")
       }).pipe(Effect.provide(layer)))
 
+    it.live("derives the same bytes from a key for the same purpose, others for any other, and none from a key that is gone", () =>
+      Effect.gen(function*() {
+        const keyring = yield* Keyring
+        const { key } = yield* keyring.seal(acme, bytes("ours"), "here")
+        const derived = yield* keyring.derive(key, "one")
+        assert.strictEqual(derived.length, 32)
+        assert.deepStrictEqual(yield* keyring.derive(key, "one"), derived)
+        assert.notDeepEqual(yield* keyring.derive(key, "two"), derived)
+        assert.notDeepEqual(yield* keyring.derive(yield* keyring.rotate(acme), "one"), derived)
+        yield* keyring.forget(acme)
+        assert.strictEqual((yield* Effect.flip(keyring.derive(key, "one")))._tag, "KeyForgotten")
+        assert.strictEqual((yield* Effect.flip(keyring.derive("nobody/1", "one")))._tag, "KeyForgotten")
+      }).pipe(Effect.provide(layer)))
+
     it.live("forgets for good: the version is never used again, and other workspaces keep theirs", () =>
       Effect.gen(function*() {
         const keyring = yield* Keyring

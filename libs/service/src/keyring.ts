@@ -1,6 +1,6 @@
 import { Sealed, type WorkspaceName } from "@millrace/schemas"
 import { Context, Effect, Schema } from "effect"
-import { createCipheriv, createDecipheriv } from "node:crypto"
+import { createCipheriv, createDecipheriv, hkdfSync } from "node:crypto"
 
 /** The key is gone: nobody can read these bytes again, here or in any copy of the log. */
 export class KeyForgotten extends Schema.TaggedError<KeyForgotten>()("KeyForgotten", { key: Schema.String }) {
@@ -35,6 +35,11 @@ export interface KeyringShape {
   readonly seal: (workspace: WorkspaceName, content: Uint8Array, place: string) => Effect.Effect<Sealed, KeyringUnavailable>
   /** Opens what was sealed for this place. */
   readonly open: (sealed: Sealed, place: string) => Effect.Effect<Uint8Array, KeyForgotten | SealBroken | KeyringUnavailable>
+  /**
+   * 32 bytes that follow from the key of this id and a purpose, such as `job_01.../network`: the same to whoever holds
+   * that key, and telling nothing of it or of what follows for another purpose (RFC 5869, SHA-256).
+   */
+  readonly derive: (keyId: string, purpose: string) => Effect.Effect<Uint8Array, KeyForgotten | KeyringUnavailable>
   /** Makes a new key for what is sealed from now on, and gives its id. What older keys sealed still opens. */
   readonly rotate: (workspace: WorkspaceName) => Effect.Effect<string, KeyringUnavailable>
   /** Drops every key that the workspace has: what they sealed cannot be opened again. Twice is once. */
@@ -97,6 +102,10 @@ export const openUnder = (key: Uint8Array, sealed: Sealed, place: string): Effec
     },
     catch: () => new SealBroken({ key: sealed.key })
   })
+
+/** What follows from a key for one purpose. Sealing uses the key itself, so no purpose gives what seals. */
+export const derivedFrom = (key: Uint8Array, purpose: string): Uint8Array =>
+  new Uint8Array(hkdfSync("sha256", key, "", `millrace derived\n${purpose}`, KEY_BYTES))
 
 const standing = (keyId: string, place: string) => Buffer.from(`${keyId}\n${place}`)
 
