@@ -1,28 +1,26 @@
 import type { AttemptId } from "@millrace/schemas"
-import type { Amounts } from "./fair/amounts.ts"
-import { guaranteedOf, mayDisplace, type Piece, type Rank } from "./fair/standing.ts"
+import { type Amounts, multiplied } from "./fair/amounts.ts"
+import { guaranteedOf, mayDisplace, mightBeGuaranteed, type Piece, type Rank } from "./fair/standing.ts"
 import type { QuotaLedger } from "./fair/tree.ts"
 import { type Candidate, cheapestSet, costOf, costOfAll } from "./fair/victims.ts"
 import { gangOf } from "./gangs.ts"
 import { nodeOf, priorityIn, priorityOfPlaced, takenBy } from "./quotas.ts"
 import { isLost } from "./tasks.ts"
-import type { HostState, JobState, TaskState, World } from "./world.ts"
+import type { HostState, JobState, Placed, TaskState, World } from "./world.ts"
 
 /** Nothing is made to give way before it has run this long. */
 export const sparedMs = 60_000
 /** So many hosts are looked at for one piece of work, in the order of their ids. */
 const hostsMax = 512
 
-/** A running attempt that could give way. */
+/** What could give way: a running attempt, or all members of a gang that run. */
 interface Yielding extends Candidate {
-  readonly task: TaskState
-  readonly attemptId: AttemptId
-  readonly amounts: Amounts
+  readonly tasks: ReadonlyArray<TaskState>
 }
 
-/** Room that others would make: on which host, and who of them. */
+/** Room that others would make: on which hosts, and who of them. */
 export interface Made {
-  readonly host: HostState
+  readonly hosts: ReadonlyArray<HostState>
   readonly victims: ReadonlyArray<TaskState>
 }
 
@@ -36,6 +34,15 @@ export interface Wanting {
   readonly fits: (host: HostState, gone: ReadonlyArray<AttemptId>) => boolean
   /** What had begun by this moment may have run long enough. */
   readonly lookedAtMs: number
+}
+
+/** A gang that has no place. Either all of it has one in the end, or nobody gives way to it. */
+export interface WantingWhole extends Pick<Wanting, "job" | "amounts" | "lookedAtMs"> {
+  readonly members: number
+  /** Hosts that share what its members must share, those that are held for others left out. */
+  readonly domains: ReadonlyArray<ReadonlyArray<HostState>>
+  /** How many members a host has room for without some of what it holds. */
+  readonly roomFor: (host: HostState, gone: ReadonlyArray<AttemptId>) => number
 }
 
 /** Who gives way to whom in one round. The world is not touched; what the round says is told to it. */
@@ -71,66 +78,100 @@ export class Contest {
     if (!this.mightAsk(wanting.job)) return undefined
     const rank = this.#rankOf(wanting)
     if (!this.#isWorthAsking(rank)) return undefined
-    let best: { readonly made: Made; readonly cost: bigint } | undefined
+    let best: Bid | undefined
     for (const host of wanting.hosts.slice(0, hostsMax)) {
-      const here = this.#yielding([...host.holds.values()].flatMap(({ task }) => task ?? []), rank, wanting.lookedAtMs)
-      const room = cheapestSet(here, (gone) => wanting.fits(host, gone.map(({ attemptId }) => attemptId)))
-      if (room === undefined || (best !== undefined && costOfAll(room) >= best.cost)) continue
-      const quota = this.#makeQuota(wanting, rank, ledger, room)
-      if (quota === undefined) continue
-      const cost = costOfAll(room) + costOfAll(quota)
-      if (best === undefined || cost < best.cost) best = { made: { host, victims: [...room, ...quota].map(({ task }) => task) }, cost }
+      const here = this.#yielding(tasksOn([host]), rank, wanting.lookedAtMs)
+      const room = cheapestSet(here, (gone) => wanting.fits(host, attemptsOf(gone)))
+      best = this.#cheaper(best, [host], wanting, 1, rank, ledger, room)
     }
     return best?.made
   }
 
-  /** When the first of those that could give way, but for the time that they have run, has run long enough. */
-  ripeAtMs(wanting: Wanting): number | undefined {
-    const rank = this.#rankOf(wanting)
+  /** Whom to end so that all of a gang has a place in one domain, at the least loss; nobody where it would not be all of it. */
+  makeWholeRoom(wanting: WantingWhole, ledger: QuotaLedger): Made | undefined {
+    if (!this.mightAsk(wanting.job)) return undefined
+    const rank = this.#rankOfWhole(wanting)
     if (!this.#isWorthAsking(rank)) return undefined
-    const ripe = wanting.hosts.slice(0, hostsMax).flatMap((host) =>
-      this.#yielding([...host.holds.values()].flatMap(({ task }) => task ?? []), rank, Number.POSITIVE_INFINITY).map(({ task }) => task.current!.atMs + sparedMs))
-      .filter((atMs) => atMs > wanting.lookedAtMs)
-    return ripe.length === 0 ? undefined : Math.min(...ripe)
+    let best: Bid | undefined
+    for (const domain of wanting.domains) {
+      const room = new RoomOf(domain, wanting.roomFor)
+      const here = this.#yielding(tasksOn(room.hosts), rank, wanting.lookedAtMs)
+      const gone = cheapestSet(here, (gone) => room.without(gone) >= wanting.members)
+      best = this.#cheaper(best, gone === undefined ? [] : room.enoughFor(wanting.members, gone), wanting, wanting.members, rank, ledger, gone)
+    }
+    return best?.made
   }
 
-  /** More of those that would have to end before its workspace's quota lets it in. */
-  #makeQuota({ amounts, job, lookedAtMs }: Wanting, rank: Rank, ledger: QuotaLedger, room: ReadonlyArray<Yielding>): ReadonlyArray<Yielding> | undefined {
+  /** The better of two ways to make room, with those that would have to end for its workspace's quota too. */
+  #cheaper(best: Bid | undefined, hosts: ReadonlyArray<HostState>, wanting: Pick<Wanting, "amounts" | "job" | "lookedAtMs">, times: number, rank: Rank, ledger: QuotaLedger, room: ReadonlyArray<Yielding> | undefined): Bid | undefined {
+    if (room === undefined || (best !== undefined && costOfAll(room) >= best.cost)) return best
+    const quota = this.#makeQuota(wanting, times, rank, ledger, room)
+    if (quota === undefined) return best
+    const cost = costOfAll(room) + costOfAll(quota)
+    return best !== undefined && cost >= best.cost ? best : { made: { hosts, victims: [...room, ...quota].flatMap(({ tasks }) => tasks) }, cost }
+  }
+
+  /** When the first of those that could give way, but for the time that they have run, has run long enough. */
+  ripeAtMs(wanting: Wanting): number | undefined {
+    return this.#ripeAtMs(this.#rankOf(wanting), wanting.hosts.slice(0, hostsMax), wanting.lookedAtMs)
+  }
+
+  ripeWholeAtMs(wanting: WantingWhole): number | undefined {
+    return this.#ripeAtMs(this.#rankOfWhole(wanting), wanting.domains.flatMap((domain) => domain.slice(0, hostsMax)), wanting.lookedAtMs)
+  }
+
+  #ripeAtMs(rank: Rank, hosts: ReadonlyArray<HostState>, lookedAtMs: number): number | undefined {
+    if (!this.#isWorthAsking(rank)) return undefined
+    let first: number | undefined
+    for (const { tasks } of this.#yielding(tasksOn(hosts), rank, Number.POSITIVE_INFINITY)) {
+      const ripe = Math.max(...tasks.map(({ current }) => current!.atMs)) + sparedMs
+      if (ripe > lookedAtMs && (first === undefined || ripe < first)) first = ripe
+    }
+    return first
+  }
+
+  /** More of those that would have to end before its workspace's quota lets so many pieces in. */
+  #makeQuota({ amounts, job, lookedAtMs }: Pick<Wanting, "amounts" | "job" | "lookedAtMs">, times: number, rank: Rank, ledger: QuotaLedger, room: ReadonlyArray<Yielding>): ReadonlyArray<Yielding> | undefined {
     const node = nodeOf(job.submitted!.fact.workspace)
-    const sharing = new Set([node, ...ledger.borrowers(node, amounts)])
+    const all = multiplied(amounts, times)
+    const sharing = new Set([node, ...ledger.borrowers(node, all)])
     const there = [...this.#world.index.pieces].filter(([workspace]) => sharing.has(nodeOf(workspace))).flatMap(([, tasks]) => [...tasks])
-    const ending = there.filter((task) => !this.#isRunning(task)).map((task) => ({ task, amounts: takenBy(this.#world.index.ledger.tree, task.current!) }))
+    const ending = there.filter((task) => !this.#isRunning(task))
     const lets = (gone: ReadonlyArray<Yielding>): boolean => {
-      const moved = [...ending, ...room, ...gone].map((one) => [nodeOf(one.task.current!.workspace), one.amounts] as const)
+      const moved = [...ending, ...[...room, ...gone].flatMap(({ tasks }) => tasks)].map(({ current }) => [nodeOf(current!.workspace), takenBy(this.#world.index.ledger.tree, current!)] as const)
       for (const [name, held] of moved) ledger.giveBack(name, held)
-      const over = ledger.over(node, amounts)
+      const over = ledger.over(node, all)
       for (const [name, held] of moved) ledger.take(name, held)
       return over === undefined
     }
     if (lets([])) return []
-    const taken = new Set(room.map(({ task }) => task))
+    const taken = new Set(room.flatMap(({ tasks }) => tasks))
     return cheapestSet(this.#yielding(there.filter((task) => !taken.has(task)), rank, lookedAtMs), lets)
   }
 
+  /** Where a member gives way its whole gang does: all of it must stand lower and have run long enough, and all of it is lost. */
   #yielding(tasks: ReadonlyArray<TaskState>, rank: Rank, byMs: number): ReadonlyArray<Yielding> {
-    return tasks.flatMap((task) => {
-      const { current } = task
-      // Where a member gives way its whole gang does: all of it must stand lower, and all of it is lost.
-      const whole = gangOf(task.job) === undefined ? [task] : [...task.job.tasks.values()].filter((one) => one.current !== undefined && this.#isRunning(one))
-      if (current === undefined || !this.#isRunning(task) || current.atMs + sparedMs > byMs || !whole.every((one) => mayDisplace(rank, this.#rankIn(one)))) return []
-      const { attemptId, resources: { cpuMilli, gpuMilli = 0, gpus } } = current
-      return [{
-        id: attemptId, task, attemptId,
-        amounts: takenBy(this.#world.index.ledger.tree, current),
-        cost: BigInt(whole.length) * costOf({ keptAtMs: current.atMs, nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
-      }]
+    const gangs = new Set<JobState>()
+    return tasks.flatMap((task): ReadonlyArray<Yielding> => {
+      const { current, job } = task
+      if (current === undefined || !this.#isRunning(task) || gangs.has(job)) return []
+      if (gangOf(job) !== undefined) gangs.add(job)
+      const whole = gangOf(job) === undefined ? [task] : [...job.tasks.values()].filter((one) => one.current !== undefined && this.#isRunning(one))
+      if (!whole.every((one) => one.current!.atMs + sparedMs <= byMs && mayDisplace(rank, this.#rankIn(one)))) return []
+      return [{ id: current.attemptId, tasks: whole, cost: whole.reduce((sum, one) => sum + this.#costOf(one.current!), 0n) }]
     })
+  }
+
+  /** What its end throws away: what was kept of it is there for its next attempt. */
+  #costOf({ atMs, keptAtMs = atMs, resources: { cpuMilli, gpuMilli = 0, gpus } }: Placed): bigint {
+    return costOf({ keptAtMs, nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
   }
 
   /** Whether anybody could stand lower, before it is worked out what a workspace is due: thousands of lines ask this in a round. */
   mightAsk(job: JobState): boolean {
     const { outer, own } = priorityIn(this.#world, job)
-    return this.#isWorthAsking({ outer, own, workspace: job.submitted!.fact.workspace, guaranteed: true })
+    const { workspace } = job.submitted!.fact
+    return this.#isWorthAsking({ outer, own, workspace, guaranteed: mightBeGuaranteed(this.#world.index.ledger.tree, nodeOf(workspace)) })
   }
 
   /** Most cells most of the time: nobody here stands lower, and no host need be looked at. */
@@ -149,9 +190,18 @@ export class Contest {
   }
 
   #rankOf({ amounts, job, task }: Wanting): Rank {
-    const piece = this.#pieceOf(job, task, amounts)
-    const { own, outer, workspace } = piece
-    return { own, outer, workspace, guaranteed: guaranteedOf(this.#world.index.ledger.tree, nodeOf(workspace as never), [...this.#running(workspace), piece]).has(piece) }
+    return this.#rankOfAll([this.#pieceOf(job, task, amounts)])
+  }
+
+  #rankOfWhole({ amounts, job, members }: WantingWhole): Rank {
+    return this.#rankOfAll(Array.from({ length: members }, (_, rank) => this.#pieceOf(job, rank, amounts)))
+  }
+
+  /** Pieces that begin together stand where the lowest of them would. */
+  #rankOfAll(pieces: ReadonlyArray<Piece>): Rank {
+    const { own, outer, workspace } = pieces[0]!
+    const guaranteed = guaranteedOf(this.#world.index.ledger.tree, nodeOf(workspace as never), [...this.#running(workspace), ...pieces])
+    return { own, outer, workspace, guaranteed: pieces.every((piece) => guaranteed.has(piece)) }
   }
 
   #rankIn(task: TaskState): Rank {
@@ -182,5 +232,75 @@ export class Contest {
 
   #pieceOf(job: JobState, task: number, amounts: Amounts): Piece {
     return { ...priorityIn(this.#world, job), workspace: job.submitted!.fact.workspace, number: job.number, task, amounts }
+  }
+}
+
+interface Bid {
+  readonly made: Made
+  readonly cost: bigint
+}
+
+const tasksOn = (hosts: ReadonlyArray<HostState>): ReadonlyArray<TaskState> => hosts.flatMap((host) => [...host.holds.values()].flatMap(({ task }) => task ?? []))
+
+const attemptsOf = (gone: ReadonlyArray<Yielding>): ReadonlyArray<AttemptId> => gone.flatMap(({ tasks }) => tasks.map(({ current }) => current!.attemptId))
+
+/** What ends on each host, by the host's id. */
+const byHost = (gone: ReadonlyArray<Yielding>): ReadonlyMap<string, ReadonlyArray<AttemptId>> => {
+  const hosts = new Map<string, Array<AttemptId>>()
+  for (const { tasks } of gone) {
+    for (const { current } of tasks) {
+      const here = hosts.get(current!.hostId)
+      if (here === undefined) hosts.set(current!.hostId, [current!.attemptId])
+      else here.push(current!.attemptId)
+    }
+  }
+  return hosts
+}
+
+/** How many members the hosts of one domain have room for, as this or that ends. The roomiest are looked at; of equals in their order. */
+class RoomOf {
+  readonly hosts: ReadonlyArray<HostState>
+  readonly #roomFor: WantingWhole["roomFor"]
+  readonly #byId: ReadonlyMap<string, HostState>
+  readonly #known = new Map<string, number>()
+  readonly #free: number
+
+  constructor(domain: ReadonlyArray<HostState>, roomFor: WantingWhole["roomFor"]) {
+    this.#roomFor = roomFor
+    const roomiest = domain.map((host) => ({ host, free: this.#on(host, []) })).sort((left, right) => right.free - left.free).slice(0, hostsMax)
+    this.hosts = roomiest.map(({ host }) => host)
+    this.#byId = new Map(this.hosts.map((host) => [host.id, host]))
+    this.#free = roomiest.reduce((sum, { free }) => sum + free, 0)
+  }
+
+  without(gone: ReadonlyArray<Yielding>): number {
+    let room = this.#free
+    for (const [id, attempts] of byHost(gone)) {
+      const host = this.#byId.get(id)
+      if (host !== undefined) room += this.#on(host, attempts) - this.#on(host, [])
+    }
+    return room
+  }
+
+  /** As many hosts as it takes: those on which somebody ends, then the others, the roomiest first. */
+  enoughFor(members: number, gone: ReadonlyArray<Yielding>): ReadonlyArray<HostState> {
+    const ending = byHost(gone)
+    const chosen: Array<HostState> = []
+    let room = 0
+    for (const host of [...this.hosts.filter(({ id }) => ending.has(id)), ...this.hosts.filter(({ id }) => !ending.has(id))]) {
+      if (room >= members) break
+      const here = this.#on(host, ending.get(host.id) ?? [])
+      if (here === 0) continue
+      chosen.push(host)
+      room += here
+    }
+    return chosen
+  }
+
+  #on(host: HostState, gone: ReadonlyArray<AttemptId>): number {
+    const key = [host.id, ...[...gone].sort()].join()
+    const room = this.#known.get(key) ?? this.#roomFor(host, gone)
+    this.#known.set(key, room)
+    return room
   }
 }

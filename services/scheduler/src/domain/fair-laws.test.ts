@@ -84,6 +84,7 @@ const running = (cell: Cell): ReadonlyArray<PlacementMade> => {
   return cell.said("PlacementMade").filter(({ attemptId }) => !over.has(attemptId))
 }
 const end = (cell: Cell, made: PlacementMade | undefined, code: number): void => void (made !== undefined && cell.hear(exited(made, { code })))
+const isGang = (cell: Cell, id: string): boolean => cell.said("JobSubmitted").some(({ jobId, spec }) => jobId === id && spec.gang !== undefined)
 /** Every host ends what it was told to end. */
 const yieldOf = (cell: Cell): void => {
   const told = new Set(cell.said("PlacementWithdrawn").map(({ attemptId }) => attemptId))
@@ -98,6 +99,7 @@ const shown = ({ index: { capacity, ledger, pieces } }: World) => ({
 
 describe("whatever was asked for, by whomever", () => {
   let displaced = 0
+  let displacedByGangs = 0
   let gangs = 0
 
   it.prop("what is counted against quotas is what runs, and deciding leaves it as it was", [Life], ([life]) => {
@@ -159,6 +161,21 @@ describe("whatever was asked for, by whomever", () => {
       quiet = told() === before ? quiet + 1 : 0
     }
     displaced += told()
+    displacedByGangs += cell.said("PlacementWithdrawn").filter(({ by }) => by !== undefined && isGang(cell, by.jobId)).length
+  }, runs)
+
+  it.prop("nobody gives way to a gang for nothing, and of a gang that gives way nobody stays", [Life], ([life]) => {
+    const { cell } = live(life)
+    const gaveWay = cell.said("PlacementWithdrawn").filter(({ cause }) => cause === "preempted")
+    for (const { by } of gaveWay) {
+      if (by === undefined || !isGang(cell, by.jobId)) continue
+      assert.isTrue(cell.said("JobDeferred").some(({ heldOn = [], jobId }) => jobId === by.jobId && heldOn.length > 0), "who gives way to it is told before it holds a host")
+    }
+    for (const { attempt, jobId } of gaveWay.filter(({ jobId }) => isGang(cell, jobId))) {
+      const whole = cell.said("PlacementMade").filter((made) => made.jobId === jobId && made.attempt === attempt)
+      const ended = new Set([...cell.said("PlacementWithdrawn"), ...cell.said("AttemptExited")].map(({ attemptId }) => attemptId))
+      for (const { attemptId } of whole) assert.isTrue(ended.has(attemptId), `${attemptId} runs on without its gang`)
+    }
   }, runs)
 
   it.prop("whatever fits an empty cluster is placed in the end", [Life], ([life]) => {
@@ -204,6 +221,7 @@ describe("whatever was asked for, by whomever", () => {
 
   it("and those histories were worth the name", () => {
     assert.isAbove(displaced, 10)
+    assert.isAbove(displacedByGangs, 3)
     assert.isAbove(gangs, 20)
   })
 })

@@ -155,6 +155,46 @@ describe("how a gang ends", () => {
     assert.notInclude(hostsOf(cell, "g").split(" ").slice(2).join(), `@${name}`)
   })
 
+  it("one that gives way begins again with all of it, whatever its policy and however often: that is no loss", () => {
+    const cell = given(...here("a"), ...here("b", {}, 1000), submitted("g", { gang: gang(3, "anywhere", "end"), dialect: 3, attemptsMax: 1, priority: 20, runMsMax: 1e9 }))
+    cell.rest(0)
+    for (const [round, atMs] of [100_000, 300_000].entries()) {
+      cell.hear(submitted(`p${round}`, { priority: 80, resources: needs(1500) }))
+      cell.rest(atMs)
+      // All of it at once: what is left of it would run for nothing.
+      assert.deepStrictEqual(cell.said("PlacementWithdrawn").map(({ cause }) => cause), Array.from({ length: 3 * (round + 1) }, () => "preempted"))
+      cell.hear(...newest(cell, "g").map((made) => exited(made, { cause: "withdrawn" })))
+      cell.rest(atMs + 1)
+      assert.isDefined(cell.placed(`p${round}`))
+      cell.hear(exited(cell.placed(`p${round}`)))
+      cell.rest(atMs + 2)
+      assert.deepStrictEqual(newest(cell, "g").map(({ attempt }) => attempt), [1, 2, 3].map(() => round + 2))
+    }
+    assert.notInclude(cell.said("JobSettled").map(({ jobId }) => jobId), job("g"))
+  })
+
+  it("a member that fails while it is told to give way has done so: its word came after ours", () => {
+    const cell = given(...here("a"), ...here("b", {}, 1000), submitted("g", { gang: gang(3, "anywhere", "end"), dialect: 3, priority: 20 }))
+    cell.rest(0)
+    cell.hear(submitted("p", { priority: 80, resources: needs(1500) }))
+    cell.rest(100_000)
+    const told = (cause: string) => cell.said("PlacementWithdrawn").filter((fact) => fact.cause === cause).length
+    assert.strictEqual(told("preempted"), 3)
+    cell.hear(...newest(cell, "g").map((made, rank) => exited(made, rank > 0 ? { cause: "withdrawn" } : { code: 7 })))
+    cell.rest(100_001)
+    assert.notInclude(cell.said("JobSettled").map(({ jobId }) => jobId), job("g"))
+  })
+
+  it("with onLoss end one of whose members had failed before the others were told to give way has failed", () => {
+    const cell = given(...here("a"), ...here("b", {}, 1000), submitted("g", { gang: gang(3, "anywhere", "end"), dialect: 3, priority: 20 }))
+    cell.rest(0)
+    cell.hear(exited(member(cell, "g", 0), { code: 7 }), submitted("p", { priority: 80, resources: needs(1500) }))
+    cell.rest(100_000)
+    cell.hear(exited(member(cell, "g", 1), { cause: "withdrawn" }), exited(member(cell, "g", 2), { cause: "withdrawn" }))
+    cell.rest(100_001)
+    assert.deepInclude(cell.said("JobSettled").find(({ jobId }) => jobId === job("g")), { outcome: "failed" })
+  })
+
   it("a cancel ends all of it", () => {
     const cell = two()
     cell.hear(cancelled("g"))
@@ -185,5 +225,69 @@ describe("how a gang ends", () => {
     }
     assert.isDefined(placedAtMs)
     assert.isAtLeast(placedAtMs!, agedMs)
+  })
+})
+
+describe("what gives way to a gang", () => {
+  const six = (): Cell => {
+    const cell = given(...here("a", { zone: "x" }), ...here("b", { zone: "x" }), ...here("c", { zone: "y" }))
+    for (const [at, name] of ["j1", "j2", "j3", "j4", "j5", "j6"].entries()) {
+      cell.hear(submitted(name, { priority: 20 }))
+      cell.rest(at * 1_000)
+    }
+    return cell
+  }
+  const gaveWay = (cell: Cell) => cell.said("PlacementWithdrawn").map(({ cause, jobId }) => `${cause} ${jobId.slice(-2).toLowerCase()}`)
+
+  it("is as much as all of it needs, at the least loss; its hosts take nothing else until it is there", () => {
+    const cell = six()
+    cell.hear(submitted("g", { gang: gang(4, "zone"), dialect: 3, priority: 80 }))
+    cell.rest(100_000)
+    const onX = cell.said("PlacementMade").filter(({ hostId }) => hostId !== host("c")).map(({ jobId }) => jobId.slice(-2).toLowerCase()).sort()
+    assert.deepStrictEqual([...gaveWay(cell)].sort(), onX.map((name) => `preempted ${name}`))
+    assert.deepStrictEqual([...cell.said("JobDeferred").findLast(({ jobId }) => jobId === job("g"))!.heldOn ?? []].sort(), [host("a"), host("b")])
+    const [first, ...rest] = cell.said("PlacementWithdrawn").map(({ jobId }) => cell.said("PlacementMade").find((made) => made.jobId === jobId)!)
+    cell.hear(exited(first!, { cause: "withdrawn" }))
+    cell.rest(100_001)
+    // Neither it nor who gave way begins where a part of it has room by now.
+    assert.isUndefined(cell.placed("g"))
+    assert.strictEqual(cell.said("PlacementMade").length, 6)
+    cell.hear(...rest.map((made) => exited(made, { cause: "withdrawn" })))
+    cell.rest(100_002)
+    assert.strictEqual(newest(cell, "g").length, 4)
+    assert.deepStrictEqual([...new Set(newest(cell, "g").map(({ hostId }) => hostId))].sort(), [host("a"), host("b")])
+  })
+
+  it("is no more than that", () => {
+    const cell = six()
+    cell.hear(exited(cell.placed("j1")))
+    cell.rest(10_000)
+    cell.hear(submitted("g", { gang: gang(3), dialect: 3, priority: 80 }))
+    cell.rest(100_000)
+    assert.strictEqual(gaveWay(cell).length, 2)
+    // The youngest lose least.
+    assert.deepStrictEqual([...gaveWay(cell)].sort(), ["preempted j5", "preempted j6"])
+  })
+
+  it("is nobody where all of it has no place then", () => {
+    const cell = six()
+    cell.hear(submitted("g", { gang: gang(5, "zone"), dialect: 3, priority: 80 }), submitted("h", { gang: gang(4, "fabric"), dialect: 3, priority: 80 }), submitted("k", { gang: gang(4), dialect: 3, priority: 20 }))
+    cell.rest(100_000)
+    assert.deepStrictEqual(gaveWay(cell), [])
+  })
+
+  it("is another gang whole, or none of it", () => {
+    const cell = given(...here("a"), ...here("b"), submitted("k", { gang: gang(3), dialect: 3, priority: 20, runMsMax: 1e9 }), submitted("j", { priority: 20, runMsMax: 1e9 }))
+    cell.rest(0)
+    cell.hear(submitted("g", { gang: gang(2), dialect: 3, priority: 80, runMsMax: 1e9 }))
+    cell.rest(100_000)
+    // One of three and j would do for room, but one of three takes the others with it: then j need not end.
+    assert.deepStrictEqual(gaveWay(cell), ["preempted 0k", "preempted 0k", "preempted 0k"])
+    cell.hear(...newest(cell, "k").map((made) => exited(made, { cause: "withdrawn" })))
+    cell.rest(100_001)
+    assert.strictEqual(newest(cell, "g").length, 2)
+    // Nobody gives way to what gave way: there it ends.
+    for (let atMs = 200_000; atMs < 2_000_000; atMs += 100_000) cell.rest(atMs)
+    assert.strictEqual(gaveWay(cell).length, 3)
   })
 })

@@ -1,5 +1,5 @@
 import type { Choice, Request } from "@millrace/packing"
-import type { GangTerms, Resources } from "@millrace/schemas"
+import type { AttemptId, GangTerms, Resources } from "@millrace/schemas"
 import { type Domain, domainsBy, soonestWhole, tightestFirst } from "./fair/gang.ts"
 import { type Fleet, labelsOf } from "./fleet.ts"
 import type { HostState, JobState } from "./world.ts"
@@ -12,6 +12,12 @@ export interface Member {
   readonly on: HostState
   readonly devices: ReadonlyArray<number>
 }
+
+/** How many members fit on a host without some of what it holds. */
+export const membersOn = (fleet: Fleet, host: HostState, need: Resources, gone: Iterable<AttemptId>): number => times(need, fleet.freeWithout(host, gone))
+
+/** Hosts by what the members of a gang must share. */
+export const domainsFor = (hosts: ReadonlyArray<HostState>, { topology }: GangTerms): ReadonlyArray<ReadonlyArray<HostState>> => domainsOf(hosts, topology).map(({ hosts }) => hosts)
 
 /** How many of a need's size fit into some room; parts of devices as if each device were cut evenly. */
 const times = ({ cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }: Pick<Request, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli">, free: Resources): number => {

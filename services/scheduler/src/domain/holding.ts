@@ -1,9 +1,9 @@
-import type { AttemptId, JobDeferred, Resources } from "@millrace/schemas"
-import { Contest, type Wanting } from "./contest.ts"
-import { type Amounts, amountsOf, noAmounts } from "./fair/amounts.ts"
+import type { AttemptId, GangTerms, JobDeferred, Resources } from "@millrace/schemas"
+import { Contest, type Wanting, type WantingWhole } from "./contest.ts"
+import { type Amounts, amountsOf, multiplied } from "./fair/amounts.ts"
 import type { QuotaLedger } from "./fair/tree.ts"
 import { mayTake } from "./fleet.ts"
-import { gangOf, holdWhole } from "./gangs.ts"
+import { domainsFor, gangOf, holdWhole, membersOn } from "./gangs.ts"
 import { nodeOf, priorityIn } from "./quotas.ts"
 import { likenessOf } from "./reindex.ts"
 import { fits } from "./resources.ts"
@@ -56,6 +56,16 @@ export class Holding {
     }
   }
 
+  /** The hosts on which nothing begins but for those who hold them. */
+  get hosts(): Iterable<HostState> {
+    return this.#heldBy.keys()
+  }
+
+  /** Whether anybody could give way to a job, as far as that is known without looking at what it would take. */
+  mightAsk(job: JobState): boolean {
+    return this.#contest.mightAsk(job)
+  }
+
   /** Leaves the ledger as it was before the round. */
   giveBack(): void {
     for (const undo of this.#undo.reverse()) undo()
@@ -88,9 +98,10 @@ export class Holding {
 
   /** A gang was placed: all of it counts, and no host is held for it any more. */
   placedWhole(job: JobState, members: ReadonlyArray<Amounts>): void {
+    const entered = this.holds(job)
     for (const host of this.#heldFor.get(job) ?? []) this.#release(job, host)
     for (const [rank, amounts] of members.entries()) {
-      this.#contest.entered(job, rank, amounts)
+      if (!entered) this.#contest.entered(job, rank, amounts)
       this.#count(job, amounts, 1)
     }
   }
@@ -100,9 +111,9 @@ export class Holding {
    * what it is to be told of that; or that all of it has its room on the way; or that nobody gives way.
    */
   make(head: JobState, { able, job, wants }: Waiting, short: Short): Short | "enough" | "nothing" {
-    // Nobody gives way to a gang: it waits until enough has ended, and then for its turn to hold what it needs.
-    if (gangOf(job) !== undefined) return "nothing"
     const lookedAtMs = this.#lookedAtMs(head)
+    const gang = gangOf(job)
+    if (gang !== undefined) return this.#makeWhole(job, gang, able, lookedAtMs, short)
     for (const host of this.#heldFor.get(job) ?? []) {
       if (this.#fitsOn(job, host, [])) continue
       const made = this.#contest.makeRoom(this.#wanting(job, [host], lookedAtMs), this.ledger)
@@ -113,16 +124,33 @@ export class Holding {
     const hosts: Array<string> = []
     const victims: Array<TaskState> = []
     while ((this.#heldFor.get(job)?.length ?? 0) < Math.min(heldMax, wants)) {
-      const made = this.#contest.makeRoom(this.#wanting(job, able().filter((host) => !this.#heldBy.has(host)), lookedAtMs), this.ledger)
+      const made = this.#contest.makeRoom(this.#wanting(job, this.#unheld(able()), lookedAtMs), this.ledger)
       if (made === undefined) break
-      this.#hold(job, made.host)
+      for (const host of made.hosts) this.#hold(job, host)
       this.#end(made.victims)
-      hosts.push(made.host.id)
+      hosts.push(...made.hosts.map(({ id }) => id))
       victims.push(...made.victims)
     }
     if (hosts.length === 0) return before >= Math.min(heldMax, wants) ? "enough" : "nothing"
-    const whom = victims.length === 0 ? "what ends there already" : `${victims.length} less urgent or borrowed`
-    return { ...short, arithmetic: `${short.arithmetic}; on ${hosts.join(", ")} ${whom} ${victims.length === 1 ? "gives" : "give"} way to it` }
+    return givingWay(short, hosts, victims)
+  }
+
+  /** The same for a gang: as many give way as all of it needs in one domain, or nobody does. */
+  #makeWhole(job: JobState, gang: GangTerms, able: Waiting["able"], lookedAtMs: number, short: Short): Short | "enough" | "nothing" {
+    const held = this.#heldFor.get(job) ?? []
+    const room = (gone: (host: HostState) => Iterable<AttemptId>): number => held.reduce((sum, host) => sum + this.#membersOn(job, host, [...gone(host)]), 0)
+    if (held.length > 0 && room(({ holds }) => holds.keys()) >= gang.members) {
+      const made = room(() => []) >= gang.members ? undefined : this.#contest.makeWholeRoom(this.#wantingWhole(job, gang, held, lookedAtMs), this.ledger)
+      if (made !== undefined) this.#end(made.victims)
+      return "enough"
+    }
+    // They would not do any more if they were empty: a device of theirs was lost.
+    for (const host of held) this.#release(job, host)
+    const made = this.#contest.makeWholeRoom(this.#wantingWhole(job, gang, this.#unheld(able()), lookedAtMs), this.ledger)
+    if (made === undefined) return held.length > 0 ? short : "nothing"
+    for (const host of made.hosts) this.#hold(job, host)
+    this.#end(made.victims)
+    return givingWay(short, made.hosts.map(({ id }) => id), made.victims)
   }
 
   /** Tells those who make room for a job that they do, and by what right. */
@@ -149,14 +177,22 @@ export class Holding {
     this.#standing.push({ waiting, short })
   }
 
-  /** Holds hosts for those at the head of their lines who have waited too long, and tells again whoever is due to be. */
-  age(defer: (waiting: Waiting, short: Short) => void): void {
-    const aged = this.#standing
-      .filter(({ short, waiting: { job } }) => short.fair === "room" && !this.holds(job) && sinceOf(job) + agedMs <= this.#lookedAtMs(job))
+  /** Whether a job that has no room has waited so long that a host should be held for it. */
+  isAged(job: JobState): boolean {
+    return !this.holds(job) && sinceOf(job) + agedMs <= this.#lookedAtMs(job)
+  }
+
+  /**
+   * Holds hosts for those at the head of their lines who have waited too long, and tells again whoever is due to be.
+   * Of some it is known without a look that they have no room; what is short of all of them is asked once all is placed.
+   */
+  age(defer: (waiting: Waiting, short: Short) => void, alsoAged: ReadonlyArray<{ readonly waiting: Waiting; readonly short: Short }> = [], lacksRoom: (job: JobState) => boolean = () => true): void {
+    const aged = [...this.#standing.filter(({ short, waiting: { job } }) => short.fair === "room" && this.isAged(job)), ...alsoAged]
       .sort((left, right) => sinceOf(left.waiting.job) - sinceOf(right.waiting.job) || left.waiting.job.number - right.waiting.job.number)
     const most = aged.length === 0 ? 0 : Math.max(1, Math.floor([...this.#world.hosts.values()].filter(mayTake).length / heldSharePerHosts))
     for (const { short, waiting } of aged) {
       if (this.#heldBy.size >= most) break
+      if (!lacksRoom(waiting.job)) continue
       const hosts = this.#soonest(waiting)
       if (hosts === undefined) continue
       // Whoever needs more than is left waits until nothing else is held, and nobody behind it goes first.
@@ -172,7 +208,7 @@ export class Holding {
 
   /** The hosts on which everything has ended first, by the longest times of what runs there: one, or enough for a gang. */
   #soonest({ able, job }: Waiting): ReadonlyArray<HostState> | undefined {
-    const free = able().filter((host) => !this.#heldBy.has(host))
+    const free = this.#unheld(able())
     const gang = gangOf(job)
     if (gang !== undefined) return holdWhole(free, gang, resourcesIn(job), emptyAtMs)
     const host = soonest(free)
@@ -190,7 +226,7 @@ export class Holding {
     const likeness = likenessOf(job)
     let ripeAtMs = this.#due.get(likeness)
     if (ripeAtMs === undefined) {
-      const ripe = gangOf(job) !== undefined || !this.#contest.mightAsk(job) ? undefined : this.#contest.ripeAtMs(this.#wanting(job, able().filter((host) => !this.#heldBy.has(host)), atMs))
+      const ripe = this.#contest.mightAsk(job) ? this.#ripeAtMs(job, this.#unheld(able()), atMs) : undefined
       ripeAtMs = ripe === undefined ? Number.POSITIVE_INFINITY : Math.max(ripe, atMs + lookEveryMs)
       this.#due.set(likeness, ripeAtMs)
     }
@@ -198,30 +234,55 @@ export class Holding {
     return Math.min(ripeAtMs, aged > atMs ? aged : atMs + agedMs)
   }
 
+  #ripeAtMs(job: JobState, hosts: ReadonlyArray<HostState>, atMs: number): number | undefined {
+    const gang = gangOf(job)
+    return gang === undefined ? this.#contest.ripeAtMs(this.#wanting(job, hosts, atMs)) : this.#contest.ripeWholeAtMs(this.#wantingWhole(job, gang, hosts, atMs))
+  }
+
+  #unheld(hosts: ReadonlyArray<HostState>): ReadonlyArray<HostState> {
+    return hosts.filter((host) => !this.#heldBy.has(host))
+  }
+
+  #wantingWhole(job: JobState, gang: GangTerms, hosts: ReadonlyArray<HostState>, lookedAtMs: number): WantingWhole {
+    return { job, members: gang.members, amounts: amountsIn(job), lookedAtMs, domains: domainsFor(hosts, gang), roomFor: (host, gone) => this.#membersOn(job, host, gone) }
+  }
+
+  #membersOn(job: JobState, host: HostState, gone: ReadonlyArray<AttemptId>): number {
+    return membersOn(this.#world.index.fleet, host, resourcesIn(job), new Set([...this.#endingOn(host), ...gone]))
+  }
+
   #wanting(job: JobState, hosts: ReadonlyArray<HostState>, lookedAtMs: number): Wanting {
     return { job, task: job.next, amounts: amountsIn(job), hosts, lookedAtMs, fits: (host, gone) => this.#fitsOn(job, host, gone) }
   }
 
   #fitsOn(job: JobState, host: HostState, gone: ReadonlyArray<AttemptId>): boolean {
-    const coming = [...host.holds].flatMap(([attemptId, { task }]) => (task !== undefined && isEnding(task, this.#saying, this.#ending) ? [attemptId] : []))
-    const free = this.#world.index.fleet.freeWithout(host, new Set([...coming, ...gone]))
+    const free = this.#world.index.fleet.freeWithout(host, new Set([...this.#endingOn(host), ...gone]))
     return fits(resourcesIn(job), free) && (resourcesIn(job).gpuMilli ?? 0) <= free.largestMilli
   }
 
+  /** What on a host was told to end, or is about to be. */
+  #endingOn(host: HostState): ReadonlyArray<AttemptId> {
+    return [...host.holds].flatMap(([attemptId, { task }]) => (task !== undefined && isEnding(task, this.#saying, this.#ending) ? [attemptId] : []))
+  }
+
+  /** From here on the host takes nothing else, and what will be placed there counts as if it ran: of a gang all of it, from its first host on. */
   #hold(job: JobState, host: HostState): void {
     this.#heldBy.set(host, job)
     const held = this.#heldFor.get(job) ?? []
     this.#heldFor.set(job, [...held, host])
     this.#world.index.fleet.shut(host)
-    this.#count(job, keptFor(job), 1)
-    if (gangOf(job) === undefined) this.#contest.entered(job, job.next + held.length, amountsIn(job))
+    const gang = gangOf(job)
+    if (gang === undefined) this.#contest.entered(job, job.next + held.length, amountsIn(job))
+    else if (held.length === 0) for (let rank = 0; rank < gang.members; rank += 1) this.#contest.entered(job, rank, amountsIn(job))
+    if (gang === undefined || held.length === 0) this.#count(job, keptFor(job), 1)
   }
 
   #release(job: JobState, host: HostState): void {
     this.#heldBy.delete(host)
-    this.#heldFor.set(job, this.#heldFor.get(job)!.filter((one) => one !== host))
-    this.#world.index.fleet.open(host)
-    this.#count(job, keptFor(job), -1)
+    const left = this.#heldFor.get(job)!.filter((one) => one !== host)
+    this.#heldFor.set(job, left)
+    // Others have what is left of it from the next round on: within a round room only becomes less.
+    if (gangOf(job) === undefined || left.length === 0) this.#count(job, keptFor(job), -1)
   }
 
   #count(job: JobState, amounts: Amounts, by: 1 | -1): void {
@@ -246,8 +307,14 @@ const resourcesIn = ({ submitted }: JobState): Resources => submitted!.fact.spec
 
 const amountsIn = (job: JobState): Amounts => amountsOf(resourcesIn(job))
 
-/** What is kept of its workspace's quota for each host that a job holds; a gang's is looked at when it is placed. */
-const keptFor = (job: JobState): Amounts => (gangOf(job) === undefined ? amountsIn(job) : noAmounts)
+/** What is kept of its workspace's quota for each host that a job holds; for a gang, whatever it holds, what all of it takes. */
+const keptFor = (job: JobState): Amounts => multiplied(amountsIn(job), gangOf(job)?.members ?? 1)
+
+/** What a job is told of those who make room for it. */
+const givingWay = (short: Short, hosts: ReadonlyArray<string>, victims: ReadonlyArray<TaskState>): Short => {
+  const whom = victims.length === 0 ? "what ends there already" : `${victims.length} less urgent or borrowed`
+  return { ...short, arithmetic: `${short.arithmetic}; on ${hosts.join(", ")} ${whom} ${victims.length === 1 ? "gives" : "give"} way to it` }
+}
 
 const sinceOf = ({ told, waitingSinceMs }: JobState): number => waitingSinceMs ?? told?.atMs ?? 0
 

@@ -34,14 +34,15 @@ const endedWell = (task: TaskState): boolean => {
   return word?._tag === "AttemptExited" && word.cause === "exited" && word.code === 0
 }
 
-/** Nobody of it runs any more. Losing a host and giving way take none of its attempts. */
+/** Nobody of it runs any more. Losing a host and giving way take none of its attempts; and giving way is no loss, so whatever its policy all begin again. */
 const end = (world: World, job: JobState, there: ReadonlyArray<TaskState>, bad: ReadonlyArray<TaskState>, saying: Saying): void => {
   const lost = there.filter((task) => stageOf(world, task) === "lost")
-  const first = bad.find((task) => task.withdrawn !== "settled") ?? bad[0]
+  // Who ended by itself or was lost has its gang's policy decide; of one that gave way the rest ends for that alone.
+  const first = bad.find(({ withdrawn }) => withdrawn !== "settled" && withdrawn !== "preempted") ?? bad.find(({ withdrawn }) => withdrawn !== "settled") ?? bad[0]
   const spared = lost.length > 0 || there.some(({ withdrawn }) => withdrawn === "preempted")
   // Of one that has begun to be settled the rest is settled, too: whoever dies in between has said a part of it.
   const settled = Array.from({ length: job.next }).some((_, rank) => !job.tasks.has(rank))
-  const again = !settled && (first === undefined || (gangOf(job)!.onLoss === "restart" &&
+  const again = !settled && (first === undefined || (first.withdrawn === "preempted" && lost.length === 0) || (gangOf(job)!.onLoss === "restart" &&
     (spared ? there.every(({ losses }) => losses < lossesMax) : there.every((task) => triesOf(task) < job.submitted!.fact.spec.attemptsMax))))
   const cause = first === undefined ? "the rest of its gang begins again" : causeOf(world, first)
   const notBeforeMs = Math.max(saying.round.atMs, ...lost.map((task) => leaseOver(world, task)))

@@ -71,6 +71,8 @@ export interface Placed {
   /** Where in the cell's order it was placed, and when. */
   readonly sequence: number
   readonly atMs: number
+  /** When its work was last kept, if it was. */
+  readonly keptAtMs?: number
 }
 
 /** One task of a job; a plain job has one, of number 0. It is forgotten when it is over. */

@@ -23,6 +23,9 @@ export const sum = (left: Amounts, right: Amounts): Amounts => shifted(left, rig
 
 export const difference = (left: Amounts, right: Amounts): Amounts => shifted(left, right, -1)
 
+/** So many times as much of each. */
+export const multiplied = (amounts: Amounts, by: number): Amounts => (by === 1 ? amounts : new Map([...amounts].map(([dimension, amount]) => [dimension, amount * by])))
+
 const shifted = (left: Amounts, right: Amounts, by: 1 | -1): Amounts => {
   const result = new Map(left)
   for (const [dimension, amount] of right) shift(result, dimension, by * amount)

@@ -10,18 +10,22 @@ const World = Schema.Struct({
   quotas: Schema.Tuple([few, few, few]),
   caps: Schema.Tuple([few, few, few]),
   room: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 12 }))),
-  pieces: Schema.Array(Schema.Struct({ workspace: few, own: few, size: few })).pipe(Schema.check(Schema.isMinLength(2), Schema.isMaxLength(9)))
+  pieces: Schema.Array(Schema.Struct({ workspace: few, own: few, size: few, members: few })).pipe(Schema.check(Schema.isMinLength(2), Schema.isMaxLength(9)))
 })
 const Picks = Schema.Array(few).pipe(Schema.check(Schema.isMinLength(1), Schema.isMaxLength(30)))
 
 const made = ({ caps, pieces, quotas }: typeof World.Type) => {
   const tree = new QuotaTree(quotas.map((nominal, at) => ({ name: `w${at}`, parent: "cohort/all", weight: 1, limits: nominal === 0 ? new Map() : new Map([["gpuMilli", { nominal }]]) })))
-  const all = pieces.map(({ own, size, workspace }, number): Piece => ({
-    ...priorityOf(own, { priorityMax: caps[workspace % 3]! }), workspace: `w${workspace % 3}`, number, task: 0, amounts: new Map([["gpuMilli", 1 + size]])
-  }))
+  const all = pieces.map(({ members, own, size, workspace }, number): Unit => Array.from({ length: Math.max(1, members - 4) }, (_, task) => ({
+    ...priorityOf(own, { priorityMax: caps[workspace % 3]! }), workspace: `w${workspace % 3}`, number, task, amounts: new Map([["gpuMilli", 1 + size]])
+  })))
   return { tree, all }
 }
-const size = (piece: Piece): number => piece.amounts.get("gpuMilli")!
+/** What begins and ends together: one piece, or all members of a gang. */
+type Unit = ReadonlyArray<Piece>
+const size = (unit: Unit): number => unit.reduce((sum, piece) => sum + piece.amounts.get("gpuMilli")!, 0)
+/** Pieces that begin together stand where the lowest of them would. */
+const lowest = (unit: Unit, rank: (piece: Piece) => Rank): Rank => ({ ...rank(unit[0]!), guaranteed: unit.every((piece) => rank(piece).guaranteed) })
 
 /** How each of some pieces would stand, were they those that run. */
 const ranksOf = (tree: QuotaTree, running: ReadonlySet<Piece>): ((piece: Piece) => Rank) => {
@@ -29,8 +33,8 @@ const ranksOf = (tree: QuotaTree, running: ReadonlySet<Piece>): ((piece: Piece) 
   return (piece) => ({ workspace: piece.workspace, own: piece.own, outer: piece.outer, guaranteed: guaranteed.has(piece) })
 }
 
-type Key = readonly [number, number, number, number]
-const keyOf = ({ guaranteed, outer, own }: Rank, { number }: Piece): Key => [Number(guaranteed), outer, own, -number]
+type Key = readonly [number, number, number, number, number]
+const keyOf = ({ guaranteed, outer, own }: Rank, { number, task }: Piece): Key => [Number(guaranteed), outer, own, -number, -task]
 const compareKeys = (left: Key, right: Key): number => left.map((part, at) => part - right[at]!).find((part) => part !== 0) ?? 0
 /** The running pieces by the order of the proof, the first first. */
 const listed = (tree: QuotaTree, running: ReadonlySet<Piece>): ReadonlyArray<Key> => {
@@ -49,32 +53,35 @@ const greater = (left: ReadonlyArray<Key>, right: ReadonlyArray<Key>): boolean =
 describe("who gives way", () => {
   it.prop("nobody displaces its displacer, whatever else runs beside them", [World], ([world]) => {
     const { all, tree } = made(world)
-    const rank = ranksOf(tree, new Set(all))
-    for (const one of all) for (const other of all) assert.isFalse(mayDisplace(rank(one), rank(other)) && mayDisplace(rank(other), rank(one)))
+    const pieces = all.flat()
+    const rank = ranksOf(tree, new Set(pieces))
+    for (const one of pieces) for (const other of pieces) assert.isFalse(mayDisplace(rank(one), rank(other)) && mayDisplace(rank(other), rank(one)))
   }, { arbitrary: { runs: 500 } })
 
   it.prop("every beginning makes the list of those that run greater, so displacing comes to rest, whoever is picked", [World, Picks], ([world, picks]) => {
     const { all, tree } = made(world)
-    let running: ReadonlySet<Piece> = new Set()
+    let running: ReadonlySet<Unit> = new Set()
+    const pieces = (units: Iterable<Unit>): ReadonlySet<Piece> => new Set([...units].flat())
+    const sizes = (units: ReadonlyArray<Unit>): number => units.reduce((sum, unit) => sum + size(unit), 0)
     let displaced = 0
     for (let step = 0; step < 10_000; step += 1) {
       const pick = picks[step % picks.length]!
-      const before = ranksOf(tree, running)
-      const free = world.room - [...running].reduce((sum, piece) => sum + size(piece), 0)
-      const moves = all.filter((piece) => !running.has(piece)).flatMap((piece) => {
-        const rank = ranksOf(tree, new Set([...running, piece]))(piece)
-        // An adversary takes victims in any order; those that prove unnecessary are spared.
-        const legal = [...running].filter((other) => mayDisplace(rank, before(other)))
+      const before = ranksOf(tree, pieces(running))
+      const free = world.room - sizes([...running])
+      const moves = all.filter((unit) => !running.has(unit)).flatMap((unit) => {
+        const rank = lowest(unit, ranksOf(tree, pieces([...running, unit])))
+        // An adversary takes victims in any order; those that prove unnecessary are spared. Who gives way does so with all of its gang.
+        const legal = [...running].filter((other) => other.every((piece) => mayDisplace(rank, before(piece))))
         const order = pick % 2 === 0 ? legal : legal.reverse()
-        let gone: Array<Piece> = []
-        for (const victim of order) if (free + gone.reduce((sum, one) => sum + size(one), 0) < size(piece)) gone.push(victim)
-        for (const victim of [...gone]) if (free + gone.reduce((sum, one) => sum + size(one), 0) - size(victim) >= size(piece)) gone = gone.filter((one) => one !== victim)
-        return free + gone.reduce((sum, one) => sum + size(one), 0) >= size(piece) ? [{ piece, gone }] : []
+        let gone: Array<Unit> = []
+        for (const victim of order) if (free + sizes(gone) < size(unit)) gone.push(victim)
+        for (const victim of [...gone]) if (free + sizes(gone) - size(victim) >= size(unit)) gone = gone.filter((one) => one !== victim)
+        return free + sizes(gone) >= size(unit) ? [{ unit, gone }] : []
       })
       if (moves.length === 0) return
-      const { gone, piece } = moves[pick % moves.length]!
-      const then = new Set([...running].filter((one) => !gone.includes(one)).concat(piece))
-      assert.isTrue(greater(listed(tree, then), listed(tree, running)), "a beginning that does not make the list greater")
+      const { gone, unit } = moves[pick % moves.length]!
+      const then = new Set([...[...running].filter((one) => !gone.includes(one)), unit])
+      assert.isTrue(greater(listed(tree, pieces(then)), listed(tree, pieces(running))), "a beginning that does not make the list greater")
       displaced += gone.length
       running = then
     }

@@ -22,6 +22,9 @@ export interface Rank extends Priority {
 export const ownOrder = (left: Pick<Piece, "own" | "number" | "task">, right: Pick<Piece, "own" | "number" | "task">): number =>
   right.own - left.own || left.number - right.number || left.task - right.task
 
+/** Whether a workspace's quota gives anything for certain. */
+export const mightBeGuaranteed = (tree: QuotaTree, node: string): boolean => [...tree.limitedFor(node)].some((dimension) => tree.limitOf(node, dimension).nominal > 0)
+
 /**
  * Which of a workspace's pieces its nominal quota carries: in their own order, each that still fits into what those
  * before it left. One that does not fit takes nothing away from those behind it. Work that uses nothing of what is
@@ -30,7 +33,7 @@ export const ownOrder = (left: Pick<Piece, "own" | "number" | "task">, right: Pi
 export const guaranteedOf = <P extends Piece>(tree: QuotaTree, node: string, pieces: ReadonlyArray<P>): ReadonlySet<P> => {
   const limited = [...tree.limitedFor(node)]
   const guaranteed = new Set<P>()
-  if (!limited.some((dimension) => tree.limitOf(node, dimension).nominal > 0)) return guaranteed
+  if (!mightBeGuaranteed(tree, node)) return guaranteed
   const left = new Map<Dimension, number>(limited.map((dimension) => [dimension, tree.limitOf(node, dimension).nominal]))
   for (const piece of [...pieces].sort(ownOrder)) {
     const used = limited.filter((dimension) => (piece.amounts.get(dimension) ?? 0) > 0)
@@ -56,6 +59,10 @@ export const guaranteedOf = <P extends Piece>(tree: QuotaTree, node: string, pie
  * and those that gave way to it stood behind it, so what their end leaves helps only such as stand behind it too. So
  * every beginning makes the list greater, word by word, and there are finitely many lists of the same pieces: without
  * new work and without ends of its own accord, displacing comes to rest. In particular none displaces its displacer back.
+ *
+ * A gang begins as all of its pieces at once, and stands where the lowest of them would: so each of them stands before
+ * everybody who gives way to it, and the first place where the list changes holds one of them. A gang gives way whole,
+ * and only where all of its pieces stand lower than who begins: each of them may stand behind, so all that goes does.
  */
 export const mayDisplace = (one: Rank, other: Rank): boolean =>
   one.workspace === other.workspace
