@@ -3,7 +3,7 @@ import { findTool } from "@millrace/bootstrap"
 import { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
 import { Beats, Journal, memoryJournal, MemoryLog } from "@millrace/journal"
-import { type FactId, type MillFact, Principal, Program } from "@millrace/schemas"
+import { type FactId, type JobSpec, type MillFact, Principal, Program } from "@millrace/schemas"
 import { Keyring, keyringInMemory, sealValue, WarrantSigner, warrantPair } from "@millrace/service"
 import { Context, Effect, Layer, Result } from "effect"
 import { mkdtempSync, readdirSync, rmSync } from "node:fs"
@@ -29,7 +29,8 @@ const folder = Effect.acquireRelease(
 )
 
 /** What the host said of one attempt of others' work, in order. */
-const told = Effect.gen(function*() {
+let numbered = 0
+const told = Effect.fnUntraced(function*(script: string, terms: Partial<JobSpec>) {
   const home = yield* folder
   const found = yield* probeSandbox({ runsc, folder: home })
   if ("ground" in found) yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(found.ground.folder, { recursive: true, force: true })))
@@ -48,9 +49,9 @@ const told = Effect.gen(function*() {
     Layer.succeed(Beats, { beat: () => Effect.succeed({ term: 1, leaseMs: 15_000, lost: false }), answer: () => Effect.void }),
     Layer.succeed(Runtimes, new Map(runtimes.map((runtime) => [runtime.name, runtime])))
   ])))
-  const made = placement(`w${process.pid}`, { spec: { runtime: "sandbox", trust: "others", snapshotAtEnd: "files", resources: { cpuMilli: 500, memoryMib: 64, diskMib: 16, gpus: 0 } } })
+  const made = placement(`w${process.pid}x${numbered += 1}`, { spec: { runtime: "sandbox", trust: "others", ...terms, resources: { cpuMilli: 500, memoryMib: 64, diskMib: 16, gpus: 0 } } })
   const warrant = { ...made.warrant, expiresAtMs: Date.now() + 60_000 }
-  const program: Program = { argv: ["/bin/sh", "-c", "echo said; echo made > /artefacts/a; echo kept > b; exit 3"], env: {}, labels: {} }
+  const program: Program = { argv: ["/bin/sh", "-c", script], env: {}, labels: {} }
   const sealed = yield* sealValue(Program)(workspace, program, `${made.jobId}/program`).pipe(Effect.provideService(Keyring, Context.get(common, Keyring)))
   const event: MillFact = { ...made, warrant, spec: { ...made.spec, program: sealed }, signature: Context.get(common, WarrantSigner).sign(warrant) }
   const id = deriveId<FactId>("fct", 0, "placed")
@@ -67,7 +68,7 @@ const told = Effect.gen(function*() {
 
 it.live("the work of others runs in a sandbox, and its words, artefacts and files are told before its end; or it is refused", () =>
   Effect.scoped(Effect.gen(function*() {
-    const { facts, made, offered } = yield* told
+    const { facts, made, offered } = yield* told("echo said; echo made > /artefacts/a; echo kept > b; exit 3", { snapshotAtEnd: "files" })
     const names = facts.map((fact) => fact._tag === "ArtefactKept" ? `${fact._tag} ${fact.name}` : fact._tag).filter((name) => name !== "PhaseEntered")
     if (!offered.trusts.includes("others")) {
       console.warn(`No sandbox with limits on this machine, so the work was refused: ${offered.labels["sandbox"]}`)
@@ -76,4 +77,15 @@ it.live("the work of others runs in a sandbox, and its words, artefacts and file
     assert.deepStrictEqual(names, ["AttemptStarted", "ArtefactKept stdout", "ArtefactKept a", "SnapshotWritten", "AttemptExited"])
     assert.deepInclude(facts.find(({ _tag }) => _tag === "SnapshotWritten"), { snapshotId: snapshotAtEndOf(made), form: "files" })
     assert.deepInclude(facts.at(-1), { code: 3, cause: "exited" })
+  })), 60_000)
+
+it.live("what does nothing there for too long is ended as idle, and what computes without a word or a wait is not", () =>
+  Effect.scoped(Effect.gen(function*() {
+    const [idle, busy] = yield* Effect.all([
+      told("sleep 50", { idleMsMax: 2_000 }),
+      told("perl -e '$end = time + 4; 1 while time < $end; exit 4'", { idleMsMax: 2_000 })
+    ])
+    if (!idle.offered.trusts.includes("others")) return
+    assert.deepInclude(idle.facts.at(-1), { _tag: "AttemptExited", cause: "idle_timed_out" })
+    assert.deepInclude(busy.facts.at(-1), { _tag: "AttemptExited", cause: "exited", code: 4 })
   })), 60_000)

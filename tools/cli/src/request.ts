@@ -26,6 +26,8 @@ export const jobFlags = {
   attempts: Flag.Int("attempts").pipe(Flag.withDescription("how often it may be tried (1)"), Flag.withDefault(1)),
   timeLimit: span("time-limit").pipe(Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
   queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
+  startLimit: span("start-limit").pipe(Flag.withDescription("how long an attempt may take on its host until it runs (as long as the host lets it)"), Flag.optional),
+  idleLimit: span("idle-limit").pipe(Flag.withDescription("how long it may do nothing, at least 1s: say no word, use less than a fiftieth of a core, ask nothing over its socket (as long as it may run)"), Flag.optional),
   onSilence: span("on-silence").pipe(Flag.withDescription("how long it may go on when its host no longer hears from us, at most 10m (5m)"), Flag.optional),
   tasks: Flag.Int("tasks").pipe(Flag.withDescription("an array: so many tasks, each with its number in MILLRACE_TASK"), Flag.optional),
   parallel: Flag.Int("parallel").pipe(Flag.withDescription("of an array: how many tasks may run at once"), Flag.optional),
@@ -68,6 +70,8 @@ export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: Read
   attemptsMax: given.attempts,
   runMsMax: given.timeLimit,
   ...optionally("queueMsMax", given.queueLimit),
+  ...optionally("startMsMax", given.startLimit),
+  ...optionally("idleMsMax", given.idleLimit),
   ...Option.match(given.onSilence, { onNone: () => ({}), onSome: (keepMs) => ({ onSilence: { keepMs } }) }),
   ...Option.match(given.tasks, {
     onNone: () => ({}),

@@ -205,7 +205,7 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
     }))
 
     it.effect("numbers that no moment, attempt or task can have are refused", () => Effect.gen(function*() {
-      for (const terms of [{ runMsMax: Number.MAX_SAFE_INTEGER }, { runMsMax: -1 }, { queueMsMax: 1e18 }, { attemptsMax: 1e9 }, { array: { tasks: 1_000_001 } }, { onSilence: { keepMs: 1e9 } }]) {
+      for (const terms of [{ runMsMax: Number.MAX_SAFE_INTEGER }, { runMsMax: -1 }, { queueMsMax: 1e18 }, { startMsMax: 0 }, { startMsMax: 1e18 }, { idleMsMax: 999 }, { idleMsMax: 1e18 }, { attemptsMax: 1e9 }, { array: { tasks: 1_000_001 } }, { onSilence: { keepMs: 1e9 } }]) {
         assertRefused(yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], ...terms } }), 400, "request_malformed")
       }
       assertRefused(yield* ask("POST", "/v1/grants", { body: { holder: "agent:new", reach: { actions: ["job.*"], lifeMs: Number.MAX_SAFE_INTEGER } } }), 400, "request_malformed")

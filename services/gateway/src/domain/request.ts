@@ -34,6 +34,9 @@ export const JobRequest = Schema.Struct({
   runMsMax: Life.pipe(Schema.withDecodingDefaultKey(Effect.succeed(3_600_000))),
   onSilence,
   queueMsMax: Schema.optionalKey(Life),
+  startMsMax: Schema.optionalKey(Life.pipe(Schema.check(Schema.isGreaterThan(0)))),
+  /** A host looks no finer than a second. */
+  idleMsMax: Schema.optionalKey(Life.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1_000)))),
   array,
   after,
   gpu,
@@ -99,14 +102,17 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     onSilence,
     // The members of a gang are its tasks to everybody who tells of it.
     ...(request.gang === undefined ? {} : { array: { tasks: request.gang.members } }),
-    ...given(request, "queueMsMax", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
+    ...given(request, "queueMsMax", "startMsMax", "idleMsMax", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
     ...dialectOf(request)
   }
 }
 
 /** The least that whoever places and runs it must understand. Nobody needs to for what every agent there has been does right. */
 const dialectOf = (request: JobRequest): { readonly dialect?: Dialect } =>
-  wantsPlaces(request) ? { dialect: 3 } : isPlain(request) ? {} : { dialect: 2 }
+  wantsWatching(request) ? { dialect: 4 } : wantsPlaces(request) ? { dialect: 3 } : isPlain(request) ? {} : { dialect: 2 }
+
+/** Before the fourth dialect no agent looked at how long a start takes, or whether work does anything. */
+const wantsWatching = ({ idleMsMax, startMsMax }: JobRequest): boolean => idleMsMax !== undefined || startMsMax !== undefined
 
 /** Before the third dialect nobody told devices apart, and no scheduler minded where work runs, nor ran members together. */
 const wantsPlaces = ({ gang, gpu, resources: { gpuMilli = 0, gpus }, where }: JobRequest): boolean =>

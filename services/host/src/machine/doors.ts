@@ -23,6 +23,8 @@ export class Doors extends Context.Service<Doors, {
   readonly runs: (made: PlacementMade, running: Running) => Effect.Effect<void>
   /** It has ended: its socket is closed, and nobody begins to follow it here. Whoever does already reads to the end. */
   readonly close: (attempt: AttemptId) => Effect.Effect<void>
+  /** How many bytes went over its socket, both ways, since it was opened here. */
+  readonly askedBytes: (attempt: AttemptId) => number
   /** The work, while it runs here. */
   readonly watched: (attempt: AttemptId) => Watched | undefined
 }>()("millrace/host/Doors") {
@@ -31,13 +33,14 @@ export class Doors extends Context.Service<Doors, {
     open: () => Effect.succeed(undefined),
     runs: () => Effect.void,
     close: () => Effect.void,
+    askedBytes: () => 0,
     watched: () => undefined
   })
 
   /** With a socket for each attempt if there is an API that it may lead to. */
   static readonly layer = (socket: SocketOptions | undefined): Layer.Layer<Doors> => Layer.effect(Doors, Effect.gen(function*() {
     const scope = yield* Effect.scope
-    const sockets = new Map<AttemptId, { readonly path: string; readonly close: Effect.Effect<void> }>()
+    const sockets = new Map<AttemptId, { readonly path: string; readonly askedBytes: () => number; readonly close: Effect.Effect<void> }>()
     const running = new Map<AttemptId, Watched>()
 
     const closeSocket = (attempt: AttemptId) => Effect.suspend(() => {
@@ -64,6 +67,7 @@ export class Doors extends Context.Service<Doors, {
         if (folder !== undefined) running.set(made.attemptId, { made, folder, ended })
       }),
       close: (attempt) => Effect.andThen(closeSocket(attempt), Effect.sync(() => running.delete(attempt))),
+      askedBytes: (attempt) => sockets.get(attempt)?.askedBytes() ?? 0,
       watched: (attempt) => running.get(attempt)
     }
   }))

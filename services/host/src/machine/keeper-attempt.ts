@@ -21,6 +21,8 @@ export class KeptAttempt {
   readonly #child: ChildProcess
   readonly #startedAtMs = monotonicMs()
   readonly #endFile: string
+  readonly #stdout: OutputFile
+  readonly #stderr: OutputFile
   #deadlineMs: number
   #timer: NodeJS.Timeout | undefined
   #cause: ExitRecord["cause"] = "exited"
@@ -53,8 +55,8 @@ export class KeptAttempt {
     this.#deadlineMs = order.deadlineMs
     this.#endFile = join(ends, order.attemptId)
     this.#noteEnding()
-    const stdout = new OutputFile(child, order, "stdout")
-    const stderr = new OutputFile(child, order, "stderr")
+    this.#stdout = new OutputFile(child, order, "stdout")
+    this.#stderr = new OutputFile(child, order, "stderr")
     this.over = new Promise((resolve) => {
       let giveUp: NodeJS.Timeout | undefined
       child.once("exit", () => {
@@ -67,7 +69,7 @@ export class KeptAttempt {
         clearTimeout(giveUp)
         clearTimeout(this.#timer)
         const endedAtMs = monotonicMs()
-        void Promise.all([stdout.closed(), stderr.closed()]).then(([said, complained]) => {
+        void Promise.all([this.#stdout.closed(), this.#stderr.closed()]).then(([said, complained]) => {
           const exit: ExitRecord = {
             attemptId: order.attemptId,
             ...(code === null ? {} : { code }),
@@ -114,6 +116,7 @@ export class KeptAttempt {
       bootId: bootId(),
       startedAtMs: this.#startedAtMs,
       deadlineMs: this.#deadlineMs,
+      saidBytes: this.#stdout.saidBytes + this.#stderr.saidBytes,
       ...(this.#exit === undefined ? {} : { exit: this.#exit })
     }
   }
@@ -203,6 +206,10 @@ class OutputFile {
       if (kept.length > 0 && !this.#file.write(kept)) stream.pause()
     })
     stream.on("error", () => undefined)
+  }
+
+  get saidBytes(): number {
+    return this.#bytes + this.#droppedBytes
   }
 
   closed(): Promise<{ readonly bytes: number; readonly droppedBytes: number }> {

@@ -111,6 +111,8 @@ export class KeeperProcess {
       case "List":
         return { _tag: "Known", kept: [...this.#attempts.values()].map(({ listed }) => listed) }
       case "Stop": {
+        // Whoever asked for its start may have given up meanwhile: what begins after this would run on.
+        await this.#starting.get(ask.attemptId)
         const attempt = this.#attempts.get(ask.attemptId)
         return attempt === undefined ? { _tag: "Unknown" } : { _tag: "Over", exit: await attempt.stop(ask.graceMs) }
       }

@@ -1,10 +1,11 @@
 import type { AttemptId } from "@millrace/schemas"
 import { Effect, Option, Schema } from "effect"
-import { readFile } from "node:fs/promises"
+import { readFile, stat } from "node:fs/promises"
 import { join } from "node:path"
 import type { Keeper } from "./keeper.ts"
 import { bootId } from "./keeper-files.ts"
 import { ExitRecord, monotonicMs } from "./keeper-words.ts"
+import { processorMsOf } from "./processor-time.ts"
 import type { Ended, Running } from "./runtime.ts"
 
 const readExit = Schema.decodeUnknownOption(Schema.fromJsonString(ExitRecord))
@@ -16,9 +17,10 @@ export const exitIn = (folder: string): Effect.Effect<ExitRecord | undefined> =>
 /** Work that a keeper keeps, as its runtime hands it to the agent. */
 export const runningIn = (
   keeper: Keeper["Service"],
-  { attemptId, folder, release, startedAtMs }: {
+  { attemptId, folder, pid, release, startedAtMs }: {
     readonly attemptId: AttemptId
     readonly folder: string
+    readonly pid: number
     readonly startedAtMs: number
     /** Gives back what the runtime itself took; the keeper forgets the attempt before it. */
     readonly release: Effect.Effect<void>
@@ -30,6 +32,7 @@ export const runningIn = (
     Effect.flatMap((exit) => exit === undefined ? lostOrNoted(folder) : endedIn(folder, exit)),
     Effect.catchTag("KeeperLost", () => lostOrNoted(folder))
   ),
+  doings: Effect.map(saidIn(keeper, attemptId, folder), (saidBytes) => ({ saidBytes, cpuMs: processorMsOf(pid) })),
   extend: (deadlineMs) => Effect.ignore(keeper.extend([{ attemptId, deadlineMs }])),
   stop: Effect.ignore(keeper.stop(attemptId)),
   release: Effect.andThen(keeper.forget(attemptId), release)
@@ -45,7 +48,7 @@ export const adopted = Effect.fnUntraced(function*(
 ) {
   const known = yield* Effect.catch(keeper.list, () => Effect.succeed([]))
   const kept = known.find(({ attemptId }) => attemptId === at.attemptId)
-  if (kept !== undefined) return Option.some(runningIn(keeper, { ...at, startedAtMs: kept.startedAtMs }))
+  if (kept !== undefined) return Option.some(runningIn(keeper, { ...at, startedAtMs: kept.startedAtMs, pid: kept.pid }))
   const exit = yield* exitIn(at.folder)
   if (exit === undefined || exit.bootId !== bootId()) return Option.none<Running>()
   return Option.some<Running>({
@@ -73,6 +76,18 @@ const streamIn = (folder: string, name: "stdout" | "stderr", exit: ExitRecord) =
     bytes: await readFile(join(folder, name)).catch(() => Buffer.alloc(0)) as Uint8Array,
     droppedBytes: exit[name].droppedBytes
   }))
+
+/** All that it has said. The files hold it up to their limit; what the keeper counts beyond is asked for where they may have come to it. */
+const saidIn = (keeper: Keeper["Service"], attemptId: AttemptId, folder: string): Effect.Effect<number> =>
+  Effect.gen(function*() {
+    const [stdout = 0, stderr = 0] = yield* Effect.promise(() => Promise.all(["stdout", "stderr"].map((name) => stat(join(folder, name)).then(({ size }) => size, () => 0))))
+    if (Math.max(stdout, stderr) < askedFromBytes) return stdout + stderr
+    const known = yield* Effect.orElseSucceed(keeper.list, () => [])
+    return known.find((one) => one.attemptId === attemptId)?.saidBytes ?? stdout + stderr
+  })
+
+/** No runtime keeps less of a stream than this. */
+const askedFromBytes = 1024 * 1024
 
 /** The keeper went, and what it kept with it: all that is known of the end is that it is past. */
 const lostOrNoted = (folder: string): Effect.Effect<Ended> =>

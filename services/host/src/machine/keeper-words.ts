@@ -55,6 +55,8 @@ export const Kept = Schema.Struct({
   bootId: Schema.String,
   startedAtMs: Count,
   deadlineMs: Count,
+  /** All that it has said, kept or dropped. An older keeper does not tell. */
+  saidBytes: Schema.optionalKey(Count),
   exit: Schema.optionalKey(ExitRecord)
 })
 export type Kept = typeof Kept.Type

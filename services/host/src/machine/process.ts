@@ -43,12 +43,12 @@ export const processRuntime = (work: string, keeper: Keeper["Service"]): Runtime
         ...(socket === undefined ? {} : { MILLRACE_SOCKET: socket })
       }
       yield* crashPoint("start work before")
-      const { startedAtMs } = yield* keeper.spawn({ attemptId, argv: program.argv, env, cwd: program.cwd ?? cwd, folder, outputBytesMax, deadlineMs }).pipe(
+      const { pid, startedAtMs } = yield* keeper.spawn({ attemptId, argv: program.argv, env, cwd: program.cwd ?? cwd, folder, outputBytesMax, deadlineMs }).pipe(
         Effect.mapError((error) => cannot(error._tag === "CannotStart" ? error.detail : error.message)),
         Effect.tapError(() => releaseOf(attemptId))
       )
       yield* crashPoint("start work after")
-      return runningIn(keeper, { attemptId, folder, startedAtMs, release: releaseOf(attemptId) })
+      return runningIn(keeper, { attemptId, folder, pid, startedAtMs, release: releaseOf(attemptId) })
     }),
     adopt: ({ attemptId }) => adopted(keeper, { attemptId, folder: at(attemptId), release: releaseOf(attemptId) }),
     clear: Effect.fnUntraced(function*(alive) {

@@ -1,5 +1,6 @@
 import type { AttemptExited, AttemptId, BlobRef, PlacementMade, Program, Runtime as RuntimeName } from "@millrace/schemas"
 import { Context, type Effect, type Option, Schema } from "effect"
+import type { Doings } from "../domain/idle.ts"
 
 /** The work could not be started. Nothing ran. */
 export class CannotStart extends Schema.TaggedError<CannotStart>()("CannotStart", { runtime: Schema.String, detail: Schema.String }) {
@@ -37,6 +38,8 @@ export interface Running {
   /** When it truly began, where that is known: an agent that takes it up was not there. */
   readonly startedAt?: Moment
   readonly ended: Effect.Effect<Ended>
+  /** What it has said and used until now. Without it nobody can tell whether it does anything. */
+  readonly doings?: Effect.Effect<Pick<Doings, "saidBytes" | "cpuMs">>
   /** Moves the moment away at which it is killed; never nearer. */
   readonly extend: (deadlineMs: number) => Effect.Effect<void>
   /** Asks it to end, then ends it. Succeeds once it is over; asking twice is asking once. */

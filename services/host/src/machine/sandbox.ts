@@ -96,7 +96,7 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
       Effect.tapError(() => releaseOf(attemptId))
     )
     yield* crashPoint("start work after")
-    const running = runningIn(keeper, { attemptId, folder: places.folder, startedAtMs: kept.startedAtMs, release: releaseOf(attemptId) })
+    const running = runningIn(keeper, { attemptId, folder: places.folder, pid: kept.pid, startedAtMs: kept.startedAtMs, release: releaseOf(attemptId) })
     const exists = yield* Effect.raceFirst(Effect.as(begun(startedFile(places)), true), Effect.as(running.ended, false)).pipe(
       Effect.timeoutOrElse({ duration: startMsMax, orElse: () => Effect.succeed(false) })
     )

@@ -5,6 +5,7 @@ import { hash } from "node:crypto"
 import { chmodSync, mkdirSync, rmSync } from "node:fs"
 import { createServer, type IncomingMessage, request as plainRequest, type Server, type ServerResponse } from "node:http"
 import { request as tlsRequest } from "node:https"
+import type { Socket } from "node:net"
 import { join } from "node:path"
 import { reach } from "../domain/reach.ts"
 
@@ -44,8 +45,8 @@ export const openSocket = Effect.fnUntraced(function*(made: PlacementMade, optio
   const path = join(options.folder, `${hash("sha256", made.attemptId, "hex").slice(0, 16)}.sock`)
   if (Buffer.byteLength(path) > pathBytesMax) return yield* new SocketFailed({ path, detail: `its path is longer than ${pathBytesMax} bytes` })
   const own = yield* Scope.fork(scope)
-  yield* Effect.acquireRelease(listening(path, handler(made, options)), (server) => closed(server, path)).pipe(Scope.provide(own))
-  return { path, close: Scope.close(own, Exit.void) }
+  const server = yield* Effect.acquireRelease(listening(path, handler(made, options)), (server) => closed(server, path)).pipe(Scope.provide(own))
+  return { path, askedBytes: bytesOver(server), close: Scope.close(own, Exit.void) }
 })
 
 const listening = (path: string, handle: (request: IncomingMessage, response: ServerResponse) => void) =>
@@ -69,6 +70,21 @@ const listening = (path: string, handle: (request: IncomingMessage, response: Se
       failed(cause)
     }
   }).pipe(Effect.timeoutOrElse({ duration: openMsMax, orElse: () => Effect.fail(new SocketFailed({ path, detail: "it did not open in time" })) }))
+
+/** Bytes of all connections of a server, both ways, those that are closed with those that are open. */
+const bytesOver = (server: Server): () => number => {
+  const open = new Set<Socket>()
+  let past = 0
+  const of = ({ bytesRead, bytesWritten }: Socket): number => bytesRead + bytesWritten
+  server.on("connection", (socket) => {
+    open.add(socket)
+    socket.once("close", () => {
+      open.delete(socket)
+      past += of(socket)
+    })
+  })
+  return () => [...open].reduce((sum, socket) => sum + of(socket), past)
+}
 
 const closed = (server: Server, path: string): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {

@@ -143,6 +143,45 @@ describe("a host carries out its placements", () => {
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: timed_out SIGTERM"])
     }))
 
+  it.effect("what does not run in time is told as that, and nothing of it stays", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      yield* site.start
+      site.work.startMs = 300
+      const [late, soon] = [yield* site.signed(placement("a", { spec: { startMsMax: 200 } })), yield* site.signed(placement("b", { sequence: 2, spec: { startMsMax: 400 } }))]
+      yield* site.hear(late)
+      yield* TestClock.adjust("199 millis")
+      yield* site.settle
+      assert.deepStrictEqual(yield* told(site), [])
+      yield* TestClock.adjust("1 millis")
+      yield* site.settle
+      assert.deepStrictEqual(yield* told(site), ["exited: start_timed_out"])
+      assert.deepStrictEqual([site.work.started, site.work.orphansEnded], [[], [late.attemptId]])
+      yield* site.hear(soon)
+      yield* TestClock.adjust("300 millis")
+      yield* site.settle
+      assert.deepStrictEqual(yield* told(site), ["exited: start_timed_out", "AttemptStarted"])
+    }))
+
+  it.effect("what does nothing for as long as it may is stopped and told as idle; a word, or work of the processor, gives it its time anew", () =>
+    Effect.gen(function*() {
+      const site = yield* Site.make
+      yield* site.start
+      yield* site.hear(yield* site.signed(placement("a", { spec: { idleMsMax: 1_000 } })))
+      const after = (ms: number) => Effect.andThen(TestClock.adjust(ms), site.settle)
+      yield* after(900)
+      site.work.doings = { saidBytes: 1, cpuMs: 0 }
+      yield* after(900)
+      site.work.doings = { saidBytes: 1, cpuMs: 21 }
+      yield* after(900)
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted"])
+      site.work.doings = { saidBytes: 1, cpuMs: 41 }
+      yield* after(299)
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted"])
+      yield* after(1)
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: idle_timed_out SIGTERM"])
+    }))
+
   it.effect("work outlives an agent that falls: the next one takes it up, begins nothing, and tells its end once", () =>
     Effect.gen(function*() {
       const site = yield* Site.make

@@ -4,6 +4,7 @@ import { type AttemptExited, type AttemptRefused, type PlacementMade, type Place
 import { Keyring, openValue, WarrantVerifier } from "@millrace/service"
 import { Clock, Deferred, Duration, Effect, Option } from "effect"
 import { judge } from "../domain/attempt.ts"
+import { nextLookMs, type Quiet, quietAfter } from "../domain/idle.ts"
 import { deadlineOf, isVoid, type Lease } from "../domain/lease.ts"
 import { Doors } from "../machine/doors.ts"
 import { Ledger } from "../machine/ledger.ts"
@@ -87,11 +88,16 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     const isNoop = made.spec.runtime === "noop"
     const socket = isNoop ? undefined : yield* doors.open(made)
     const held = lease.current()
-    const running = yield* Effect.result(held === undefined
+    const running = yield* inTime(made, Effect.result(held === undefined
       ? Effect.fail(new CannotStart({ runtime: made.spec.runtime, detail: "this host holds no lease" }))
       : runtime.start({
         made, program: program.success, deadlineMs: deadlineOf(held, made.spec.onSilence.keepMs), ...(socket === undefined ? {} : { socket })
-      }))
+      })))
+    if (running === "late") {
+      // It may have come to be after all, so this is the end of an attempt and no refusal.
+      yield* runtime.endOrphan(made.attemptId)
+      return Effect.andThen(doors.close(made.attemptId), tellEnd(story, [...before, exited(story, yield* moment, { cause: "start_timed_out" })]))
+    }
     if (running._tag === "Failure") {
       return Effect.andThen(doors.close(made.attemptId), tellEnd(story, [...before, refused(story, "cannot_start", running.failure.detail)]))
     }
@@ -101,6 +107,9 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     }
     return yield* follow(story, running.success, [...before, startedAt])
   })
+
+  const inTime = <A>({ spec: { startMsMax } }: PlacementMade, start: Effect.Effect<A>): Effect.Effect<A | "late"> =>
+    startMsMax === undefined ? start : Effect.timeoutOrElse(start, { duration: startMsMax, orElse: () => Effect.succeed("late" as const) })
 
   /** What goes before the work: only where it takes a while, for each phase is a fact. */
   const preparing = Effect.fnUntraced(function*(story: Story) {
@@ -124,12 +133,26 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     return Effect.andThen(say, Deferred.succeed(told, undefined))
   })
 
-  /** Sees an attempt to its end: it ends by itself, is stopped, or runs out of time. */
-  const watch = Effect.fnUntraced(function*({ over, running, stopping, story }: Underway) {
+  /** Waits until the work has done nothing for as long as it may; an agent that takes it up counts anew. */
+  const idled = Effect.fnUntraced(function*({ running: { doings }, story: { made: { attemptId, spec: { idleMsMax } } } }: Underway) {
+    if (idleMsMax === undefined || doings === undefined) return yield* Effect.never
+    let quiet: Quiet | undefined
+    while (true) {
+      const now: Quiet = { sinceMs: yield* machine.monotonicMs, doings: { ...(yield* doings), askedBytes: doors.askedBytes(attemptId) } }
+      quiet = quietAfter(quiet, now, idleMsMax)
+      if (now.sinceMs - quiet.sinceMs >= idleMsMax) return
+      yield* Effect.sleep(nextLookMs(quiet, now.sinceMs, idleMsMax))
+    }
+  })
+
+  /** Sees an attempt to its end: it ends by itself, is stopped, runs out of time, or does nothing for too long. */
+  const watch = Effect.fnUntraced(function*(here: Underway) {
+    const { over, running, stopping, story } = here
     const { attemptId, spec: { runMsMax } } = story.made
     const ranMs = running.startedAt === undefined ? 0 : (yield* machine.monotonicMs) - running.startedAt.hostMs
-    const stopped = yield* Effect.raceFirst(
+    const stopped = yield* Effect.raceAllFirst([
       Effect.as(running.ended, Option.none<AttemptExited["cause"]>()),
+      Effect.as(idled(here), Option.some<AttemptExited["cause"]>("idle_timed_out")),
       Effect.map(
         Effect.timeoutOrElse(Deferred.await(stopping), {
           duration: Duration.millis(Math.max(0, runMsMax - ranMs)),
@@ -137,7 +160,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
         }),
         Option.some
       )
-    )
+    ])
     const before = Option.isNone(stopped) ? [] : [entered(story, yield* moment, "stopping")]
     if (Option.isSome(stopped)) yield* running.stop
     const ended = yield* running.ended

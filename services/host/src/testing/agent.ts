@@ -21,6 +21,10 @@ class Work {
   readonly programs = new Map<AttemptId, Program>()
   /** By attempt, until somebody extends them: when it would be killed. */
   readonly deadlines = new Map<AttemptId, number>()
+  /** What all of it has done until now. */
+  doings = { saidBytes: 0, cpuMs: 0 }
+  /** How long each start takes from now on. */
+  startMs = 0
   /** What runs, or has ended and was not released: it outlives agents. */
   readonly #kept = new Map<AttemptId, Deferred.Deferred<Ended>>()
 
@@ -30,6 +34,7 @@ class Work {
       start: ({ deadlineMs, made, program }) => Effect.gen({ self: this }, function*() {
         yield* step
         const ended = yield* Deferred.make<Ended>()
+        if (this.startMs > 0) yield* Effect.sleep(this.startMs)
         this.started.push(made.attemptId)
         this.programs.set(made.attemptId, program)
         this.deadlines.set(made.attemptId, deadlineMs)
@@ -49,6 +54,7 @@ class Work {
     return {
       startedAt: { bootId: "boot", hostMs: 0 },
       ended: Deferred.await(ended),
+      doings: Effect.sync(() => this.doings),
       extend: (deadlineMs) => Effect.sync(() => void this.deadlines.set(made.attemptId, Math.max(deadlineMs, this.deadlines.get(made.attemptId) ?? 0))),
       stop: Effect.sync(() => {
         this.stopped.push(made.attemptId)

@@ -93,6 +93,18 @@ describe("a host that is silent past its lease", () => {
   })
 })
 
+describe("work that took too long to begin, or did nothing", () => {
+  it("is tried again while attempts are left, and then has failed; either says which limit of its job's it was", () => {
+    const cell = given(...here("a"), submitted("j1", { startMsMax: 30_000, idleMsMax: 60_000, attemptsMax: 2 }))
+    cell.rest(1)
+    cell.hear(exited(cell.placed("j1"), { cause: "start_timed_out" })).rest(2)
+    assert.deepInclude(cell.said("JobRetried")[0], { failedAttempt: 1, cause: "it did not run within 30000 ms of reaching its host (startMsMax)" })
+    cell.rest(1_000)
+    cell.hear(exited(cell.placed("j1", 2), { cause: "idle_timed_out" })).rest(1_001)
+    assert.deepInclude(cell.said("JobSettled")[0], { outcome: "failed", cause: "it did nothing for 60000 ms (idleMsMax)" })
+  })
+})
+
 describe("a host that never says the end", () => {
   it("is told to end the attempt when its time is long up, and the next attempt follows its word", () => {
     const cell = given(...here("a"), submitted("j1", { runMsMax: 1_000, attemptsMax: 2 }))

@@ -1,5 +1,6 @@
 import type { Decision } from "@millrace/authority"
 import type { FactId, JobRefused, JobRetried, JobSettled, LateWordNoted, Outcome, PlacementWithdrawn, TaskSettled } from "@millrace/schemas"
+import { endingText } from "./ending.ts"
 import { gangOf } from "./gangs.ts"
 import { isAhead, permission } from "./permits.ts"
 import type { Saying } from "./saying.ts"
@@ -217,19 +218,12 @@ const afterEnd = (task: TaskState, word: Word, saying: Saying): void => {
   if (withdrawn === "preempted") {
     return retry(task, { failedAttempt: task.attempt, cause: `it gave way to ${task.gaveWay ?? "other work"}`, preempted: true, notBeforeMs: saying.round.atMs }, saying, word.factId)
   }
-  const cause = withdrawn === "timed_out" ? "its time was up, and its host had not ended it" : causeOf(fact)
+  const cause = withdrawn === "timed_out" ? "its time was up, and its host had not ended it" : endingText(fact, job.submitted!.fact.spec)
   if (triesOf(task) < job.submitted!.fact.spec.attemptsMax) {
     return retry(task, { failedAttempt: task.attempt, cause, notBeforeMs: saying.round.atMs + backOffMs(task) }, saying, word.factId)
   }
   endTask(task, fact._tag === "AttemptExited" && fact.cause === "agent_restarted" ? "lost" : "failed", cause, saying, word)
 }
-
-const causeOf = (fact: Word["fact"]): string =>
-  fact._tag === "AttemptRefused"
-    ? `the host refused it: ${fact.reason} (${fact.detail})`
-    : fact.cause === "exited"
-    ? `exited with ${fact.code ?? fact.signal ?? "no code"}`
-    : fact.cause
 
 /** How many of its attempts count: those that lost their host or gave way to other work do not. */
 export const triesOf = ({ attempt, losses, preemptions }: TaskState): number => attempt - losses - preemptions
