@@ -1,11 +1,8 @@
 import { startStack, type Stack } from "@millrace/dev/stack"
 import { startPostgres } from "@millrace/infra-postgres"
 import { Journal } from "@millrace/journal"
-import { connectNats } from "@millrace/journal/jetstream"
-import { credentialsIn } from "@millrace/journal/admission"
 import { Database } from "@millrace/readmodel"
 import { logLayer } from "@millrace/service"
-import { jetstreamManager } from "@nats-io/jetstream"
 import { Effect, Exit, Layer, Redacted, Scope } from "effect"
 import { sql } from "kysely"
 import { createHash, randomBytes } from "node:crypto"
@@ -52,9 +49,6 @@ export interface CellOptions {
   readonly sandbox?: boolean
   readonly settings?: Readonly<Record<string, string>>
 }
-
-/** What is left unacknowledged by an agent that died comes again this soon, rather than after 30 s. */
-const ackWaitMs = 1_000
 
 /** Starts servers and services, and waits until each host has joined and there is money to spend. */
 export const startCell = Effect.fnUntraced(function*(options: CellOptions): Effect.fn.Return<Cell, unknown, Scope.Scope> {
@@ -108,7 +102,6 @@ export const startCell = Effect.fnUntraced(function*(options: CellOptions): Effe
   yield* Effect.all([...Object.values(services), ...agents].map(({ ready }) => ready), { concurrency: "unbounded" })
   yield* within(60_000, () => new Set(log.facts("HostJoined").map(({ hostId }) => hostId)).size === hosts, () => `of ${hosts} hosts ${log.facts("HostJoined").length} have joined`)
   yield* within(60_000, () => log.facts("SliceLeased").length > 0, () => "nothing was lent to the scheduler")
-  yield* soonAgain(stack)
   return { ...cell, readersToken: yield* addReader(stack) }
 })
 
@@ -135,18 +128,6 @@ const ownPostgres = Effect.fnUntraced(function*(dataDir: string) {
     signal: (signal: NodeJS.Signals) => [running.server.pid, ...childrenOf(running.server.pid)].forEach((pid) => process.kill(pid, signal))
   }
 })
-
-/** The host's consumer, with a shorter wait for acknowledgements than access gives it. */
-const soonAgain = ({ credentials, natsUrl }: Stack) =>
-  Effect.scoped(Effect.gen(function*() {
-    const connection = yield* connectNats({ servers: natsUrl.split(","), name: "reader", ...credentialsIn(readFileSync(join(credentials, "reader.creds"), "utf8")) })
-    yield* Effect.promise(async () => {
-      const manager = await jetstreamManager(connection, { checkAPI: false })
-      for await (const { name } of manager.consumers.list("SCHEDULER")) {
-        if (name.startsWith("host-")) await manager.consumers.update("SCHEDULER", name, { ack_wait: ackWaitMs * 1_000_000 })
-      }
-    })
-  }))
 
 /** A token of somebody who may only read, made as people make one. */
 const addReader = (stack: Stack) =>

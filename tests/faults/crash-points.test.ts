@@ -93,8 +93,8 @@ const rounds = Array.from({ length: roundsOf }, (_, round) =>
 
 /** So often all that work is done, until every service has died wherever it was to. */
 const turnsMax = 3
-/** New work passes at once what the work before it has not; only in the last turn is it worth waiting for what was not acknowledged, which comes again after 30 s. */
-const patienceMs = (points: ReadonlyArray<string>, turn: number): number => turn === turnsMax - 1 && points.some((point) => point.startsWith("ack ")) ? 40_000 : 1_500
+/** New work passes at once what the work before it has not; what was not acknowledged comes again after 2 s. */
+const patienceMs = (points: ReadonlyArray<string>): number => points.some((point) => point.startsWith("ack ")) ? 4_000 : 1_500
 
 /** Some points are passed only when something else happens first, such as demand that has changed: on a busy machine it may not. */
 const walked = { points: 0, missed: [] as Array<string> }
@@ -147,7 +147,7 @@ describe("services, killed where they pass", () => {
             while (isYetToDie(one)) {
               const life = services[one.service].life()
               yield* services[one.service].ready
-              if (Exit.isFailure(yield* Effect.exit(services[one.service].ended(life, patienceMs(left(one), turn))))) return
+              if (Exit.isFailure(yield* Effect.exit(services[one.service].ended(life, patienceMs(left(one)))))) return
             }
           }), { concurrency: "unbounded" })
       }

@@ -51,7 +51,7 @@ export const work = (cell: Cell, label: string, oneTimeKey?: string, { asks = tr
       job("waits", { runtime: "noop", argv: [], attemptsMax: 1, cpuMilli: waitingCpuMilli }, ["cancelled"]).then((waiting) =>
         // Not before the broker has been told what it waits for, which happens every two seconds at most.
         cancelOnce(cell, waiting, () => cell.log.facts("DemandChanged").at(-1)?.classes.some(({ cpuMilli }) => cpuMilli === waitingCpuMilli) === true)),
-      job("runs on", shell("exec sleep 30", 9), ["cancelled"]).then((running) =>
+      job("runs on", { ...shell("exec sleep 140", 9), runMsMax: 300_000 }, ["cancelled"]).then((running) =>
         cancelOnce(cell, running, () => readFileSync(cell.startsFile, "utf8").includes(running.jobId))),
       job("array", { ...shell("true", 4), more: { array: { tasks: 3 } } }, ["succeeded"]),
       asks ? granted(cell, label) : undefined,

@@ -8,8 +8,6 @@ import { type AccessAsk, type Answer, answer, isAccessAsk } from "../domain/asks
 import { because, Register } from "./register.ts"
 
 const actor = "service:access" as Principal
-/** How soon an ask comes again that was in hand when a process died, in ms: somebody waits for the answer. */
-const ackWaitMs = 2_000
 
 /**
  * Answers what people ask of access: each ask by exactly one fact. Delivered at least once; an ask that was
@@ -18,7 +16,7 @@ const ackWaitMs = 2_000
  */
 export const answerAsks = Effect.gen(function*() {
   const journal = yield* Journal
-  return yield* journal.react({ stream: "GATEWAY", durable: "access-asks", filter: "mill.ask.*", ackWaitMs }, (commit) =>
+  return yield* journal.react({ stream: "GATEWAY", durable: "access-asks", filter: "mill.ask.*" }, (commit) =>
     traced("answerAsks", commit, Effect.forEach(readable(commit).facts, (fact) =>
       isAccessAsk(fact.event) ? answered(fact, fact.event, commit) : Effect.void, { discard: true })))
 })
