@@ -99,20 +99,33 @@ const countedChoice = ({ column, offer, provider }: Choice): Counted =>
 /** Says of each choice whether it may be bought, and counts what was: machines, dollars an hour, quotas, and what a provider has and may be asked at once. */
 export class Purse implements Spending {
   readonly #state: State
+  readonly #atMs: number
   readonly #asks = new Map<ProviderName, number>()
   readonly #taken = new Map<string, number>()
   readonly #ceilings: ReadonlyArray<Ceiling>
   #machines: number
   #picoPerHour: bigint
 
-  constructor(state: State, atMs: number) {
+  /** `from`: as it stands there, instead of anew. */
+  constructor(state: State, atMs: number, from?: Purse) {
+    this.#state = state
+    this.#atMs = atMs
+    if (from !== undefined) {
+      this.#ceilings = from.#ceilings.map((one) => ({ ...one }))
+      this.#machines = from.#machines
+      this.#picoPerHour = from.#picoPerHour
+      for (const [provider, asks] of from.#asks) this.#asks.set(provider, asks)
+      for (const [name, taken] of from.#taken) this.#taken.set(name, taken)
+      return
+    }
     const open = openIn(state)
     this.#ceilings = ceilingsIn(state, atMs)
-    this.#state = state
     this.#machines = open.machines
     this.#picoPerHour = open.picoPerHour
     for (const lease of state.leases.values()) if (stageOf(lease) === "asked") this.#asks.set(lease.provider, (this.#asks.get(lease.provider) ?? 0) + 1)
   }
+
+  readonly tried = (): Purse => new Purse(this.#state, this.#atMs, this)
 
   readonly may = (choice: Choice, count: number): boolean => {
     const { bounds } = this.#state

@@ -12,6 +12,7 @@ export interface Room {
   readonly gpuMemoryMib: number | undefined
   readonly provider: ProviderName
   readonly region: string
+  readonly zone: string | undefined
   /** It may be taken back. */
   readonly spot: boolean
   /** It is a container on somebody's machine. */
@@ -36,7 +37,7 @@ const memoryShare = 0.9
 
 type Kind = Pick<Offer, "gpuModel" | "gpuMemoryMib" | "sells" | "fabric">
 
-export const roomOf = (provider: ProviderName, { market, region }: Pick<Column, "market" | "region">, { cpuMilli, diskMib, gpus, memoryMib }: Resources, kind: Kind): Room => ({
+export const roomOf = (provider: ProviderName, { market, region, zone }: Pick<Column, "market" | "region" | "zone">, { cpuMilli, diskMib, gpus, memoryMib }: Resources, kind: Kind): Room => ({
   cpuMilli,
   memoryMib: Math.floor(memoryMib * memoryShare),
   diskMib,
@@ -45,6 +46,7 @@ export const roomOf = (provider: ProviderName, { market, region }: Pick<Column, 
   gpuMemoryMib: kind.gpuMemoryMib,
   provider,
   region,
+  zone,
   spot: market === "spot",
   container: kind.sells === "containers",
   fabric: kind.fabric === true
@@ -86,13 +88,52 @@ const take = (room: Room, { cpuMilli, diskMib = 0, gpuMilli = 0, gpus, memoryMib
   room.gpuMilli -= (gpus * 1000 + gpuMilli) * count
 }
 
+/** What begins together: so many, and where they are near enough to each other. Undefined: in that room nothing of it can begin. */
+interface Gang {
+  readonly members: number
+  readonly placeOf: (room: Room) => string | undefined
+}
+
+/** Each machine is a place of its own where nothing joins two. */
+const gangOf = ({ gang = 1, together }: Class): Gang => {
+  if (gang > 1) return { members: gang, placeOf: ({ fabric, provider, region }) => (fabric ? `${provider}/${region}` : alone) }
+  switch (together?.on) {
+    case undefined:
+      return { members: 1, placeOf: () => alone }
+    case "zone":
+      return { members: together!.members, placeOf: ({ provider, region, zone }) => (zone === undefined ? undefined : `${provider}/${region}/${zone}`) }
+    case "provider":
+      return { members: together!.members, placeOf: ({ provider }) => provider }
+    case "anywhere":
+      return { members: together!.members, placeOf: () => "anywhere" }
+  }
+}
+
+const alone = "alone"
+
+/** Rooms by place: what is alone is a place by itself. */
+const placesIn = <One>(all: ReadonlyArray<One>, placeOf: (one: One) => string | undefined): ReadonlyMap<string, ReadonlyArray<One>> => {
+  const places = new Map<string, Array<One>>()
+  for (const [at, one] of all.entries()) {
+    const place = placeOf(one)
+    if (place === undefined) continue
+    const name = place === alone ? `${alone} ${at}` : place
+    const there = places.get(name)
+    if (there === undefined) places.set(name, [one])
+    else there.push(one)
+  }
+  return places
+}
+
 /** Gangs first, then the largest: small work fills what large work leaves. */
 const inOrder = (classes: ReadonlyArray<Class>): ReadonlyArray<Class> =>
-  [...classes].sort((a, b) => (b.gang ?? 1) - (a.gang ?? 1) || b.gpus - a.gpus || b.cpuMilli - a.cpuMilli || b.memoryMib - a.memoryMib || a.oldestSinceMs - b.oldestSinceMs)
+  [...classes].sort((a, b) => gangOf(b).members - gangOf(a).members || b.gpus - a.gpus || b.cpuMilli - a.cpuMilli || b.memoryMib - a.memoryMib || a.oldestSinceMs - b.oldestSinceMs)
 
 interface Ranked {
   readonly choice: Choice
   readonly fits: number
+  /** It has GPUs, and the class wants none. */
+  readonly wastesGpus: boolean
   readonly wish: number
   /** How many more of it the plan wants now. */
   readonly lacking: number
@@ -100,9 +141,9 @@ interface Ranked {
   readonly each: bigint
 }
 
-/** What was wished for most, then what a plan wants, then what is cheapest. */
+/** What has no GPUs where none are wanted, then what was wished for most, then what a plan wants, then what is cheapest. */
 const better = (one: Ranked, other: Ranked): number =>
-  one.wish - other.wish || Number(other.lacking > 0) - Number(one.lacking > 0) || (one.each === other.each ? byName(one.choice, other.choice) : one.each < other.each ? -1 : 1)
+  Number(one.wastesGpus) - Number(other.wastesGpus) || one.wish - other.wish || Number(other.lacking > 0) - Number(one.lacking > 0) || (one.each === other.each ? byName(one.choice, other.choice) : one.each < other.each ? -1 : 1)
 
 export const nameOf = ({ column: { machineType, market, offer = "", region, zone = "" }, provider }: Choice): string => `${provider}/${machineType}/${region}/${zone}/${market}/${offer}`
 
@@ -115,16 +156,16 @@ const ranking = (one: Class, choices: ReadonlyArray<Choice>, waiting: number, la
   choices.flatMap((choice): ReadonlyArray<Ranked> => {
     const room = roomOfChoice(choice)
     const fits = fitting(one, room)
-    return fits === 0 ? [] : [{ choice, fits, wish: wishOf(one, room), lacking: lackingOf(choice), each: (choice.reckonedPico * 1000n) / BigInt(Math.max(1, Math.min(fits, waiting))) }]
+    const wastesGpus = one.gpus === 0 && (one.gpuMilli ?? 0) === 0 && choice.offer.resources.gpus > 0
+    return fits === 0 ? [] : [{ choice, fits, wastesGpus, wish: wishOf(one, room), lacking: lackingOf(choice), each: (choice.reckonedPico * 1000n) / BigInt(Math.max(1, Math.min(fits, waiting))) }]
   }).sort(better)
 
-/** What fills what is on its way first, and what it leaves. A gang goes into rooms of one place that a network joins, or into none. */
+/** What fills what is on its way first, and what it leaves. A gang goes into rooms of one place that are near enough, or into none. */
 const fill = (one: Class, rooms: ReadonlyArray<Room>): number => {
-  const gang = one.gang ?? 1
+  const { members, placeOf } = gangOf(one)
   let waiting = one.waiting
-  const places = gang === 1 ? rooms.map((room) => [room]) : [...Map.groupBy(rooms, (room) => room.fabric ? `${room.provider}/${room.region}` : room).values()]
-  for (const place of places) {
-    let left = Math.floor(Math.min(waiting, place.reduce((sum, room) => sum + fitting(one, room), 0)) / gang) * gang
+  for (const place of placesIn(rooms, placeOf).values()) {
+    let left = Math.floor(Math.min(waiting, place.reduce((sum, room) => sum + fitting(one, room), 0)) / members) * members
     waiting -= left
     for (const room of place) {
       const count = Math.min(left, fitting(one, room))
@@ -140,23 +181,76 @@ export interface Spending {
   readonly may: (choice: Choice, count: number) => boolean
   readonly take: (choice: Choice, count: number) => void
   readonly lineMs: (choice: Choice) => number
+  /** The same, to try with: what is taken from it is taken from nothing else. */
+  readonly tried: () => Spending
 }
 
 /** The first that may be bought; of those that are as good the one whose ask waits least. */
-const pick = (ranked: ReadonlyArray<Ranked>, gang: number, { lineMs, may }: Spending): Ranked | undefined => {
-  const can = ({ choice, fits }: Ranked): boolean => {
-    const count = Math.ceil(gang / fits)
-    return (count === 1 || choice.offer.fabric === true) && may(choice, count)
-  }
+const pick = (ranked: ReadonlyArray<Ranked>, { lineMs, may }: Spending): Ranked | undefined => {
+  const can = ({ choice }: Ranked): boolean => may(choice, 1)
   const first = ranked.findIndex(can)
   let best = ranked[first]
   if (best === undefined) return undefined
   for (let at = first + 1; at < ranked.length; at += 1) {
     const other = ranked[at]!
-    if (other.wish !== best.wish || other.each !== best.each || (other.lacking > 0) !== (best.lacking > 0)) break
+    if (other.wastesGpus !== best.wastesGpus || other.wish !== best.wish || other.each !== best.each || (other.lacking > 0) !== (best.lacking > 0)) break
     if (lineMs(other.choice) < lineMs(best.choice) && can(other)) best = other
   }
   return best
+}
+
+/** Machines of one place that hold a gang together, with what is on its way there. */
+interface Bundle {
+  readonly choices: ReadonlyArray<Choice>
+  readonly wish: number
+  readonly wastesGpus: boolean
+  /** The newest plan wants all of them. */
+  readonly planned: boolean
+  readonly picoPerSecond: bigint
+}
+
+const bundleBefore = (one: Bundle, other: Bundle | undefined): boolean => {
+  if (other === undefined) return true
+  const rung = Number(one.wastesGpus) - Number(other.wastesGpus) || one.wish - other.wish || Number(other.planned) - Number(one.planned)
+  return rung === 0 ? one.picoPerSecond < other.picoPerSecond : rung < 0
+}
+
+/** The first that hold so many, in order: as many of each as there are. Undefined: together they hold too few. */
+const gathered = (ranked: ReadonlyArray<Ranked>, needed: number, spending: Spending): Bundle | undefined => {
+  const tried = spending.tried()
+  const choices: Array<Choice> = []
+  let [left, wish, wastesGpus, planned, picoPerSecond] = [needed, 0, false, true, 0n]
+  for (const one of ranked) {
+    for (let count = 1; left > 0 && tried.may(one.choice, 1); left -= one.fits, count += 1) {
+      tried.take(one.choice, 1)
+      choices.push(one.choice)
+      planned &&= count <= one.lacking
+      wish = Math.max(wish, one.wish)
+      wastesGpus ||= one.wastesGpus
+      picoPerSecond += one.choice.reckonedPico
+    }
+    if (left <= 0) return { choices, wish, wastesGpus, planned, picoPerSecond }
+  }
+  return undefined
+}
+
+/**
+ * What holds a whole gang in one place: all of one kind where that can be had, else the best of several. What is on its way to the
+ * place counts, so that a gang whose members were asked for in part is asked for only as far as it is not whole.
+ */
+const bundleFor = (one: Class, { members, placeOf }: Gang, ranked: ReadonlyArray<Ranked>, rooms: ReadonlyArray<Room>, spending: Spending): ReadonlyArray<Choice> => {
+  let best: Bundle | undefined
+  const there = placesIn(rooms, placeOf)
+  for (const [name, place] of placesIn(ranked, ({ choice }) => placeOf(roomOfChoice(choice)))) {
+    const needed = members - (name.startsWith(alone) ? 0 : (there.get(name) ?? []).reduce((sum, room) => sum + fitting(one, room), 0))
+    if (needed <= 0) continue
+    const ofOne = place.map((each) => (name.startsWith(alone) && each.fits < needed ? undefined : gathered([each], needed, spending)))
+    for (const bundle of ofOne) if (bundle !== undefined && bundleBefore(bundle, best)) best = bundle
+    if (name.startsWith(alone) || ofOne.some((bundle) => bundle !== undefined)) continue
+    const mixed = gathered(place, needed, spending)
+    if (mixed !== undefined && bundleBefore(mixed, best)) best = mixed
+  }
+  return best?.choices ?? []
 }
 
 /**
@@ -175,21 +269,22 @@ export const chooseGreedily = (
   const bought: Array<Choice> = []
   const lackingOf = (choice: Choice): number => (choice.lacking === 0 ? 0 : choice.lacking - bought.filter((one) => one === choice).length)
   for (const one of inOrder(classes)) {
-    const gang = one.gang ?? 1
+    const gang = gangOf(one)
     let waiting = fill(one, rooms)
     let ranked: ReadonlyArray<Ranked> = []
     let rankedFor = -1
-    while (waiting >= gang && waiting > 0 && bought.length < machinesMax) {
+    while (waiting >= gang.members && waiting > 0 && bought.length < machinesMax) {
       // How full a machine will be changes the order only where less waits than fits, and what the plan lacks only where it lacks some.
       if (rankedFor < 0 || ranked.some(({ fits, lacking }) => fits > waiting || lacking > 0)) ranked = ranking(one, choices(), waiting, lackingOf)
       rankedFor = waiting
-      const chosen = pick(ranked, gang, spending)
-      if (chosen === undefined) break
-      spending.take(chosen.choice, Math.ceil(gang / chosen.fits))
-      const made = Array.from({ length: Math.ceil(gang / chosen.fits) }, () => roomOfChoice(chosen.choice))
+      const single = gang.members > 1 ? undefined : pick(ranked, spending)
+      const chosen = gang.members > 1 ? bundleFor(one, gang, ranked, rooms, spending) : single === undefined ? [] : [single.choice]
+      if (chosen.length === 0) break
+      for (const choice of chosen) spending.take(choice, 1)
+      const made = chosen.map(roomOfChoice)
       rooms.push(...made)
-      bought.push(...made.map(() => chosen.choice))
-      waiting = fill({ ...one, waiting }, made)
+      bought.push(...chosen)
+      waiting = gang.members > 1 ? fill({ ...one, waiting }, rooms) : fill({ ...one, waiting }, made)
     }
   }
   return bought

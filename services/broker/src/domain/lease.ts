@@ -10,6 +10,8 @@ export interface Lease {
   readonly partOf: FactId
   /** What we asked for. An orphan was never asked for here. */
   requested?: { readonly fact: LeaseRequested; readonly atMs: number; readonly demand?: FactId }
+  /** The provider was called for it, by the broker of that term, last. */
+  called?: { readonly term: number; readonly untilMs: number }
   found?: { readonly fact: OrphanFound; readonly factId: FactId; readonly atMs: number }
   granted?: { readonly fact: LeaseGranted; readonly factId: FactId; readonly atMs: number }
   withdrawn?: { readonly factId: FactId; readonly atMs: number }

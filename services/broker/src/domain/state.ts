@@ -169,6 +169,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       return refused(state, event, id, atMs)
     case "LeaseEnded":
       return ended(state, event, atMs)
+    case "MachineAskedFor":
     case "LeaseGranted":
     case "LeaseWithdrawn":
     case "MachineEnrolled":
@@ -177,7 +178,8 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
     case "GhostFound": {
       const lease = state.leases.get(event.leaseId)
       if (lease === undefined) return state
-      if (event._tag === "LeaseGranted") granted(state, lease, event, id, atMs)
+      if (event._tag === "MachineAskedFor") lease.called = { term: event.term, untilMs: event.untilMs }
+      else if (event._tag === "LeaseGranted") granted(state, lease, event, id, atMs)
       else if (event._tag === "LeaseWithdrawn") lease.withdrawn = { factId: id, atMs }
       else if (event._tag === "MachineEnrolled") enrolled(state, lease, event.hostId, atMs)
       else if (event._tag === "ReclaimNoticed") reclaimed(state, lease, event.deadlineAtMs, id)

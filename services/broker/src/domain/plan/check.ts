@@ -49,7 +49,8 @@ const partFaults = (one: WorkClass | undefined, units: number, column: Buyable):
   fault(!within(column.column.region, one.regions), "outside of its regions")
   fault(one.providers.length > 0 && !one.providers.includes(provider), "not one of its providers")
   fault(one.gang > 1 && units % one.gang !== 0 && units !== one.units, `a gang of ${one.gang} is torn apart`)
-  fault(one.gang > 1 && !fabric && gpus * one.gang > column.resources.gpus, "its gang lies on machines that nothing joins")
+  fault(one.gang > 1 && one.near === "zone" && column.column.zone === undefined, "its gang wants one zone, and this names none")
+  fault(one.gang > 1 && one.near === undefined && !fabric && gpus * one.gang > column.resources.gpus, "its gang lies on machines that nothing joins")
   return faults
 }
 

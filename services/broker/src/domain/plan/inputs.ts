@@ -39,8 +39,10 @@ export const WorkClass = Schema.Struct({
   needs: Resources,
   /** Acceptable GPUs, the best liked first. None named: any. */
   gpuModels: orEmpty(Schema.NonEmptyString),
-  /** How many units must be on one fabric; 1 and 0 mean each for itself. */
+  /** How many units begin together, near to each other; 1 and 0 mean each for itself. */
   gang: orZero,
+  /** How near: on one fabric, unless said. The plan puts them on one column in any case. */
+  near: Schema.optionalKey(Schema.Literals(["zone", "provider", "anywhere"])),
   /** May run on what can be taken back. */
   spot: orNo,
   /** May run in a container on somebody's machine. */

@@ -135,7 +135,7 @@ const workOf = (from: WorkClass, at: number, columns: ReadonlyArray<Column>, wei
   const fits: Array<Fit> = []
   for (const column of columns) {
     const liking = likingOf(asked, needs[0] > 0, column.gpu)
-    const together = members > 1 && !column.from.fabric
+    const together = members > 1 && !joins(from, column)
     const items = (has: Amounts): number => (together ? Math.floor(times(needs, has) / members) : times(needs, has) / members)
     const perMachine = liking < 0 ? 0 : items(column.has)
     const inRooms = liking < 0 ? 0 : column.rooms.reduce((sum, room) => sum + items(room), 0)
@@ -143,12 +143,23 @@ const workOf = (from: WorkClass, at: number, columns: ReadonlyArray<Column>, wei
     if (why.says(from, needs, column, liking, times(needs, column.has), most)) continue
     fits.push({ column: column.at, perMachine, most, together, extra: (liking * weights.fallbackPermille * column.price) / (1000 * Math.max(perMachine, 1e-9)) })
   }
-  const dearest = fits.reduce((most, { column, perMachine }) => Math.max(most, columns[column]!.freshCost / Math.max(perMachine, 1e-9)), 0)
+  const kept = needs[0] > 0 ? fits : sparingGpus(fits, columns, Math.ceil(from.units / members))
+  const dearest = kept.reduce((most, { column, perMachine }) => Math.max(most, columns[column]!.freshCost / Math.max(perMachine, 1e-9)), 0)
   return {
-    at, id: from.id, from, items: Math.ceil(from.units / members), members, needs, whole: false, fits, fitOn: byColumn(fits),
+    at, id: from.id, from, items: Math.ceil(from.units / members), members, needs, whole: false, fits: kept, fitOn: byColumn(kept),
     unmetCost: Math.max(1, dearest) * Math.max(1, weights.unmetTimes) * (from.weightPermille / 1000),
     nowhere: fits.length === 0 ? why.inWords(from) : undefined
   }
+}
+
+/** Whether members of a gang on two machines of a column are near enough to each other. */
+const joins = ({ near }: WorkClass, { from: { column, fabric } }: Column): boolean =>
+  near === undefined ? fabric : near !== "zone" || column.zone !== undefined
+
+/** Work without GPUs takes no machine that has some, as long as there are others for all of it. */
+const sparingGpus = (fits: ReadonlyArray<Fit>, columns: ReadonlyArray<Column>, items: number): ReadonlyArray<Fit> => {
+  const plain = fits.filter(({ column }) => columns[column]!.gpus === 0)
+  return plain.reduce((sum, { most }) => sum + most, 0) >= items ? plain : fits
 }
 
 const byColumn = (fits: ReadonlyArray<Fit>): ReadonlyMap<number, Fit> => new Map(fits.map((fit) => [fit.column, fit]))
@@ -179,7 +190,7 @@ const steps = ["gpu", "size", "provider", "region", "container", "spot", "fabric
 
 /** The first step at which a column fails a class; their number where it fails none. */
 const stepOf = (from: WorkClass, needs: Amounts, column: Column, liking: number, each: number, most: number): number => {
-  const { container, fabric, provider } = column.from
+  const { container, provider } = column.from
   const members = Math.max(1, from.gang)
   if (liking < 0 || (needs[0] > 0 && column.gpus === 0)) return 0
   if (each === 0) return 1
@@ -187,7 +198,7 @@ const stepOf = (from: WorkClass, needs: Amounts, column: Column, liking: number,
   if (!within(column.from.column.region, from.regions)) return 3
   if (container && !from.containers) return 4
   if (!from.spot && column.from.column.market === "spot") return 5
-  if (members > 1 && !fabric && each < members) return 6
+  if (members > 1 && !joins(from, column) && (from.near === "zone" || each < members)) return 6
   return most < 1 ? 7 : steps.length
 }
 
@@ -221,7 +232,7 @@ class Refusals {
       case "spot":
         return "it is offered only as spot, which this work does not tolerate"
       case "fabric":
-        return `no fabric joins ${from.gang} of them`
+        return from.near === "zone" ? `nobody offers ${from.gang} of them in a zone that it names` : `no fabric joins ${from.gang} of them`
       default:
         return from.gang > 1 ? `no single column has ${from.gang} of them in stock` : "everything that would do is out of stock"
     }
