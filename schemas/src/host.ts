@@ -1,6 +1,6 @@
 import { Effect, Schema } from "effect"
 import { Dialect, Runtime, Trust } from "./job.ts"
-import { Digest, Resources } from "./quantities.ts"
+import { Bytes, Digest, Resources } from "./quantities.ts"
 import { HostId, ImageId, SnapshotId } from "./ids.ts"
 import { kind } from "./story.ts"
 
@@ -58,12 +58,16 @@ export const GpuCleared = Schema.TaggedStruct("GpuCleared", {
 })
 export type GpuCleared = typeof GpuCleared.Type
 
-/** What the host holds ready: a job that starts from it here starts sooner. */
+/** What the host holds ready, and no more than that: a job that starts from it here starts sooner. What a later one no longer names has gone. */
 export const StateResident = Schema.TaggedStruct("StateResident", {
   hostId: HostId,
   snapshots: Schema.Array(SnapshotId),
   images: Schema.Array(ImageId),
-  blobs: Schema.Array(Digest)
+  blobs: Schema.Array(Digest),
+  /** How many bytes each of `blobs` has, in their order. */
+  blobBytes: Schema.optionalKey(Schema.Array(Bytes)),
+  /** How fast it has lately loaded what it did not hold, in bytes a millisecond. Without it nobody has measured. */
+  loadBytesPerMs: Schema.optionalKey(Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1))))
 })
 export type StateResident = typeof StateResident.Type
 
