@@ -8,17 +8,22 @@ const depthMax = 8
 
 /**
  * Answers what people ask of the scheduler, each ask with exactly one fact that carries `answers`: of quotas one a
- * round, because the next may mean something else behind it; of a job's priority one a job.
+ * round, because the next may mean something else behind it; of a job's priority one a job. Gives whether any of it
+ * changes who is due what.
  */
-export const answer = (world: World, saying: Saying): void => {
+export const answer = (world: World, saying: Saying): boolean => {
   const touched = new Set<string>()
+  let changes = false
   for (const asked of [...world.asks.values()].sort((left, right) => (left.factId < right.factId ? -1 : 1))) {
     const about = asked.ask._tag === "QuotaAsked" ? "quotas" : asked.ask.jobId
     if (touched.has(about)) continue
     touched.add(about)
     const said = asked.ask._tag === "QuotaAsked" ? ofQuota(world, asked.ask) : ofPriority(world, asked.ask)
-    if (said !== undefined) say(asked, said, saying)
+    if (said === undefined) continue
+    say(asked, said, saying)
+    changes ||= said.event._tag !== "AskRefused" && said.event._tag !== "AskFoundDone"
   }
+  return changes
 }
 
 interface Answer {

@@ -44,6 +44,16 @@ describe("who is served first", () => {
     assert.strictEqual(order(cell), "j0 j3 j2")
   })
 
+  it("nothing stands behind a new quota or priority in the log that does not follow it", () => {
+    const cell = given(...here("a", 4000), quota("workspace/acme", cores(1000)), submitted("j1"), submitted("j2"))
+    cell.rest(0)
+    assert.strictEqual(order(cell), "j1")
+    assert.strictEqual(waits(cell, "j2").reason, "quota")
+    const other = given(...here("b", 1000), submitted("j3"), submitted("j4"), urgent("j4", 80))
+    other.rest(0)
+    assert.strictEqual(order(other), "j4")
+  })
+
   it("a workspace that holds less goes before one that holds more, whoever came first", () => {
     const cell = given(...here("a", 4000))
     for (let at = 0; at < 6; at += 1) cell.hear(submitted(`a${at}`))
