@@ -1,7 +1,7 @@
 import { answer } from "./answers.ts"
 import type { Round, Said } from "@millrace/journal"
 import { demandDueMs, sayDemand } from "./demand.ts"
-import { type Looking, place } from "./place.ts"
+import { place } from "./place.ts"
 import { Saying } from "./saying.ts"
 import { judgeHosts, settle } from "./settle.ts"
 import { isFrozen, type World } from "./world.ts"
@@ -9,9 +9,9 @@ import { isFrozen, type World } from "./world.ts"
 /**
  * What follows from the world now: hosts are judged, ends settled, withdrawals and cancels carried out, asks
  * answered, and what waits is placed in the order in which it is served. Pure; the same world and round say the same, in
- * the same order. However few of the lines that wait it looks at, it places the same as if it looked at all of them.
+ * the same order.
  */
-export const decide = (world: World, round: Round, looking?: Looking): ReadonlyArray<Said> => {
+export const decide = (world: World, round: Round): ReadonlyArray<Said> => {
   const saying = new Saying(round)
   judgeHosts(world, saying)
   const changes = answer(world, saying)
