@@ -122,7 +122,7 @@ export const coreWeave = Effect.fnUntraced(function*(options: CoreWeaveOptions):
     if (secret._tag === "Denied" && secret.status !== 409) return secret
     const daemon = yield* call("making a daemon set", (apis, how) => apis.apps.createNamespacedDaemonSet({ namespace, body: daemonFor(wish, agent) }, how))
     if (daemon._tag === "Denied" && daemon.status !== 409) return daemon
-    yield* budget.create
+    yield* budget.create(wish.maySend)
     return yield* call("declaring a pool", (apis, how) => apis.custom.createClusterCustomObject({ ...poolsOf, body: poolFor(wish) }, how))
   })
 

@@ -47,7 +47,7 @@ keepsItsPromises("EC2's client", open)
 
 const wish = (name: string, of: Wish["column"] = column, change: Partial<Wish> = {}): Wish => ({
   leaseId: `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId, token: `t-${name}`, cell: "test", column: of,
-  pricePicoPerSecondMax: picoPerSecondOfDollars("1"), userData: "#cloud-config\n{}\n", askedAtMs: 1_000, ...change
+  pricePicoPerSecondMax: picoPerSecondOfDollars("1"), userData: "#cloud-config\n{}\n", askedAtMs: 1_000, maySend: Effect.void, ...change
 })
 
 const under = (says: string, holds: (sky: RunningCloud<Ec2Api>) => Effect.Effect<void, unknown, Scope.Scope>, cloud: Partial<Parameters<typeof ec2Cloud>[0]> = {}) =>

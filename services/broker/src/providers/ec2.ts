@@ -8,7 +8,7 @@ import { offersOf, type RegionRead } from "./ec2-offers.ts"
 import { dollarsOfPicoPerSecond, type Ec2Prices, picoPerSecondOfDollars } from "./ec2-prices.ts"
 import { type AwsCredentials, cellTag, Ec2Settings, listedOf, marketOf, meaningOf, reclaimsIn } from "./ec2-words.ts"
 import { opening } from "./entry.ts"
-import { type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
+import { answerMsMax, type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { requestBudget } from "./request-budget.ts"
 
 /** Where EC2 is, as whom we speak to it, and how machines are started there. */
@@ -43,7 +43,6 @@ export const ec2Capabilities: Capabilities = {
   writtenFrom: "Amazon EC2 API 2016-11-15, through @aws-sdk/client-ec2 3.1169.0"
 }
 
-const answerMsMax = 30_000
 const pagesMax = 400
 const typesMax = 100
 /** What is sold where changes within months. */
@@ -243,8 +242,8 @@ export const ec2 = Effect.fnUntraced(function*(
     }
   }
 
-  const run = (wish: Wish, turn: Effect.Effect<void>, DryRun = false) =>
-    call("buying a machine", wish.column.region, (client, abortSignal) => client.send(new sdk.RunInstancesCommand(launch(wish, DryRun)), { abortSignal }), turn)
+  const run = (wish: Wish, DryRun = false) =>
+    call("buying a machine", wish.column.region, (client, abortSignal) => client.send(new sdk.RunInstancesCommand(launch(wish, DryRun)), { abortSignal }), budget.create(wish.maySend))
 
   /** What a launch has made: a machine, or one that had failed before we were told. */
   const boughtOf = (instance: Instance | undefined, { region }: Column): Effect.Effect<Bought | Refusal, ProviderUnclear> => {
@@ -270,7 +269,7 @@ export const ec2 = Effect.fnUntraced(function*(
     const dry = (action: string, send: (client: EC2Client, signal: AbortSignal) => Promise<unknown>) =>
       [`ec2:${action} (${region})`, Effect.map(call(`trying ${action}`, region, send), dryRunSays)] as const
     const trial: Wish = {
-      leaseId: "lse_00000000000000000000000000" as Wish["leaseId"], token: "millrace-check", cell: "check", userData: "", askedAtMs: 1, pricePicoPerSecondMax: 0n,
+      leaseId: "lse_00000000000000000000000000" as Wish["leaseId"], token: "millrace-check", cell: "check", userData: "", askedAtMs: 1, pricePicoPerSecondMax: 0n, maySend: Effect.void,
       column: { region, market: "on_demand", machineType: Object.keys(prices.regions[region] ?? {})[0] ?? "t3.small" }
     }
     const DryRun = true
@@ -280,7 +279,7 @@ export const ec2 = Effect.fnUntraced(function*(
       dry("DescribeSpotPriceHistory", (client, abortSignal) => client.send(new sdk.DescribeSpotPriceHistoryCommand({ DryRun }), { abortSignal })),
       dry("DescribeInstances", (client, abortSignal) => client.send(new sdk.DescribeInstancesCommand({ DryRun }), { abortSignal })),
       dry("DescribeSpotInstanceRequests", (client, abortSignal) => client.send(new sdk.DescribeSpotInstanceRequestsCommand({ DryRun }), { abortSignal })),
-      [`ec2:RunInstances, ec2:CreateTags (${region})`, Effect.map(run(trial, budget.create, true), dryRunSays)] as const,
+      [`ec2:RunInstances, ec2:CreateTags (${region})`, Effect.map(run(trial, true), dryRunSays)] as const,
       dry("TerminateInstances", (client, abortSignal) => client.send(new sdk.TerminateInstancesCommand({ DryRun, InstanceIds: [nobody] }), { abortSignal }))
     ]
   }
@@ -294,7 +293,7 @@ export const ec2 = Effect.fnUntraced(function*(
       return { _tag: "Told", value: { rows: told.value.flatMap((read) => offersOf(read, prices, diskGib)), source: `DescribeSpotPriceHistory; on demand: ${prices.source}` } }
     }),
     create: Effect.fnUntraced(function*(wish): Effect.fn.Return<Bought | Refusal, ProviderUnclear> {
-      const told = yield* run(wish, budget.create)
+      const told = yield* run(wish)
       if (told._tag === "Told") return yield* boughtOf(told.value.Instances?.[0], wish.column)
       if (!told.detail.startsWith("IdempotentParameterMismatch")) return told
       // It was asked for before, in other words, and was heard. What came of that is under the token.

@@ -2,7 +2,7 @@ import type {
   ApiException, AppsV1Api, AuthorizationV1Api, Configuration, ConfigurationOptions, CoreV1Api, CustomObjectsApi, HttpLibrary, KubeConfig, RequestContext, SecurityAuthentication
 } from "@kubernetes/client-node"
 import { Effect, Redacted, Schema } from "effect"
-import { ProviderUnclear, type Refusal, type Told } from "./provider.ts"
+import { answerMsMax, ProviderUnclear, type Refusal, type Told } from "./provider.ts"
 
 /** A Kubernetes API server, and as whom we speak to it. */
 export interface ClusterOptions {
@@ -56,7 +56,6 @@ export interface Cluster {
   ) => Effect.Effect<Answered<ReadonlyArray<A>>, ProviderUnclear>
 }
 
-const answerMsMax = 30_000
 const pageSize = 500
 const pagesMax = 200
 const beginningsMax = 3

@@ -4,7 +4,7 @@ import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/h
 import type { Listed } from "../domain/sweep.ts"
 import { opening } from "./entry.ts"
 import { Failed, gpuMemoryMibOf, type Instance, Instances, InstanceTypes, Launched, modelOf, SshKeys, Terminated } from "./lambda-words.ts"
-import { type Bought, type Capabilities, picoPerSecondOfCents, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
+import { answerMsMax, type Bought, type Capabilities, picoPerSecondOfCents, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
 import { checksOf } from "./checks.ts"
 import { requestBudget } from "./request-budget.ts"
 
@@ -39,7 +39,6 @@ export const lambdaCapabilities: Capabilities = {
 
 const cellTag = "millrace-cell"
 const sinceTag = "millrace-since"
-const answerMsMax = 30_000
 
 /** What the vendor's own codes mean, and what else would get the same answer. */
 const refusals: Readonly<Record<string, Pick<Refusal, "reason" | "narrows">>> = {
@@ -123,7 +122,7 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
       told._tag === "Refusal" ? told : { _tag: "Told", value: { rows: Object.values(told.value.data).map(offerOf), source: at("instance-types") } }),
     create: (wish) =>
       Effect.flatMap(
-        ask("buying a machine", Launched, "instance-operations/launch", launch(wish), budget.create),
+        ask("buying a machine", Launched, "instance-operations/launch", launch(wish), budget.create(wish.maySend)),
         (told): Effect.Effect<Bought | Refusal, ProviderUnclear> => {
           // The code does not say what does not exist: the type, the region, or our key.
           if (told._tag === "Refusal") return told.reason === "offer_gone" ? keyOr(told) : Effect.succeed(told)
@@ -139,7 +138,7 @@ export const lambda = Effect.fnUntraced(function*({ apiKey, can: other, endpoint
       ["instances", call("listing machines", Instances, HttpClientRequest.get(at("instances")))],
       [`ssh-keys/${sshKey}`, keyIsThere],
       // A launch of nothing, and the end of what is not there: refused for what they lack, where we might make them.
-      ["instance-operations/launch", Effect.map(ask("trying a launch", Launched, "instance-operations/launch", {}, budget.create), (told) => (told._tag === "Refusal" && told.reason === "invalid" ? { _tag: "Told" as const, value: undefined } : told))],
+      ["instance-operations/launch", Effect.map(ask("trying a launch", Launched, "instance-operations/launch", {}, budget.create()), (told) => (told._tag === "Refusal" && told.reason === "invalid" ? { _tag: "Told" as const, value: undefined } : told))],
       ["instance-operations/terminate", Effect.map(terminate("0".repeat(32)), (told) => (told._tag === "Told" ? { ...told, value: undefined } : told))]
     ])
   }

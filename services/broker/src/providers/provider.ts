@@ -1,4 +1,4 @@
-import type { Column, LeaseId, Offer, ProviderName } from "@millrace/schemas"
+import type { Column, LeaseId, Offer, ProviderName, RentalQuota } from "@millrace/schemas"
 import { type Effect, Schema } from "effect"
 import type { Billing } from "../domain/money.ts"
 import type { Listed } from "../domain/sweep.ts"
@@ -43,7 +43,15 @@ export interface Wish {
   readonly userData: string
   /** Right before the call, in ms since 1970: kept beside the machine, as from when it costs money. */
   readonly askedAtMs: number
+  /**
+   * Waited for right before the request that buys is sent, after every turn in a line and every look, and each time anew.
+   * It answers at once while whoever asks is known to be the one that buys, and never again when it may not be.
+   */
+  readonly maySend: Effect.Effect<void>
 }
+
+/** A request is given up after so long without an answer, in ms. What it does, it has done by then: whoever asks again relies on it. */
+export const answerMsMax = 30_000
 
 /** The provider has handed over a machine. */
 export interface Bought {
@@ -124,7 +132,8 @@ export class ProviderUnclear extends Schema.TaggedError<ProviderUnclear>()("Prov
 export interface Provider {
   readonly name: ProviderName
   readonly can: Capabilities
-  readonly offers: Effect.Effect<Told<{ readonly rows: ReadonlyArray<Offer>; readonly source: string }> | Refusal, ProviderUnclear>
+  /** What is for sale, and what our account may have at most, where the provider says that. */
+  readonly offers: Effect.Effect<Told<{ readonly rows: ReadonlyArray<Offer>; readonly source: string; readonly quotas?: ReadonlyArray<RentalQuota> }> | Refusal, ProviderUnclear>
   readonly create: (wish: Wish) => Effect.Effect<Bought | Coming | Refusal, ProviderUnclear>
   readonly list: Effect.Effect<Told<ReadonlyArray<Listed>> | Refusal, ProviderUnclear>
   /** Asks for the end of a machine. `list` says when it has come. */

@@ -32,7 +32,7 @@ const columnIn = (provider: Provider, as: "on_demand" | "spot", sells?: "machine
   })
 
 const wish = (name: string, rest: Pick<Wish, "column" | "pricePicoPerSecondMax">, userData = "#cloud-config\n{}\n"): Wish =>
-  ({ leaseId: `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId, token: `millrace-${name}`, cell: "a cell/1", userData, askedAtMs: 1_000, ...rest })
+  ({ leaseId: `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId, token: `millrace-${name}`, cell: "a cell/1", userData, askedAtMs: 1_000, maySend: Effect.void, ...rest })
 
 const listedIn = Effect.fnUntraced(function*(provider: Provider) {
   const told = yield* provider.list

@@ -4,8 +4,8 @@ import { HttpClient, HttpClientRequest } from "effect/http"
 import type { Listed } from "../domain/sweep.ts"
 import { checksOf } from "./checks.ts"
 import { opening } from "./entry.ts"
-import { type BillLine, type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
-import { spaced } from "./request-budget.ts"
+import { answerMsMax, type BillLine, type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "./provider.ts"
+import { spaced, type Turn } from "./request-budget.ts"
 import { onstartMax, onstartOf } from "./vast-boot.ts"
 import { bidOf, byWorth, isDearer, type Market, offersOf } from "./vast-offers.ts"
 import {
@@ -49,7 +49,6 @@ export const vastCapabilities: Capabilities = {
 const everyMs = { search: 6_000, create: 4_500, list: 1_000, end: 3_000, charges: 1_000, keys: 1_000 }
 type Endpoint = keyof typeof everyMs
 
-const answerMsMax = 30_000
 const minute = 60_000
 const offersMax = 3_000
 /** "Input validation" of the description: a label has so many characters at most. */
@@ -84,8 +83,8 @@ export const vast = Effect.fnUntraced(function*(
   let known: ReadonlyMap<string, Ask> = new Map()
 
   /** One call: a success of the form that is documented, a documented refusal, or nothing clear. */
-  const call = <A, I>(of: Endpoint, doing: string, form: Schema.Codec<A, I>, request: HttpClientRequest.HttpClientRequest): Effect.Effect<Told<A> | Refusal, ProviderUnclear> =>
-    Effect.andThen(turns[of], Effect.gen(function*() {
+  const call = <A, I>(of: Endpoint, doing: string, form: Schema.Codec<A, I>, request: HttpClientRequest.HttpClientRequest, last?: Effect.Effect<void>): Effect.Effect<Told<A> | Refusal, ProviderUnclear> =>
+    Effect.andThen(turns[of](last), Effect.gen(function*() {
       const { status, text } = yield* Effect.flatMap(client.execute(HttpClientRequest.bearerToken(request, apiKey)), (response) =>
         Effect.map(response.text, (text) => ({ status: response.status, text })))
       if (status === 429) return tooFrequent(of, text, yield* Clock.currentTimeMillis)
@@ -180,7 +179,7 @@ export const vast = Effect.fnUntraced(function*(
       // Without it, a machine that cannot start now comes stopped, and costs its storage.
       cancel_unavail: true,
       ...(bid === undefined ? {} : { price: bid })
-    })))
+    })), wish.maySend)
     return told._tag === "Refusal" ? told : { _tag: "Bought", machine: String(told.value.new_contract) }
   })
 
@@ -223,7 +222,7 @@ export const vast = Effect.fnUntraced(function*(
 })
 
 /** One budget an endpoint. Other limits than the documented ones hold for creates, and for all else. */
-const turnsOf = Effect.fnUntraced(function*(other: Capabilities["requestsEvery"] | undefined): Effect.fn.Return<Readonly<Record<Endpoint, Effect.Effect<void>>>> {
+const turnsOf = Effect.fnUntraced(function*(other: Capabilities["requestsEvery"] | undefined): Effect.fn.Return<Readonly<Record<Endpoint, Turn>>> {
   const turn = (of: Endpoint) => spaced(other === undefined ? everyMs[of] : of === "create" ? other.createMs : other.anyMs)
   return {
     search: yield* turn("search"),

@@ -1,6 +1,6 @@
 import { crashPoint } from "@millrace/journal"
 import type { LeaseId, LeaseRefused, MillFact } from "@millrace/schemas"
-import { Clock, Effect, FiberMap, Redacted } from "effect"
+import { Clock, Deferred, Effect, FiberMap, Redacted } from "effect"
 import { blockedUntilMs, blockNameOf } from "../domain/blocks.ts"
 import { beyondBounds } from "../domain/bounds.ts"
 import { offerOf } from "../domain/choosing.ts"
@@ -9,8 +9,9 @@ import { hostOf } from "../domain/hosts.ts"
 import { type Lease, machineOf, stageOf } from "../domain/lease.ts"
 import { type Listed, ended, missesMax } from "../domain/sweep.ts"
 import type { State } from "../domain/state.ts"
-import type { Provider, Refusal } from "../providers/provider.ts"
+import { answerMsMax, type Provider, type Refusal } from "../providers/provider.ts"
 import type { Providers } from "../providers/all.ts"
+import { announced, calledBefore, outlivedMs } from "./announce.ts"
 import { oneTimeKeyOf, userDataOf } from "./one-time-key.ts"
 import type { Broken, Order } from "./order.ts"
 import { suspended } from "./sweep-providers.ts"
@@ -24,6 +25,14 @@ export interface Settling {
   readonly agentSettings: string
 }
 
+/** What one broker's calls have come to. */
+interface Calling extends Settling {
+  /** Calls that are under way, or were cut off, and until when they may still do something, in ms since 1970. */
+  readonly underWay: Map<LeaseId, number>
+  /** The order is held no longer. */
+  readonly broken: Deferred.Deferred<never, Broken>
+}
+
 /** How often a machine that is to end is asked for again, and looked at, in ms. */
 const askAgainMs = 5_000
 const unclearTimesMax = 3
@@ -33,15 +42,18 @@ const unclearTimesMax = 3
  * and after `LeaseWithdrawn` finds out whether something was bought.
  *
  * It may begin anew for a lease at any point. Whatever may have been asked before is looked for under the
- * lease's token first, for as long as a machine may be missing from its provider's list; only then is it asked
- * for again. Telling a settled lease its answer again says nothing.
+ * lease's token first, for as long as a call may be under way and a machine may be missing from its provider's list;
+ * only then is it asked for again. Telling a settled lease its answer again says nothing.
  */
 export const settleLeases = Effect.fnUntraced(function*(settling: Settling): Effect.fn.Return<never, Broken> {
   return yield* Effect.scoped(Effect.gen(function*() {
     const { order } = settling
     const fibers = yield* FiberMap.make<string, void, Broken>()
-    const openAtStart = new Set(order.state().leases.keys())
     const startedAtMs = yield* Clock.currentTimeMillis
+    const { leases, term } = order.state()
+    const openAtStart = new Set(leases.keys())
+    const calling: Calling = { ...settling, underWay: new Map(), broken: yield* Deferred.make<never, Broken>() }
+    for (const [id, lease] of leases) if (calledBefore(lease, term)) calling.underWay.set(id, startedAtMs + outlivedMs)
     let seen = -1
     const each = Effect.gen(function*() {
       seen = yield* order.changed(seen)
@@ -49,8 +61,8 @@ export const settleLeases = Effect.fnUntraced(function*(settling: Settling): Eff
         const provider = settling.providers.get(lease.provider)
         if (provider === undefined) continue
         const stage = stageOf(lease)
-        const work = stage === "asked" ? buy(settling, provider, id, openAtStart.has(id) ? startedAtMs : undefined)
-          : stage === "withdrawn" ? lookAfter(settling, provider, id)
+        const work = stage === "asked" ? buy(calling, provider, id, openAtStart.has(id) ? startedAtMs : undefined)
+          : stage === "withdrawn" ? lookAfter(calling, provider, id)
           : stage === "released" ? giveBack(settling, provider, id)
           : undefined
         // Given up: a call that waits for its turn is not made, and one that is under way is found by its token.
@@ -58,7 +70,7 @@ export const settleLeases = Effect.fnUntraced(function*(settling: Settling): Eff
         if (work !== undefined) yield* FiberMap.run(fibers, `${id} ${stage}`, work, { onlyIfMissing: true })
       }
     })
-    return yield* Effect.raceFirst(Effect.forever(each), FiberMap.join(fibers).pipe(Effect.andThen(Effect.never)))
+    return yield* Effect.raceAllFirst([Effect.forever(each), FiberMap.join(fibers).pipe(Effect.andThen(Effect.never)), Deferred.await(calling.broken)])
   }))
 })
 
@@ -80,9 +92,10 @@ const tell = (order: Order, id: LeaseId, stages: ReadonlyArray<ReturnType<typeof
   })
 
 /** Buys what a lease asks for. `mayHaveAskedMs`: an earlier broker may have asked, until then. */
-const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, id: LeaseId, mayHaveAskedMs: number | undefined) {
-  const { order } = settling
-  let unclearSinceMs = mayHaveAskedMs
+const buy = Effect.fnUntraced(function*(settling: Calling, provider: Provider, id: LeaseId, mayHaveAskedMs: number | undefined) {
+  const { broken, order, underWay } = settling
+  // Who asks again for what the provider knows to be the same need not wait for a call of before.
+  let unclearSinceMs = mayHaveAskedMs === undefined || provider.can.idempotent ? mayHaveAskedMs : Math.max(mayHaveAskedMs, underWay.get(id) ?? 0)
   let unclearTimes = 0
   let declared = false
   while (true) {
@@ -111,8 +124,10 @@ const buy = Effect.fnUntraced(function*(settling: Settling, provider: Provider, 
     if (!isThere && !declared && isDearer(order.state(), lease)) return yield* refused(order, id, { _tag: "Refusal", reason: "price_moved", narrows: "market", detail: "it costs more than when it was chosen" })
     if (!isThere && !mayStillBuy(order.state(), lease)) return
     yield* crashPoint("create machine before")
+    const maySend = Effect.andThen(announced(order, id, broken), Effect.map(Clock.currentTimeMillis, (atMs) => void underWay.set(id, atMs + answerMsMax)))
     const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
-    const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, pricePicoPerSecondMax: fact.pricePicoPerSecondMax, userData, askedAtMs: nowMs }))
+    const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, pricePicoPerSecondMax: fact.pricePicoPerSecondMax, userData, askedAtMs: nowMs, maySend }))
+    underWay.delete(id)
     yield* crashPoint("create machine after")
     if (answer._tag === "Failure") {
       unclearSinceMs = yield* Clock.currentTimeMillis
@@ -197,8 +212,9 @@ const refused = (order: Order, id: LeaseId, refusal: Refusal) =>
   })
 
 /** A lease that was given up before its answer: what still comes is told, and so is that nothing came. */
-const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, provider: Provider, id: LeaseId) {
-  const sinceMs = yield* Clock.currentTimeMillis
+const lookAfter = Effect.fnUntraced(function*({ order, underWay, ...rest }: Calling, provider: Provider, id: LeaseId) {
+  const sinceMs = Math.max(yield* Clock.currentTimeMillis, underWay.get(id) ?? 0)
+  underWay.delete(id)
   while (true) {
     const lease = leaseIn(order.state(), id, "withdrawn")
     if (lease?.requested === undefined) return
@@ -211,7 +227,7 @@ const lookAfter = Effect.fnUntraced(function*({ order, ...rest }: Settling, prov
       continue
     }
     if (found !== undefined && found !== "unclear") return yield* granted({ order, ...rest }, provider, id, found.machine, found.sinceMs ?? nowMs, found)
-    // The call that may still be under way ends within its own limit; then the machine has to become visible.
+    // A call that may still be under way ends within its own limit; then the machine has to become visible.
     if (found === undefined && nowMs >= sinceMs + provider.can.visibleWithinMs) return yield* tell(order, id, ["withdrawn"], (one, atMs) => ended(one, "not_there", atMs))
     yield* Effect.sleep(Math.max(200, Math.min(askAgainMs, provider.can.visibleWithinMs / 4)))
   }

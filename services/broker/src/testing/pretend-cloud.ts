@@ -1,9 +1,9 @@
-import type { Chance, Sometimes, VirtualTime } from "@millrace/sim"
+import type { Chance, Life, Sometimes, VirtualTime } from "@millrace/sim"
 import type { Offer, ProviderName } from "@millrace/schemas"
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
 import { costPico } from "../domain/money.ts"
 import type { Listed } from "../domain/sweep.ts"
-import { type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "../providers/provider.ts"
+import { answerMsMax, type Bought, type Capabilities, type Provider, ProviderUnclear, type Refusal, type Told, type Wish } from "../providers/provider.ts"
 
 /** A machine as it truly is. */
 export interface Paid {
@@ -18,6 +18,8 @@ export interface Paid {
   endsAtMs?: number
   how: "terminated" | "reclaimed"
   reclaimAtMs?: number
+  /** How often its end was asked for in vain: refused, or not answered. */
+  endsInVain: number
 }
 
 /** How often what happens, in thousandths of calls or machines. */
@@ -31,10 +33,14 @@ export interface Mood {
   readonly neverUp: number
   readonly diesEarly: number
   readonly reclaimed: number
+  /** It takes almost as long as anybody waits until it acts. */
+  readonly dawdles: number
   readonly slowMs: number
+  /** How long a create waits for its turn before it is sent. */
+  readonly lineMs: number
 }
 
-const calm: Mood = { lost: 0, failing: 0, refused: 0, tooMany: 0, endsRefused: 0, doubled: 0, neverUp: 0, diesEarly: 0, reclaimed: 0, slowMs: 200 }
+const calm: Mood = { lost: 0, failing: 0, refused: 0, tooMany: 0, endsRefused: 0, doubled: 0, neverUp: 0, diesEarly: 0, reclaimed: 0, dawdles: 0, slowMs: 200, lineMs: 0 }
 
 export const moodOf = (chance: Chance): Mood => ({
   lost: chance.oneOf([0, 60, 300]),
@@ -46,12 +52,15 @@ export const moodOf = (chance: Chance): Mood => ({
   neverUp: chance.oneOf([0, 80]),
   diesEarly: chance.oneOf([0, 80]),
   reclaimed: chance.oneOf([0, 300]),
-  slowMs: chance.oneOf([50, 400, 4_000])
+  dawdles: chance.oneOf([0, 0, 100]),
+  slowMs: chance.oneOf([50, 400, 4_000]),
+  lineMs: chance.oneOf([0, 1_000, 12_000])
 })
 
 /** Ended machines are listed for so long. */
 const rememberedMs = 60_000
 const visibleWithinMs = 10_000
+const buying = "buying a machine"
 /** The broker asks again so long after a list that came to nothing. */
 const askedAgainMs = 10_000
 const billing = { billedStepMs: 60_000, billedMsMin: 60_000 }
@@ -62,8 +71,13 @@ export class PretendCloud {
   readonly made: Array<Paid> = []
   mood: Mood
   downUntilMs = 0
-  /** A list came to nothing: until the next one nobody can know what is there. */
+  /**
+   * A list came to nothing: until the next one is answered nobody can know what is there. It lasts so long as a broker that
+   * keeps to its word takes to ask again and to be answered, and no longer: one that stops asking is found out.
+   */
   silentUntilMs = 0
+  /** Told of each create that begins to wait for its turn. */
+  inLine: (life: Life) => void = () => undefined
   readonly #chance: Chance
   readonly #time: VirtualTime
   readonly #sometimes: Sometimes
@@ -103,38 +117,46 @@ export class PretendCloud {
     return costPico(wish.pricePicoPerSecondMax, billing, bornAtMs, Math.min(endsAtMs ?? atMs, atMs))
   }
 
-  #strikes(what: Exclude<keyof Mood, "slowMs">): boolean {
+  #strikes(what: Exclude<keyof Mood, "slowMs" | "lineMs">): boolean {
     const so = this.#chance.happens(this.mood[what] / 1000)
     if (so) this.#sometimes.saw(what)
     return so
   }
 
-  get #takes() {
-    return Effect.suspend(() => Effect.sleep(this.#chance.between(5, this.mood.slowMs)))
-  }
-
-  #unclear(doing: string) {
-    return new ProviderUnclear({ provider: this.name, doing, detail: "the connection broke" })
-  }
-
-  /** Before anything happens: it is down, breaks, or has had enough. */
-  #asked(doing: string): Effect.Effect<Refusal | undefined, ProviderUnclear> {
-    return Effect.andThen(this.#takes, Effect.suspend(() => {
-      if (this.isDown || this.#strikes("failing")) return Effect.fail(this.#unclear(doing))
-      return Effect.succeed(this.#strikes("tooMany") ? { _tag: "Refusal", reason: "rate_limited", narrows: "provider", detail: "too many", untilMs: this.#time.nowMs + 2_000 } as const : undefined)
+  /**
+   * A request of one life of a process. Once it is sent the cloud does what it asks, whatever has become of who sent
+   * it: it may be dead, stand still, or have given up waiting. `act` happens some time after, the answer later still.
+   */
+  #request<A extends Told<unknown> | Bought>(life: Life, doing: string, act: () => A | Refusal): Effect.Effect<A | Refusal, ProviderUnclear> {
+    return life.guard(Effect.callback((resume) => {
+      const unclear = new ProviderUnclear({ provider: this.name, doing, detail: "the connection broke" })
+      const takesMs = () => this.#chance.between(5, this.mood.slowMs)
+      const giveUp = this.#time.after(answerMsMax, () => life.receive(() => resume(Effect.fail(unclear))))
+      const answer = (reply: A | Refusal | ProviderUnclear) => {
+        if (life.process.paused) this.#sometimes.saw("answered while it stood still")
+        life.receive(() => {
+          giveUp()
+          resume(reply instanceof ProviderUnclear ? Effect.fail(reply) : Effect.succeed(reply))
+        })
+      }
+      this.#time.after(this.#strikes("dawdles") ? this.#chance.between(answerMsMax / 2, answerMsMax - 1_000) : takesMs(), () => {
+        if (this.isDown || this.#strikes("failing")) return answer(unclear)
+        if (this.#strikes("tooMany")) return answer({ _tag: "Refusal", reason: "rate_limited", narrows: "provider", detail: "too many", untilMs: this.#time.nowMs + 2_000 })
+        const reply = act()
+        this.#time.after(takesMs(), () => answer(reply._tag !== "Refusal" && doing === buying && this.#strikes("lost") ? unclear : reply))
+      })
     }))
   }
 
-  get #told(): Effect.Effect<Refusal | undefined, ProviderUnclear> {
-    const silent = Effect.sync(() => void (this.silentUntilMs = this.#time.nowMs + askedAgainMs + this.mood.slowMs))
-    return Effect.tapError(Effect.tap(this.#asked("listing machines"), (no) => (no === undefined ? Effect.void : silent)), () => silent)
+  get #silent() {
+    return Effect.sync(() => void (this.silentUntilMs = this.#time.nowMs + askedAgainMs + this.mood.slowMs))
   }
 
   #make(wish: Wish, double: boolean): Paid {
     const nowMs = this.#time.nowMs
     const dies = this.#strikes("diesEarly")
     const machine: Paid = {
-      id: `${this.name}-${this.made.length}`, wish, double, bornAtMs: nowMs, how: "terminated",
+      id: `${this.name}-${this.made.length}`, wish, double, bornAtMs: nowMs, how: "terminated", endsInVain: 0,
       visibleAtMs: nowMs + this.#chance.between(0, visibleWithinMs - 1_000),
       upAtMs: dies || this.#strikes("neverUp") ? Number.POSITIVE_INFINITY : nowMs + this.#chance.between(1_000, 20_000),
       ...(dies ? { endsAtMs: nowMs + this.#chance.between(1_000, 20_000) } : {})
@@ -163,45 +185,56 @@ export class PretendCloud {
     }
   }
 
-  #create(wish: Wish) {
-    return Effect.gen({ self: this }, function*() {
-      const no = yield* this.#asked("buying a machine")
-      if (no !== undefined) return no
-      if (this.#strikes("refused")) {
-        const [reason, narrows] = this.#chance.oneOf([["out_of_capacity", "type"], ["out_of_capacity", "market"], ["quota", "region"], ["price_moved", "market"]] as const)
-        return { _tag: "Refusal", reason, narrows, detail: "not now" } as const
-      }
-      const before = this.can.idempotent ? this.paid.find((one) => one.wish.token === wish.token && !one.double) : undefined
-      const machine = before ?? this.#make(wish, false)
-      if (this.#strikes("doubled")) this.#make(wish, true)
-      yield* this.#takes
-      if (this.#strikes("lost")) return yield* this.#unclear("buying a machine")
-      return { _tag: "Bought", machine: machine.id } as const
-    })
+  #create(wish: Wish): Bought | Refusal {
+    // A token that was heard stays heard, also when its machine has ended.
+    const before = this.can.idempotent ? this.made.find((one) => one.wish.token === wish.token && !one.double) : undefined
+    if (before !== undefined) return { _tag: "Bought", machine: before.id }
+    if (this.#strikes("refused")) {
+      const [reason, narrows] = this.#chance.oneOf([["out_of_capacity", "type"], ["out_of_capacity", "market"], ["quota", "region"], ["price_moved", "market"]] as const)
+      return { _tag: "Refusal", reason, narrows, detail: "not now" }
+    }
+    const machine = this.#make(wish, false)
+    if (this.#strikes("doubled")) this.#make(wish, true)
+    return { _tag: "Bought", machine: machine.id }
   }
 
-  #terminate(id: string) {
-    return Effect.gen({ self: this }, function*(): Effect.fn.Return<Told<"ending" | "not_there"> | Refusal, ProviderUnclear> {
-      const no = yield* this.#asked("ending a machine")
-      if (no !== undefined) return no
-      const machine = this.paid.find((one) => one.id === id)
-      if (machine === undefined) return { _tag: "Told", value: "not_there" }
-      if (this.#strikes("endsRefused")) return { _tag: "Refusal", reason: "rate_limited", narrows: "provider", detail: "not yet" }
-      machine.endsAtMs = Math.min(machine.endsAtMs ?? Number.POSITIVE_INFINITY, this.#time.nowMs + this.#chance.between(0, 8_000))
-      return { _tag: "Told", value: "ending" }
-    })
+  #list(): Told<ReadonlyArray<Listed>> {
+    const nowMs = this.#time.nowMs
+    return {
+      _tag: "Told",
+      value: this.made.filter(({ endsAtMs = Number.POSITIVE_INFINITY, visibleAtMs }) => visibleAtMs <= nowMs && endsAtMs + rememberedMs > nowMs).map((one) => this.#listed(one))
+    }
   }
 
-  get provider(): Provider {
+  #terminate(id: string): Told<"ending" | "not_there"> | Refusal {
+    const machine = this.paid.find((one) => one.id === id)
+    if (machine === undefined) return { _tag: "Told", value: "not_there" }
+    if (this.#strikes("endsRefused")) return { _tag: "Refusal", reason: "rate_limited", narrows: "provider", detail: "not yet" }
+    machine.endsAtMs = Math.min(machine.endsAtMs ?? Number.POSITIVE_INFINITY, this.#time.nowMs + this.#chance.between(0, 8_000))
+    return { _tag: "Told", value: "ending" }
+  }
+
+  /** The cloud as one life of a broker has it. */
+  providerFor(life: Life): Provider {
     const { can, name } = this
+    const list = this.#request(life, "listing machines", () => this.#list())
+    const inVain = (id: string) => Effect.sync(() => {
+      const machine = this.made.find((one) => one.id === id)
+      if (machine !== undefined) machine.endsInVain += 1
+    })
     return {
       name,
       can,
-      offers: Effect.map(this.#asked("reading what it offers"), (no) => no ?? { _tag: "Told", value: { rows: this.#rows, source: "a list" } } as const),
-      create: (wish) => this.#create(wish),
-      list: Effect.flatMap(this.#told, (no) => Effect.map(Clock.currentTimeMillis, () =>
-        no ?? { _tag: "Told", value: this.made.filter(({ endsAtMs = Number.POSITIVE_INFINITY, visibleAtMs }) => visibleAtMs <= this.#time.nowMs && endsAtMs + rememberedMs > this.#time.nowMs).map((one) => this.#listed(one)) } as const)),
-      terminate: (id) => this.#terminate(id),
+      offers: this.#request(life, "reading what it offers", () => ({ _tag: "Told", value: { rows: this.#rows, source: "a list" } })),
+      create: (wish) => Effect.suspend(() => {
+        this.inLine(life)
+        return Effect.sleep(this.#chance.between(0, this.mood.lineMs))
+      }).pipe(
+        Effect.andThen(wish.maySend),
+        Effect.andThen(this.#request(life, buying, () => this.#create(wish)))
+      ),
+      list: Effect.tapError(Effect.tap(list, (told) => (told._tag === "Told" ? Effect.void : this.#silent)), () => this.#silent),
+      terminate: (id) => Effect.tapError(Effect.tap(this.#request(life, "ending a machine", () => this.#terminate(id)), (told) => (told._tag === "Told" ? Effect.void : inVain(id))), () => inVain(id)),
       check: Effect.succeed([])
     }
   }

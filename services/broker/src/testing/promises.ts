@@ -34,7 +34,7 @@ export interface ProviderUnderTest {
 /** Something that is asked for under a name. */
 export const wish = (name: string, column: Wish["column"], cell = "test"): Wish => {
   const leaseId = `lse_${name.toUpperCase().padStart(26, "0")}` as LeaseId
-  return { leaseId, token: tokenOf(leaseId), cell, column, pricePicoPerSecondMax: 1_000_000_000_000n, userData: "#cloud-config\n{}\n", askedAtMs: 1_000 }
+  return { leaseId, token: tokenOf(leaseId), cell, column, pricePicoPerSecondMax: 1_000_000_000_000n, userData: "#cloud-config\n{}\n", askedAtMs: 1_000, maySend: Effect.void }
 }
 
 /** What comes of a wish: one that is declared is asked again until it is answered. */

@@ -1,8 +1,9 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId, namedId } from "@millrace/decider"
-import { type Checkpoint, Checkpoints, CrashPoints, Journal, memoryJournal, MemoryLog, readable, verify, withCrashPoints } from "@millrace/journal"
-import { Chance, Sometimes, VirtualTime } from "@millrace/sim"
-import { type DemandClass, type FactId, type HostId, type LeaseId, type MillFact, type Offer, Principal, type StreamName, type Subject } from "@millrace/schemas"
+import { Checkpoints, Journal, memoryJournal, verify } from "@millrace/journal"
+import { type DemandClass, type FactId, type HostId, type MillFact, type Offer, Principal, type StreamName, type Subject } from "@millrace/schemas"
+import { worker } from "@millrace/service"
+import { Broker, calm, Chance, heal, type Life, runProcess, SimulatedProcess, Sometimes, type Swarm, VirtualTime } from "@millrace/sim"
 import { Cause, Clock, Deferred, Effect, Exit, Layer, Random, Redacted, References } from "effect"
 import { hash } from "node:crypto"
 import { broker, comparable } from "../domain/broker.ts"
@@ -11,16 +12,22 @@ import type { Provider } from "../providers/provider.ts"
 import { BrokerSecret } from "../reactors/one-time-key.ts"
 import { buying } from "../service.ts"
 import { attemptAt } from "./attempt.ts"
+import { Ledger } from "./ledger.ts"
 import { type Paid, PretendCloud } from "./pretend-cloud.ts"
+import { solverHere } from "./solver-here.ts"
 
 const minute = 60_000
 /** How long demand comes and goes in bad weather, and how long everything may take to end after it. */
-const stormMs = 5 * minute
+const stormMs = 3 * minute
 const drainMs = 9 * minute
+/** Everything has ended when nothing has been open for so long after the storm. */
+const quietMs = 45_000
 /** The promise: what nobody accounts for is found so soon, and has ended so soon, while the broker lives and its cloud answers. */
 const foundMsMax = 60_000
 const endedMsMax = 120_000
 const tickMs = 1_000
+/** An end that came to nothing is asked for again after so long at most, and the cloud's answer takes as long as its mood is. */
+const askedAgainMs = 5_000
 
 const row = (machineType: string, cores: number, centsPerHour: bigint, market: Offer["market"], regions: ReadonlyArray<string>): Offer => ({
   machineType, market, resources: { cpuMilli: cores * 1000, memoryMib: cores * 1024, diskMib: 0, gpus: 0 }, pricePicoPerSecond: (centsPerHour * 10_000_000_000n) / 3600n, regions
@@ -32,253 +39,302 @@ export interface Ran {
   readonly seed: string
   /** What must never be, and was. */
   readonly faults: ReadonlyArray<string>
-  readonly lives: number
   readonly bought: number
   readonly sometimes: Readonly<Record<string, number>>
 }
 
-/** What the log holds open, as somebody who only reads it. */
-class Ledger {
-  readonly open = new Map<LeaseId, { readonly token?: string; machine?: string; readonly orphan: boolean }>()
-  readonly costs = new Map<string, bigint>()
-  readonly #machineOf = new Map<LeaseId, string>()
-  readonly #log: MemoryLog
-  #after = 0
+/** Bugs of a broker, for the tests that plant them. */
+export interface Plants {
+  readonly sweepEveryMs?: number
+  /** Its calls are sent without a look at whether it is still the one that buys. */
+  readonly sendsBlindly?: boolean
+  /** It takes every provider for one that knows a token again. */
+  readonly trustsTokens?: boolean
+}
 
-  constructor(log: MemoryLog) {
-    this.#log = log
-  }
-
-  read(): this {
-    const head = this.#log.head("BROKER")
-    if (head === this.#after) return this
-    for (const commit of this.#log.after("BROKER", this.#after, undefined, Number.POSITIVE_INFINITY).commits) {
-      for (const { event } of readable(commit).facts) this.#hear(event)
-    }
-    this.#after = head
-    return this
-  }
-
-  #hear(event: MillFact): void {
-    switch (event._tag) {
-      case "LeaseRequested":
-        return void this.open.set(event.leaseId, { token: event.token, orphan: false })
-      case "OrphanFound":
-        this.#machineOf.set(event.leaseId, event.machine)
-        return void this.open.set(event.leaseId, { machine: event.machine, orphan: true })
-      case "LeaseGranted": {
-        const lease = this.open.get(event.leaseId)
-        if (lease !== undefined) lease.machine = event.machine
-        this.#machineOf.set(event.leaseId, event.machine)
-        return
-      }
-      case "LeaseEnded": {
-        const machine = this.#machineOf.get(event.leaseId)
-        if (machine !== undefined) this.costs.set(machine, event.costPico)
-        return void this.open.delete(event.leaseId)
-      }
-      case "LeaseRefused":
-        return void this.open.delete(event.leaseId)
-      default:
-        return
-    }
-  }
-
-  accountsFor({ id, wish }: Paid): boolean {
-    for (const { machine, token } of this.open.values()) if (machine === id || (machine === undefined && token === wish.token)) return true
-    return false
-  }
+/** The way to the log is bad in one run of two: a random half of what can be wrong with it. */
+const swarmOf = (chance: Chance): Swarm => {
+  const bad = chance.happens(0.5)
+  const some = () => (bad && chance.happens(0.5) ? chance.next() : 0)
+  return { ...calm, crash_point: 0.6, slow_message: some(), lost_request: some(), lost_answer: some(), late_request: some() }
 }
 
 /**
- * One cell's capacity under one seed: two clouds with moods, demand that comes and goes, hosts that join and work,
- * and a broker that dies at crash points and is started again. Time is virtual, and the truth is looked at each second.
+ * One cell's capacity under one seed: two clouds with moods, demand that comes and goes, hosts that join and work, and
+ * a broker that dies at crash points and is started again, that stands still while another takes over and then goes
+ * on, and whose way to the log fails. Time is virtual, and the truth is looked at each second.
  */
-export const runSeed = (seed: string, { sweepEveryMs = 45_000 }: { readonly sweepEveryMs?: number } = {}): Ran => {
-  const root = new Chance(`broker ${seed}`)
-  const time = new VirtualTime({ startMs: 1_000_000 })
-  const log = new MemoryLog()
-  const journal = memoryJournal(log)
-  const sometimes = new Sometimes()
-  const ledger = new Ledger(log)
-  const faults: Array<string> = []
-  const clouds = [
-    new PretendCloud("north", { chance: root.fork("north"), time, sometimes, rows: [row("small", 1, 6n, "on_demand", ["a", "b"]), row("large", 4, 20n, "on_demand", ["a"]), row("small", 1, 2n, "spot", ["a", "b"])] }),
-    new PretendCloud("south", { chance: root.fork("south"), time, sometimes, rows: [row("small", 1, 7n, "on_demand", ["c"])] })
-  ]
-  let lives = 0
-  let waiting = 0
-  let alive = false
-  let calm = false
-  const spot = root.happens(0.5)
+export const runSeed = (seed: string, plants: Plants = {}): Ran => {
+  // Thousands of failures are part of a run, and nobody reads where each began.
+  const before = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return new World(seed, plants).run()
+  } finally {
+    Error.stackTraceLimit = before
+  }
+}
 
-  const hear = (subject: Subject, event: MillFact, saw?: Record<string, number>): Effect.Effect<void> => Effect.gen(function*() {
-    const stream = log.streamOf(`mill.${subject.kind}.${subject.scope}`) as StreamName
-    const sequence = log.head(stream)
-    const id = deriveId<FactId>("fct", time.nowMs, stream, sequence)
-    const decided = saw === undefined ? {} : { decided: { saw, decidedAtMs: time.nowMs, ordinal: 0, of: 1 } }
-    yield* Effect.orDie(journal.append({ subject, actor: Principal.make("service:test"), happenedAtMs: time.nowMs, facts: [{ id, partOf: id, event }], ...decided }, { last: "stream", sequence }))
-  })
-  const demand = (count: number): Effect.Effect<void> => Effect.suspend(() => {
-    waiting = count
-    const classes = count === 0 ? [] : [{ ...wants, waiting: count, ...(spot ? { where: { spot: "tolerated" as const } } : {}) }]
-    return hear({ kind: "demand", scope: "cell" }, { _tag: "DemandChanged", classes }, { HOSTS: log.head("HOSTS"), ACCESS: log.head("ACCESS") })
-  })
+class World {
+  readonly #plants: Plants
+  readonly #root: Chance
+  readonly #time = new VirtualTime({ startMs: 1_000_000 })
+  readonly #sometimes = new Sometimes()
+  readonly #faults: Array<string> = []
+  readonly #seed: string
+  readonly #log: Broker
+  readonly #ledger: Ledger
+  readonly #clouds: ReadonlyArray<PretendCloud>
+  readonly #processes: ReadonlyArray<SimulatedProcess>
+  /** Processes that somebody wants to run. */
+  readonly #wanted = new Set<SimulatedProcess>()
+  readonly #spoke = new Map<FactId, SimulatedProcess>()
+  readonly #spot: boolean
+  readonly #plans: boolean
+  #silentUntilMs = 0
+  #waiting = 0
+  #calm = false
+  /** One broker is taking over from another. */
+  #changing = false
+  readonly #joined = new Set<string>()
+  #ending: Array<ReturnType<typeof attemptAt>> = []
+  readonly #unaccounted = new Map<string, number>()
+  readonly #stray = new Map<string, number>()
 
-  /** What is done by a dead broker reaches nobody. */
-  const guarded = (life: { over: boolean }, { provider }: PretendCloud): Provider => {
-    const guard = <A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      Effect.suspend(() => (life.over ? Effect.never : Effect.flatMap(Effect.exit(call), (exit) => Effect.suspend(() => (life.over ? Effect.never : exit)))))
-    return { ...provider, offers: guard(provider.offers), list: guard(provider.list), create: (wish) => guard(provider.create(wish)), terminate: (id) => guard(provider.terminate(id)) }
+  constructor(seed: string, plants: Plants) {
+    this.#seed = seed
+    this.#plants = plants
+    const root = this.#root = new Chance(`broker ${seed}`)
+    const [time, sometimes] = [this.#time, this.#sometimes]
+    this.#log = new Broker({ time, chance: root.fork("log"), swarm: swarmOf(root.fork("swarm")), sometimes })
+    this.#ledger = new Ledger(this.#log)
+    this.#clouds = [
+      new PretendCloud("north", { chance: root.fork("north"), time, sometimes, rows: [row("small", 1, 6n, "on_demand", ["a", "b"]), row("large", 4, 20n, "on_demand", ["a"]), row("small", 1, 2n, "spot", ["a", "b"])] }),
+      new PretendCloud("south", { chance: root.fork("south"), time, sometimes, rows: [row("small", 1, 7n, "on_demand", ["c"])] })
+    ]
+    this.#processes = ["first", "second"].map((name) => new SimulatedProcess(time, { name, chance: root.fork(name) }))
+    this.#wanted.add(this.#processes[0]!)
+    this.#spot = root.happens(0.5)
+    this.#plans = root.happens(0.1)
   }
 
-  const operating = Effect.gen(function*() {
-    const deaths = root.fork("deaths")
-    const disk = new Map<string, Checkpoint>()
-    const checkpoints = Layer.succeed(Checkpoints, { load: (fold: string) => Effect.sync(() => disk.get(fold)), save: (one: Checkpoint) => Effect.sync(() => void disk.set(one.fold, one)) } as Checkpoints["Service"])
-    const blobs = Layer.succeed(Blobs, yield* Blobs.pipe(Effect.provide(Blobs.memory)))
-    while (true) {
-      const life = { over: false }
-      alive = true
-      lives += 1
-      const died = yield* Deferred.make<void>()
-      const one = yield* Effect.forkDetach(
-        buying({
-          bounds: { cell: "test", machinesMax: 6, spendPicoPerHourMax: 10n ** 13n, answerMsMax: 60_000, bootMsMax: 60_000, idleMsMax: 20_000 },
-          agentSettings: "", checkpointEvery: 20, sweepEveryMs, offersEveryMs: 60_000
-        }).pipe(
-          Effect.provideService(Providers, new Map(clouds.map((cloud) => [cloud.name, guarded(life, cloud)]))),
-          Effect.provide([checkpoints, blobs]),
-          Effect.provideService(Journal, withCrashPoints(journal)),
-          Effect.provideService(BrokerSecret, Redacted.make("a secret of the test")),
-          Effect.provideService(CrashPoints, (point) => Effect.suspend(() => {
-            if (life.over) return Effect.never
-            if (calm || !deaths.happens(0.03)) return Effect.void
-            sometimes.saw("died")
-            sometimes.saw(`died at ${point}`)
-            life.over = true
-            Deferred.doneUnsafe(died, Effect.void)
-            return Effect.never
-          })),
-          Effect.onExit((exit) => Effect.sync(() => {
-            if (!life.over && Exit.isFailure(exit)) faults.push(`the broker ended by itself: ${Cause.pretty(exit.cause).slice(0, 600)}`)
-            life.over = true
-            Deferred.doneUnsafe(died, Effect.void)
-          }))
-        )
-      )
-      yield* Deferred.await(died)
-      alive = false
-      one.interruptUnsafe()
-      yield* Effect.sleep(deaths.between(100, 5_000))
-    }
-  })
+  run(): Ran {
+    const main = Effect.gen({ self: this }, function*() {
+      const over = yield* Deferred.make<void>()
+      for (const process of this.#processes) yield* Effect.forkChild(this.#operating(process))
+      this.#troubles()
+      this.#storm()
+      this.#tick(() => Deferred.doneUnsafe(over, Effect.void))
+      yield* Deferred.await(over)
+      if (this.#faults.length > 0) return
+      const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, memoryJournal(this.#log.log)), Effect.orDie)
+      for (const mismatch of verdict.mismatches) this.#faults.push(`a replay decides otherwise: ${JSON.stringify(mismatch).slice(0, 600)}`)
+    })
+    const exit = this.#time.run(Effect.scoped(main).pipe(Effect.provideService(Clock.Clock, this.#time.clock()), Effect.provideService(Random.Random, this.#root.fork("random")), Effect.provideService(References.MinimumLogLevel, "None")))
+    if (Exit.isFailure(exit)) this.#faults.push(`the run broke: ${Cause.pretty(exit.cause).slice(0, 600)}`)
+    else if (this.#faults.length === 0) this.#atTheEnd()
+    this.#sometimes.add(Object.fromEntries(this.#ledger.said))
+    return { seed: this.#seed, faults: this.#faults, bought: this.#clouds.reduce((sum, { made }) => sum + made.length, 0), sometimes: this.#sometimes.toJSON() }
+  }
 
-  const joined = new Set<string>()
-  const host = Effect.fnUntraced(function*(machine: Paid) {
+  // What others say.
+
+  #say(subject: Subject, event: MillFact, saw?: Record<string, number>): void {
+    const { log, nowMs } = { log: this.#log.log, nowMs: this.#time.nowMs }
+    const stream = log.streamOf(`mill.${subject.kind}.${subject.scope}`) as StreamName
+    const sequence = log.head(stream)
+    const id = deriveId<FactId>("fct", nowMs, stream, sequence)
+    const decided = saw === undefined ? {} : { decided: { saw, decidedAtMs: nowMs, ordinal: 0, of: 1 } }
+    this.#log.store({ subject, actor: Principal.make("service:test"), happenedAtMs: nowMs, facts: [{ id, partOf: id, event }], ...decided }, { last: "stream", sequence })
+  }
+
+  #demand(count: number): void {
+    this.#waiting = count
+    const classes = count === 0 ? [] : [{ ...wants, waiting: count, ...(this.#spot ? { where: { spot: "tolerated" as const } } : {}) }]
+    this.#say({ kind: "demand", scope: "cell" }, { _tag: "DemandChanged", classes }, { HOSTS: this.#log.log.head("HOSTS"), ACCESS: this.#log.log.head("ACCESS") })
+  }
+
+  /** A machine is up: its host enrols with the key that it was started with, and what waits begins there. */
+  #host(machine: Paid): void {
+    const { nowMs } = this.#time
     const hostId = namedId<HostId>("hst", machine.id)
     const key = /"content": "([\w-]+)\\n"/u.exec(machine.wish.userData)?.[1] ?? ""
-    yield* hear({ kind: "admission", scope: "cell" }, { _tag: "HostAdmitted", hostId, publicKey: `U${"A".repeat(55)}`, admittedBy: Principal.make("service:access"), oneTimeKeyDigest: `sha256:${hash("sha256", key, "hex")}` as never })
+    this.#say({ kind: "admission", scope: "cell" }, { _tag: "HostAdmitted", hostId, publicKey: `U${"A".repeat(55)}`, admittedBy: Principal.make("service:access"), oneTimeKeyDigest: `sha256:${hash("sha256", key, "hex")}` as never })
     const cores = machine.wish.column.machineType === "large" ? 4 : 1
-    yield* hear({ kind: "host", scope: hostId }, {
+    this.#say({ kind: "host", scope: hostId }, {
       _tag: "HostJoined", hostId, bootId: "b", agentVersion: "1",
       capabilities: { resources: { cpuMilli: cores * 1000, memoryMib: cores * 900, diskMib: 0, gpus: 0 }, gpus: [], runtimes: ["noop"], trusts: ["own"], labels: {} }
     })
-    for (let core = 0; core < cores && waiting > 0; core += 1) {
-      const made = attemptAt(hostId, `${machine.id} ${core} ${time.nowMs}`)
-      yield* hear({ kind: "placement", scope: hostId }, made.placed)
-      yield* demand(waiting - 1)
-      time.after(root.between(2_000, 30_000), () => void (made.due = true))
-      ending.push(made)
-    }
-  })
-  const ending: Array<ReturnType<typeof attemptAt>> = []
-
-  const unaccounted = new Map<string, number>()
-  const stray = new Map<string, number>()
-  /** Looks at the truth, and lets hosts do what is due. */
-  const tick = Effect.gen(function*() {
-    ledger.read()
-    for (const cloud of clouds) {
-      for (const machine of cloud.paid) {
-        const { id } = machine
-        const seen = alive && !cloud.isDown && machine.visibleAtMs <= time.nowMs && cloud.silentUntilMs <= time.nowMs
-        if (!ledger.accountsFor(machine)) {
-          unaccounted.set(id, (unaccounted.get(id) ?? 0) + (seen ? tickMs : 0))
-          stray.set(id, stray.get(id) ?? 0)
-          if (unaccounted.get(id)! > foundMsMax) faults.push(`${id} costs money, and nobody has found it within ${foundMsMax / 1000} s`)
-        } else unaccounted.delete(id)
-        if (stray.has(id)) {
-          sometimes.saw("stray")
-          stray.set(id, stray.get(id)! + (seen ? tickMs : 0))
-          // An end that is refused again and again is waited for; that is the cloud's doing.
-          if (stray.get(id)! > endedMsMax + (cloud.mood.endsRefused > 0 ? 60_000 : 0)) faults.push(`${id} was found, and still costs money after ${stray.get(id)! / 1000} s`)
-        }
-        if (machine.upAtMs <= time.nowMs && !joined.has(id) && !machine.double) {
-          joined.add(id)
-          yield* host(machine)
-        }
-      }
-    }
-    for (const made of ending.splice(0)) {
-      if (made.due) yield* hear({ kind: "attempt", scope: made.placed.hostId }, made.exited)
-      else ending.push(made)
-    }
-  })
-
-  const storm = Effect.gen(function*() {
-    const chance = root.fork("demand")
-    while (!calm) {
-      yield* demand(chance.between(0, 6))
-      yield* Effect.sleep(chance.between(5_000, 60_000))
-      if (!calm && chance.happens(0.2)) chance.oneOf(clouds).downUntilMs = time.nowMs + chance.between(5_000, 90_000)
-    }
-  })
-
-  const main = Effect.gen(function*() {
-    yield* Effect.forkChild(operating)
-    yield* Effect.forkChild(storm)
-    for (let passedMs = 0; passedMs < stormMs + drainMs; passedMs += tickMs) {
-      if (passedMs === stormMs) {
-        calm = true
-        for (const cloud of clouds) cloud.calm()
-        yield* demand(0)
-      }
-      yield* tick
-      if (faults.length > 0) return
-      yield* Effect.sleep(tickMs)
-    }
-    yield* demand(0)
-    const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, journal), Effect.orDie)
-    for (const mismatch of verdict.mismatches) faults.push(`a replay decides otherwise: ${JSON.stringify(mismatch).slice(0, 600)}`)
-  })
-
-  const exit = time.run(Effect.scoped(main).pipe(Effect.provideService(Clock.Clock, time.clock()), Effect.provideService(Random.Random, root.fork("random")), Effect.provideService(References.MinimumLogLevel, "None")))
-  if (Exit.isFailure(exit)) faults.push(`the run broke: ${Cause.pretty(exit.cause).slice(0, 600)}`)
-  else if (faults.length === 0) faults.push(...atTheEnd(clouds, ledger.read(), time.nowMs))
-  for (const [name, events] of [["ReclaimNoticed", "ReclaimNoticed"], ["OrphanFound", "OrphanFound"], ["GhostFound", "GhostFound"], ["ProviderSuspended", "ProviderSuspended"], ["ProviderResumed", "ProviderResumed"]] as const) {
-    const count = log.after("BROKER", 0, undefined, Number.POSITIVE_INFINITY).commits.filter(({ facts }) => facts.some((fact) => fact.name === events)).length
-    if (count > 0) sometimes.saw(name, count)
-  }
-  const hedges = log.after("BROKER", 0, undefined, Number.POSITIVE_INFINITY).commits.flatMap((commit) => readable(commit).facts)
-    .filter(({ event }) => event._tag === "LeaseRequested" && event.insteadOf !== undefined).length
-  if (hedges > 0) sometimes.saw("second attempt", hedges)
-  return { seed, faults, lives, bought: clouds.reduce((sum, { made }) => sum + made.length, 0), sometimes: sometimes.toJSON() }
-}
-
-/** Everything has ended, each intent has bought one machine at most, and ours costs no less than the truth. */
-const atTheEnd = (clouds: ReadonlyArray<PretendCloud>, ledger: Ledger, atMs: number): ReadonlyArray<string> => {
-  const faults: Array<string> = []
-  for (const [leaseId] of ledger.open) faults.push(`${leaseId} never came to an end`)
-  for (const cloud of clouds) {
-    for (const { id } of cloud.paid) faults.push(`${id} still costs money`)
-    const asked = cloud.made.filter(({ double }) => !double).map(({ wish }) => wish.token)
-    const twice = asked.filter((token, index) => asked.indexOf(token) !== index)
-    if (twice.length > 0) faults.push(`bought twice: ${twice.join(", ")}`)
-    for (const machine of cloud.made) {
-      const [ours, truly] = [ledger.costs.get(machine.id), cloud.costOf(machine, atMs)]
-      if (ours !== undefined && ours < truly) faults.push(`${machine.id} cost ${truly}, and ${ours} was written down`)
+    for (let core = 0; core < cores && this.#waiting > 0; core += 1) {
+      const made = attemptAt(hostId, `${machine.id} ${core} ${nowMs}`)
+      this.#say({ kind: "placement", scope: hostId }, made.placed)
+      this.#demand(this.#waiting - 1)
+      this.#time.after(this.#root.between(2_000, 30_000), () => void (made.due = true))
+      this.#ending.push(made)
     }
   }
-  return faults
+
+  // The broker's processes, and what becomes of them.
+
+  #operating(process: SimulatedProcess) {
+    const { sweepEveryMs = 45_000, sendsBlindly = false, trustsTokens = false } = this.#plants
+    const layer = (life: Life) => {
+      const providers = this.#clouds.map((cloud) => cloud.providerFor(life)).map(({ can, create, ...provider }): Provider => ({
+        ...provider,
+        can: trustsTokens ? { ...can, idempotent: true } : can,
+        create: (wish) => create(sendsBlindly ? { ...wish, maySend: Effect.void } : wish)
+      }))
+      const wanted = Effect.gen({ self: this }, function*() {
+        while (!this.#wanted.has(process)) yield* Effect.sleep(tickMs)
+      })
+      const buys = Effect.suspend(() => buying({
+        bounds: { cell: "test", machinesMax: 6, spendPicoPerHourMax: 10n ** 13n, answerMsMax: 90_000, bootMsMax: 60_000, idleMsMax: 20_000 },
+        agentSettings: "", checkpointEvery: 40, sweepEveryMs, offersEveryMs: 60_000, ...(this.#plans ? { plans: { solver: solverHere, everyMs: 15_000 } } : {})
+      }))
+      return worker(Effect.andThen(wanted, buys), { name: "broker" }).pipe(
+        Layer.provide([Layer.succeed(Providers, new Map(providers.map((provider) => [provider.name, provider]))), Layer.succeed(BrokerSecret, Redacted.make("a secret of the test"))])
+      )
+    }
+    return Effect.gen({ self: this }, function*() {
+      // What lies on disks is there for the next life.
+      const kept = yield* Layer.build(Layer.merge(Checkpoints.layerMemory, Blobs.memory))
+      yield* runProcess({
+        broker: this.#log, process, restartMs: () => process.chance.between(100, 5_000),
+        layer: (life) => Layer.provide(layer(life), Layer.succeedContext(kept)),
+        wrap: (journal) => ({
+          ...journal,
+          append: (commit, expect) => {
+            if (commit.facts[0].event._tag === "BrokerTookOver") this.#spoke.set(commit.facts[0].id, process)
+            return journal.append(commit, expect)
+          }
+        }),
+        onDeath: (death) => {
+          if (death._tag === "Died") this.#faults.push(`the broker ended by itself: ${Cause.pretty(death.cause).slice(0, 600)}`)
+        }
+      })
+    })
+  }
+
+  /** Whoever bought last lives and does not stand still, and it and the log reach each other. */
+  get #atWork(): boolean {
+    const process = this.#spoke.get(this.#ledger.tookOver as FactId)
+    return process !== undefined && process.life?.alive === true && this.#wanted.has(process) && !process.paused
+      && process.partitionedUntilMs <= this.#time.nowMs && this.#silentUntilMs <= this.#time.nowMs
+  }
+
+  /** Plans what lasts a while: a broker that stands still while another takes over, a way to the log that is cut, a log that does not answer. */
+  #troubles(): void {
+    const chance = this.#root.fork("troubles")
+    const [first, second] = this.#processes as [SimulatedProcess, SimulatedProcess]
+    const during = (probability: number, strike: () => void) => {
+      if (chance.happens(probability)) this.#time.after(chance.between(5_000, stormMs - 60_000), () => this.#calm ? undefined : strike())
+    }
+    const takenOver = (pauseMs: number) => {
+      const [old, young] = this.#wanted.has(first) ? [first, second] : [second, first]
+      if (this.#changing || this.#calm) return
+      this.#changing = true
+      this.#sometimes.saw("taken over")
+      old.pause(pauseMs)
+      this.#time.after(chance.between(500, 15_000), () => this.#wanted.add(young))
+      // Both run for a while, and overtake each other, until somebody ends one.
+      this.#time.after(chance.between(20_000, 70_000), () => {
+        const gone = chance.oneOf([old, young])
+        this.#wanted.delete(gone)
+        gone.life?.end()
+        this.#changing = false
+      })
+    }
+    during(0.5, () => takenOver(chance.between(2_000, 60_000)))
+    // The worst moment is before the call that costs money.
+    for (const cloud of this.#clouds) cloud.inLine = () => chance.happens(0.04) ? takenOver(chance.between(10_000, 60_000)) : undefined
+    during(0.3, () => {
+      this.#sometimes.saw("partition")
+      first.partitionedUntilMs = this.#time.nowMs + chance.between(100, 8_000)
+    })
+    during(0.2, () => {
+      this.#sometimes.saw("leaderless")
+      const forMs = chance.between(100, 5_000)
+      this.#silentUntilMs = this.#time.nowMs + forMs
+      this.#log.loseLeader(forMs)
+    })
+  }
+
+  #storm(): void {
+    const chance = this.#root.fork("demand")
+    const again = () => {
+      if (this.#calm) return
+      if (chance.happens(0.2)) chance.oneOf(this.#clouds).downUntilMs = this.#time.nowMs + chance.between(5_000, 90_000)
+      this.#demand(chance.between(0, 6))
+      this.#time.after(chance.between(5_000, 60_000), again)
+    }
+    again()
+    this.#time.after(stormMs, () => {
+      this.#calm = true
+      for (const cloud of this.#clouds) cloud.calm()
+      this.#log.heal()
+      Effect.runSync(heal(this.#log, this.#processes))
+      this.#silentUntilMs = 0
+      this.#demand(0)
+    })
+  }
+
+  // The truth.
+
+  /** Looks at the truth each second, and lets hosts do what is due, until everything has come to rest or nothing more may. */
+  #tick(over: () => void): void {
+    let quiet = 0
+    const once = () => {
+      this.#ledger.read()
+      for (const cloud of this.#clouds) for (const machine of cloud.paid) this.#look(cloud, machine)
+      const later: Array<ReturnType<typeof attemptAt>> = []
+      for (const made of this.#ending.splice(0)) {
+        if (made.due) this.#say({ kind: "attempt", scope: made.placed.hostId }, made.exited)
+        else later.push(made)
+      }
+      this.#ending = later
+      quiet = this.#calm && this.#ledger.open.size === 0 && this.#clouds.every(({ paid }) => paid.length === 0) ? quiet + tickMs : 0
+      if (this.#faults.length > 0 || quiet >= quietMs || this.#time.nowMs >= 1_000_000 + stormMs + drainMs) over()
+      else this.#time.after(tickMs, once)
+    }
+    once()
+  }
+
+  #look(cloud: PretendCloud, machine: Paid): void {
+    const { id } = machine
+    const { nowMs } = this.#time
+    const passedMs = this.#atWork && !cloud.isDown && machine.visibleAtMs <= nowMs && cloud.silentUntilMs <= nowMs ? tickMs : 0
+    if (!this.#ledger.accountsFor(machine)) {
+      this.#unaccounted.set(id, (this.#unaccounted.get(id) ?? 0) + passedMs)
+      this.#stray.set(id, this.#stray.get(id) ?? 0)
+      if (this.#unaccounted.get(id)! > foundMsMax) this.#faults.push(`${id} costs money, and nobody has found it within ${foundMsMax / 1000} s`)
+    } else this.#unaccounted.delete(id)
+    const stray = this.#stray.get(id)
+    if (stray !== undefined) {
+      this.#sometimes.saw("stray")
+      this.#stray.set(id, stray + passedMs)
+      // An end that is refused is asked for again: each time that it was in vain is the cloud's doing.
+      const inVainMs = machine.endsInVain * (askedAgainMs + 2 * cloud.mood.slowMs)
+      if (stray + passedMs > endedMsMax + inVainMs) this.#faults.push(`${id} was found, and still costs money after ${(stray + passedMs) / 1000} s`)
+    }
+    if (machine.upAtMs <= nowMs && !this.#joined.has(id) && !machine.double) {
+      this.#joined.add(id)
+      this.#host(machine)
+    }
+  }
+
+  /** Everything has ended, each intent has bought one machine at most, and ours costs no less than the truth. */
+  #atTheEnd(): void {
+    const { costs, open } = this.#ledger.read()
+    for (const [leaseId] of open) this.#faults.push(`${leaseId} never came to an end`)
+    for (const cloud of this.#clouds) {
+      for (const { id } of cloud.paid) this.#faults.push(`${id} still costs money`)
+      const asked = cloud.made.filter(({ double }) => !double).map(({ wish }) => wish.token)
+      const twice = asked.filter((token, index) => asked.indexOf(token) !== index)
+      if (twice.length > 0) this.#faults.push(`bought twice: ${twice.join(", ")}`)
+      for (const machine of cloud.made) {
+        const [ours, truly] = [costs.get(machine.id), cloud.costOf(machine, this.#time.nowMs)]
+        if (ours !== undefined && ours < truly) this.#faults.push(`${machine.id} cost ${truly}, and ${ours} was written down`)
+      }
+    }
+  }
 }

@@ -1,0 +1,3 @@
+import { seedsHold } from "./testing/seeds-hold.ts"
+
+seedsHold("second")
