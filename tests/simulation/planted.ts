@@ -133,8 +133,8 @@ export const plantedBugs = {
       decider: {
         ...scheduler,
         load: (saved: never) => {
-          const { jobs, ...rest } = saved as { readonly jobs: ReadonlyArray<object> }
-          return scheduler.load({ ...rest, jobs: jobs.map((job) => ({ ...job, tasks: [], next: 0 })) } as never)
+          const { jobs, ...rest } = saved as { readonly jobs: Iterable<object> }
+          return scheduler.load({ ...rest, jobs: [...jobs].map((job) => ({ ...job, tasks: [], next: 0 })) } as never)
         }
       }
     }

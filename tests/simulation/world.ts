@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
-import { Beats, type Checkpoint, Checkpoints, crashPoint } from "@millrace/journal"
+import { asReadBack, Beats, type Checkpoint, Checkpoints, crashPoint, Seat } from "@millrace/journal"
 import type { Capabilities, FactId, HostId, JobId, Principal, Warrant, WorkspaceName } from "@millrace/schemas"
 import { Keyring, keyringInMemory, WarrantForged, WarrantSigner, WarrantVerifier } from "@millrace/service"
 import {
@@ -289,7 +289,7 @@ const checkpointsOn = (disk: Map<string, Checkpoint>, all: Array<Checkpoint>, li
     save: (checkpoint) =>
       crashPoint(`checkpoint ${checkpoint.fold} drafted`).pipe(Effect.andThen(life.guard(Effect.sync(() => {
         // As a file would: what is loaded shares nothing with what was saved.
-        const written = structuredClone(checkpoint)
+        const written = asReadBack(checkpoint)!
         disk.set(checkpoint.fold, written)
         all.push(written)
       }))))

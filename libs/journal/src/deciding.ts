@@ -65,6 +65,8 @@ export interface StreamDecider<State> {
   readonly dueAtMs?: (state: State) => number | undefined
   /** The state as plain values in a canonical order, and back. */
   readonly save: (state: State) => unknown
+  /** The same for a checkpoint, where `save` would be long: lists in any order, as iterables that are made while they are written. */
+  readonly saveLong?: (state: State) => unknown
   readonly load: (saved: never) => State
 }
 

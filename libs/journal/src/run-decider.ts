@@ -1,7 +1,7 @@
 import { deriveId } from "@millrace/decider"
 import type { Cut, FactId, MillFact, StreamName, Subject } from "@millrace/schemas"
 import { Clock, Deferred, Duration, Effect, Metric, Queue, Random, type Scope } from "effect"
-import { type Checkpoint, Checkpoints, hashOf } from "./checkpoints.ts"
+import { type Checkpoint, Checkpoints } from "./checkpoints.ts"
 import type { Commit, StoredCommit } from "./commit.ts"
 import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
 import { commitsOf, foldCommit, foreseen, MustStepDown, type Silence, type StreamDecider } from "./deciding.ts"
@@ -199,7 +199,7 @@ const restore = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>
 const fromFactOne = <State>(decider: StreamDecider<State>): Standing<State> => ({ state: decider.initial(), saw: {} })
 
 const usable = <State>(found: Checkpoint, decider: StreamDecider<State>, epoch: number): boolean =>
-  found.codeVersion === decider.codeVersion && found.epoch === epoch && hashOf(found.state) === found.hash
+  found.codeVersion === decider.codeVersion && found.epoch === epoch
 
 /**
  * Reads every stream up to its head of now, own stream first: whatever its commits had seen of the others
@@ -286,9 +286,9 @@ const drain = (flight: { readonly count: number }): Effect.Effect<void> =>
 
 /** Written only when nothing is in flight: a checkpoint holds what the log holds, never a prediction. */
 const checkpoint = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, epoch: number) {
-  const state = decider.save(standing.state)
+  const state = (decider.saveLong ?? decider.save)(standing.state)
   yield* crashPoint(`checkpoint ${decider.name} before`)
   yield* Checkpoints.use((checkpoints) =>
-    checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch, saw: { ...standing.saw }, hash: hashOf(state), state }))
+    checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch, saw: { ...standing.saw }, state }))
   yield* crashPoint(`checkpoint ${decider.name} after`)
 })

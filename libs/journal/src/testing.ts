@@ -1,4 +1,5 @@
 export { onAccess } from "./testing/appending.ts"
 export * from "./testing/journal-promises.ts"
+export { readUpTo } from "./testing/reading.ts"
 export * from "./testing/sample-facts.ts"
 export * from "./testing/settle-decider.ts"

@@ -1,4 +1,4 @@
-import { Checkpoints, hashOf, Journal, readable, type StoredCommit } from "@millrace/journal"
+import { Checkpoints, Journal, readable, type StoredCommit } from "@millrace/journal"
 import type { Principal } from "@millrace/schemas"
 import { Clock, Effect } from "effect"
 import { changesPlacements, hearPlacement, nextEnd, type Placed, placementsOf, savedPlacements, underBroken, withdrawals } from "../domain/placements.ts"
@@ -22,7 +22,7 @@ export const withdrawWarrants = (checkpointEvery: number) => Effect.scoped(Effec
   const kept = yield* load(fold)
   const head = yield* journal.head("SCHEDULER")
   const holds = kept !== undefined && kept.codeVersion === codeVersion && kept.epoch === journal.epoch &&
-    hashOf(kept.state) === kept.hash && (kept.saw["SCHEDULER"] ?? 0) <= head
+    (kept.saw["SCHEDULER"] ?? 0) <= head
   const placements = placementsOf(holds ? kept.state as ReadonlyArray<Placed> : [])
   let sequence = holds ? kept.saw["SCHEDULER"] ?? 0 : 0
   let folded = 0
@@ -47,7 +47,7 @@ export const withdrawWarrants = (checkpointEvery: number) => Effect.scoped(Effec
     if (folded < checkpointEvery) return Effect.void
     folded = 0
     const state = savedPlacements(placements)
-    return save({ fold, codeVersion, epoch: journal.epoch, saw: { SCHEDULER: sequence }, hash: hashOf(state), state })
+    return save({ fold, codeVersion, epoch: journal.epoch, saw: { SCHEDULER: sequence }, state })
   })
 
   // What is long over is folded first, so that nobody is told to end what has ended.

@@ -1,6 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import {
-  type Checkpoint, Checkpoints, type Commit, type CommitRefused, commitsOf, crashPoint, foldCommit, foreseen, hashOf, headsOf, Journal, type JournalUnavailable,
+  type Checkpoint, Checkpoints, type Commit, type CommitRefused, commitsOf, crashPoint, foldCommit, foreseen, headsOf, Journal, type JournalUnavailable,
   type MustStepDown, type NewFact, Overtaken, type Round, type StoredCommit
 } from "@millrace/journal"
 import type { BrokerTookOver, Cut, FactId, MillFact, Subject } from "@millrace/schemas"
@@ -154,7 +154,7 @@ export const openOrder = Effect.fnUntraced(function*({ bounds, checkpointEvery =
     if (folded < checkpointEvery) return
     folded = 0
     const saved = broker.save(state)
-    yield* checkpoints.save({ fold: broker.name, codeVersion: broker.codeVersion, epoch: journal.epoch, saw: { ...saw }, hash: hashOf(saved), state: saved })
+    yield* checkpoints.save({ fold: broker.name, codeVersion: broker.codeVersion, epoch: journal.epoch, saw: { ...saw }, state: saved })
   })
 
   yield* catchUp()
@@ -192,7 +192,7 @@ const restore = Effect.gen(function*() {
   const { epoch } = yield* Journal
   const found: Checkpoint | undefined = yield* Checkpoints.use((checkpoints) => checkpoints.load(broker.name))
   const fresh = { state: broker.initial(), saw: {} as Cut }
-  if (found === undefined || found.codeVersion !== broker.codeVersion || found.epoch !== epoch || hashOf(found.state) !== found.hash) return fresh
+  if (found === undefined || found.codeVersion !== broker.codeVersion || found.epoch !== epoch) return fresh
   const heads = yield* headsOf([broker.writes, ...broker.hears])
   return Object.entries(found.saw).every(([stream, sequence]) => sequence <= (heads[stream] ?? 0)) ? { state: broker.load(found.state as never), saw: found.saw } : fresh
 })

@@ -3,14 +3,14 @@ import { loadView, type SavedView, saveView } from "@millrace/authority"
 import { type LeaseId, PriceBook } from "@millrace/schemas"
 import { Schema } from "effect"
 import { hold, hostChanged, running, unsaidOf } from "./evolve.ts"
-import type { Money, Slice } from "./money.ts"
+import type { Money, Promised, Slice } from "./money.ts"
 import { setQuotas } from "./quotas.ts"
 import type { MachineKind } from "./possible.ts"
 import { everythingChanged, introduce } from "./reindex.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
-import { emptyWorld, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, type TaskState, type World } from "./world.ts"
+import { emptyWorld, type Ended, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, type TaskState, type World } from "./world.ts"
 
 type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
 type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks: ReadonlyArray<SavedTask> }
@@ -35,9 +35,11 @@ export interface SavedWorld {
   readonly term: number
   readonly heard: ReadonlyArray<readonly [string, { readonly sequence: number; readonly ordinal: number }]>
   readonly frozen: ReadonlyArray<string>
-  readonly jobs: ReadonlyArray<SavedJob>
-  /** The ids of jobs by workspace and outcome. */
-  readonly outcomes: ReadonlyArray<readonly [string, string, ReadonlyArray<string>]>
+  readonly jobs: Iterable<SavedJob>
+  /** The ids of jobs by workspace and outcome; of one that are many, in several lots. */
+  readonly outcomes: Iterable<readonly [string, string, ReadonlyArray<string>]>
+  /** What is promised and not in `money`, in a checkpoint that is made bit by bit. */
+  readonly promised?: Iterable<SavedMoney["promised"][number]>
   readonly hosts: ReadonlyArray<SavedHost>
   /** In the order in which they were given up. */
   readonly givenUp: ReadonlyArray<readonly [string, GivenUp]>
@@ -63,18 +65,22 @@ const byKey = <K extends string, V>(entries: Iterable<readonly [K, V]>): Readonl
   [...entries].sort(([left], [right]) => (left < right ? -1 : 1))
 
 export const save = (world: World): SavedWorld => ({
+  ...saveRest(world),
+  jobs: byKey(world.jobs).map(([, job]) => saveJob(job)),
+  outcomes: saveOutcomes(world),
+  money: saveMoney(world.money)
+})
+
+const saveRest = (world: World): Omit<SavedWorld, "jobs" | "outcomes" | "money"> => ({
   term: world.term,
   heard: byKey(world.heard),
   frozen: [...world.frozen].sort(),
-  jobs: byKey(world.jobs).map(([, job]) => saveJob(job)),
-  outcomes: saveOutcomes(world),
   hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost, resident, suspected, takenBack }]) => ({
     id, admitted, dismissed, joined, leaving, takenBack, lost: lost === undefined ? undefined : { ...lost },
     suspected: [...suspected].sort(([left], [right]) => left - right), resident: [...resident].sort()
   })),
   givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
   authority: saveView(world.authority),
-  money: saveMoney(world.money),
   snapshots: byKey(world.snapshots),
   machines: byKey(world.machines),
   offers: byKey(world.offers).map(([provider, { kinds, ...said }]) => [provider, { ...said, kinds: byKey(kinds) }] as const),
@@ -86,6 +92,35 @@ export const save = (world: World): SavedWorld => ({
   images: byKey(world.images),
   demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
 })
+
+/** The same in the order in which it came to be, and what there may be a million of bit by bit. */
+export const saveLong = (world: World): SavedWorld => ({
+  ...saveRest(world),
+  jobs: bitByBit(function*() {
+    for (const job of world.jobs.values()) yield saveJob(job)
+  }),
+  outcomes: bitByBit(function*() {
+    const lot = new Map<Ended, Array<string>>()
+    for (const [id, ended] of world.outcomes) {
+      const ids = lot.get(ended)
+      if (ids === undefined) lot.set(ended, [id])
+      else if (ids.push(id) === lotMax) {
+        yield [ended.workspace, ended.outcome, ids] as const
+        lot.delete(ended)
+      }
+    }
+    for (const [{ outcome, workspace }, ids] of lot) yield [workspace, outcome, ids] as const
+  }),
+  promised: bitByBit(function*() {
+    for (const [id, promised] of world.money.promised) yield savePromised(id, promised)
+  }),
+  money: saveMoney({ ...world.money, promised: new Map() })
+})
+
+/** So many ids of jobs that are over are one item. */
+const lotMax = 1_000
+
+const bitByBit = <A>(items: () => Iterator<A>): Iterable<A> => ({ [Symbol.iterator]: items })
 
 const saveJob = ({ derived: _, dueMs: _due, tasks, ...job }: JobState): SavedJob => ({
   ...job,
@@ -104,13 +139,15 @@ const saveOutcomes = (world: World): SavedWorld["outcomes"] => {
   return byKey(groups).map(([, { ended: [workspace, outcome], ids }]) => [workspace, outcome, ids.sort()] as const)
 }
 
+const savePromised = (id: string, { amountPico, grantPath, slice }: Promised): SavedMoney["promised"][number] => [id, slice, String(amountPico), grantPath]
+
 const saveMoney = ({ accounts, answeredAt, books, early, promised, recalledAt, slices, spent }: Money): SavedMoney => ({
   books: books.map((book) => encodeBook(book)),
   accounts: [...accounts].sort(),
   // In the order of lending, which is metering's and no accident of this fold; what was not lent yet comes behind.
   slices: [...[...slices].filter(([, { amountPico }]) => amountPico !== undefined), ...byKey([...slices].filter(([, { amountPico }]) => amountPico === undefined))]
     .map(([id, { account, amountPico, committedPico, promisedPico, recalled }]) => [id, account, amountPico?.toString(), recalled, String(committedPico), String(promisedPico)] as const),
-  promised: byKey(promised).map(([id, { amountPico, grantPath, slice }]) => [id, slice, String(amountPico), grantPath] as const),
+  promised: byKey(promised).map(([id, promise]) => savePromised(id, promise)),
   early: byKey(early).map(([id, amount]) => [id, String(amount)] as const),
   spent: byKey(spent).map(([id, { committedPico, promisedPico }]) => [id, String(committedPico), String(promisedPico)] as const),
   recalledAt,
@@ -130,6 +167,8 @@ export const load = (saved: SavedWorld): World => {
   for (const [id, ask] of saved.asks) world.asks.set(id as never, ask as never)
   for (const id of saved.answered) world.answered.add(id as never)
   loadMoney(world.money, saved.money)
+  loadPromised(world.money, saved.money.promised)
+  loadPromised(world.money, saved.promised ?? [])
   for (const [image, sizeBytes] of saved.images) world.images.set(image, sizeBytes)
   const rented = new Map([...world.machines.values()].map((machine) => [machine.hostId, machine.rented]))
   for (const { lost, resident, suspected, ...host } of saved.hosts) {
@@ -170,7 +209,11 @@ const loadJob = (world: World, { tasks, ...saved }: SavedJob): void => {
   if (job.submitted !== undefined) introduce(world, job)
 }
 
-const loadMoney = (money: Money, { accounts, answeredAt, books, early, promised, recalledAt, slices, spent }: SavedMoney): void => {
+const loadPromised = (money: Money, promised: Iterable<SavedMoney["promised"][number]>): void => {
+  for (const [id, slice, amount, grantPath] of promised) money.promised.set(id as never, { slice: slice as never, amountPico: BigInt(amount), grantPath: grantPath as never })
+}
+
+const loadMoney = (money: Money, { accounts, answeredAt, books, early, recalledAt, slices, spent }: SavedMoney): void => {
   Object.assign(money, { recalledAt, answeredAt })
   money.books = books.map((book) => decodeBook(book))
   for (const account of accounts) money.accounts.add(account as never)
@@ -179,7 +222,6 @@ const loadMoney = (money: Money, { accounts, answeredAt, books, early, promised,
     money.slices.set(slice.id, slice)
     if (slice.account !== undefined && slice.amountPico !== undefined) money.byAccount.set(slice.account, (money.byAccount.get(slice.account) ?? new Set()).add(slice))
   }
-  for (const [id, slice, amount, grantPath] of promised) money.promised.set(id as never, { slice: slice as never, amountPico: BigInt(amount), grantPath: grantPath as never })
   for (const [id, amount] of early) money.early.set(id as never, BigInt(amount))
   for (const [id, committed, promisedPico] of spent) money.spent.set(id as never, { committedPico: BigInt(committed), promisedPico: BigInt(promisedPico) })
 }

@@ -2,7 +2,7 @@ import type { Fact, StoredCommit, StreamDecider } from "@millrace/journal"
 import type { MillFact, Principal } from "@millrace/schemas"
 import { decide, dueAtMs } from "./decide.ts"
 import { evolve } from "./evolve.ts"
-import { load, save, type SavedWorld } from "./saved.ts"
+import { load, save, saveLong, type SavedWorld } from "./saved.ts"
 import { emptyWorld, type HostState, type World } from "./world.ts"
 
 /** The log lets a host write on its own subjects alone; a fact there about another host is nobody's word. */
@@ -41,4 +41,5 @@ export const scheduler: StreamDecider<World> = {
   dueAtMs,
   save,
   load: (saved: SavedWorld) => watched(load(saved))
+  saveLong,
 }

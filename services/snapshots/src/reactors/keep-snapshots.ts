@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import {
-  Checkpoints, type CommitRefused, commitsOf, crashPoint, foldCommit, foreseen, hashOf, headsOf, Journal, type JournalUnavailable, type MustStepDown, type Overtaken,
+  Checkpoints, type CommitRefused, commitsOf, crashPoint, foldCommit, foreseen, headsOf, Journal, type JournalUnavailable, type MustStepDown, type Overtaken,
   type Round, type StoredCommit, type StreamDecider
 } from "@millrace/journal"
 import type { BlobRef, SnapshotId, StreamName } from "@millrace/schemas"
@@ -99,7 +99,7 @@ export const keepSnapshots = (options: KeepingOptions): Effect.Effect<never, Bro
       if (folded < checkpointEvery) return
       folded = 0
       const saved = decider.save(state)
-      yield* Checkpoints.use((checkpoints) => checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch: journal.epoch, saw: { ...saw }, hash: hashOf(saved), state: saved }))
+      yield* Checkpoints.use((checkpoints) => checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch: journal.epoch, saw: { ...saw }, state: saved }))
     })
 
     while (true) {
@@ -148,7 +148,7 @@ const restore = Effect.fnUntraced(function*(decider: StreamDecider<State>) {
   const { epoch } = yield* Journal
   const fresh = { state: decider.initial(), saw: {} as Record<string, number> }
   const found = yield* Checkpoints.use((checkpoints) => checkpoints.load(decider.name))
-  if (found === undefined || found.codeVersion !== decider.codeVersion || found.epoch !== epoch || hashOf(found.state) !== found.hash) return fresh
+  if (found === undefined || found.codeVersion !== decider.codeVersion || found.epoch !== epoch) return fresh
   const heads = yield* headsOf([decider.writes, ...decider.hears])
   const isOfThisLog = Object.entries(found.saw).every(([stream, sequence]) => sequence <= (heads[stream] ?? 0))
   return isOfThisLog ? { state: decider.load(found.state as never), saw: { ...found.saw } as Record<string, number> } : fresh
