@@ -149,6 +149,10 @@ export const OrphanFound = Schema.TaggedStruct("OrphanFound", {
   cell: Schema.NonEmptyString,
   runningSinceMs: EpochMillis,
   costSoFarPico: PicoDollars,
+  /** What its provider's list says that it costs, and in which steps that is billed. Absent: to be told from what it has cost so far. */
+  pricePicoPerSecond: Schema.optionalKey(PicoDollars),
+  billedStepMs: Schema.optionalKey(Millis),
+  billedMsMin: Schema.optionalKey(Millis),
   /** How many sweeps have seen it. The first one lists and never ends. */
   sweeps: Count
 })

@@ -35,7 +35,8 @@ export const machineOf = ({ found, granted }: Lease): string | undefined => gran
 /** By what a provider counts where it has said nothing: the strictest that we know. */
 export const usualBilling: Billing = { billedStepMs: 60_000, billedMsMin: 60_000 }
 
-export const billingOf = ({ granted }: Lease): Billing => granted?.fact ?? usualBilling
+export const billingOf = ({ found, granted }: Lease): Billing =>
+  granted?.fact ?? { billedStepMs: found?.fact.billedStepMs ?? usualBilling.billedStepMs, billedMsMin: found?.fact.billedMsMin ?? usualBilling.billedMsMin }
 
 /** From when it costs money. */
 export const sinceMsOf = ({ found, granted, requested }: Lease): number =>
@@ -45,6 +46,7 @@ export const sinceMsOf = ({ found, granted, requested }: Lease): number =>
 export const priceOf = (lease: Lease): bigint => {
   if (lease.granted !== undefined) return lease.granted.fact.pricePicoPerSecond
   if (lease.found === undefined) return lease.requested?.fact.pricePicoPerSecondMax ?? 0n
+  if (lease.found.fact.pricePicoPerSecond !== undefined) return lease.found.fact.pricePicoPerSecond
   const ms = billedMs(usualBilling, lease.found.fact.runningSinceMs, lease.found.atMs)
   return ms === 0 ? 0n : (lease.found.fact.costSoFarPico * 1000n) / BigInt(ms)
 }
