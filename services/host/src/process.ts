@@ -9,6 +9,7 @@ import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
 import { noop } from "./machine/noop.ts"
 import { Keeper } from "./machine/keeper.ts"
+import { copiesBytesOf, localCopies } from "./machine/local-copies.ts"
 import { processRuntime } from "./machine/process.ts"
 import { type Runtime, Runtimes } from "./machine/runtime.ts"
 import { sandboxRuntime } from "./machine/sandbox.ts"
@@ -29,6 +30,7 @@ export const hostProcess = service({
     blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString }),
     cpuMilliMax: setting("MILLRACE_HOST_CPU_MILLI", { purpose: "at most so many thousandths of a core are offered; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
     memoryMibMax: setting("MILLRACE_HOST_MEMORY_MIB", { purpose: "at most so much memory is offered, in MiB; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
+    cacheMibMax: setting("MILLRACE_HOST_CACHE_MIB", { purpose: "at most so much disk holds copies of what work begins with, in MiB, 0 for none; without it a twentieth of what is free", wants: "a whole number", read: Config.Int, default: undefined }),
     runsc: setting("MILLRACE_RUNSC", { purpose: "gVisor's runsc, which the work of others runs in; without it the one on PATH, and without that none of their work is taken", wants: "a path", read: Config.NonEmptyString, default: undefined }),
     apiUrl: setting("MILLRACE_API_URL", { purpose: "the cell's API, which programs ask over their sockets; without it they have none", wants: "an address such as https://cell.example", read: Config.NonEmptyString, default: undefined }),
     relayUrl: setting("MILLRACE_RELAY_URL", { purpose: "the relay that this host dials, where it is not on the API's address", wants: "an address such as wss://cell.example/v1/wire", read: Config.NonEmptyString, default: undefined }),
@@ -40,14 +42,15 @@ export const hostProcess = service({
       default: "leave" as const
     })
   }),
-  layer: ({ accessUrl, apiUrl, atStop, blobs, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey }) => {
+  layer: ({ accessUrl, apiUrl, atStop, blobs, cacheMibMax, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey }) => {
     const store = Blobs.folder(blobs)
+    const copies = localCopies(join(folder, "copies"), copiesBytesOf(folder, cacheMibMax))
     const runtimesWith = (found: Effect.Success<ReturnType<typeof provenSandbox>>) =>
       Layer.effect(Runtimes, Effect.gen(function*() {
         const keeper = yield* Keeper
         const all: ReadonlyArray<Runtime> = [noop, processRuntime(join(folder, "work"), keeper), ...("ground" in found ? [yield* sandboxRuntime(found.ground, keeper)] : [])]
         return new Map(all.map((runtime) => [runtime.name, runtime]))
-      })).pipe(Layer.provide([Keeper.layer(join(folder, "keeper"), { atClose: atStop === "leave" ? "leave" : "end" }), store]))
+      })).pipe(Layer.provide([Keeper.layer(join(folder, "keeper"), { atClose: atStop === "leave" ? "leave" : "end" }), store, copies]))
     return Layer.unwrap(Effect.gen(function*() {
       const { apiPrefix, epoch, hostId, nats, relayToken } = yield* enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers })
       // Found out by doing it, and before anything is promised: what the machine says it can do is what it did since its boot.
@@ -60,6 +63,7 @@ export const hostProcess = service({
           cellDoors({ hostId, folder, apiUrl, relayUrl, sessionKey, relayToken }),
           decorated(layerJetStream({ nats, apiPrefix, host: { epoch } })),
           store,
+          copies,
           keyringInFolder(keys),
           Ledger.layerFile(join(folder, "ledger.jsonl")),
           Machine.layer(hostId, withSandbox(ownCapabilities({ cpuMilliMax, memoryMibMax }), found)),

@@ -8,6 +8,8 @@ import { Clock, Effect, Exit, Layer, Scope } from "effect"
 import type { Lease } from "./domain/lease.ts"
 import type { Doors } from "./machine/doors.ts"
 import type { Ledger } from "./machine/ledger.ts"
+import { saidOf } from "./domain/copies.ts"
+import { LocalCopies } from "./machine/local-copies.ts"
 import { Machine } from "./machine/machine.ts"
 import type { Runtimes } from "./machine/runtime.ts"
 import { openLease } from "./reactors/hold-lease.ts"
@@ -22,6 +24,9 @@ export const agentVersion = "0.1.0"
  * up. `drain`: nothing new is taken, and the agent stays until all of it has ended. `end`: it is ended.
  */
 export type AtStop = "leave" | "drain" | "end"
+
+/** What it holds ready is told no more often than this, in ms: a burst of starts is one fact. */
+const residentEveryMs = 5_000
 
 /** How long a stopping agent waits for its last words, in ms, beyond the work itself. */
 const lastWordsMsMax = 5_000
@@ -53,7 +58,17 @@ const serve = Effect.fnUntraced(function*(atStop: AtStop) {
     const fact: NewFact = { id, partOf: id, event }
     yield* voice.say([fact], Effect.void)
   })
-  const join = (what: string) => say({ _tag: "HostJoined", hostId, bootId, capabilities, agentVersion, dialect: dialectNow }, what)
+  const copies = yield* LocalCopies
+  let residentTold = 0
+  /** All that it holds ready, each time anew: whoever hears that it joins knows of nothing. */
+  const resident = Effect.suspend(() => {
+    const { copies: held, loadBytesPerMs } = copies.held()
+    return say({ _tag: "StateResident", hostId, images: [], ...saidOf(held), ...(loadBytesPerMs === undefined ? {} : { loadBytesPerMs }) }, `resident ${residentTold += 1}`)
+  })
+  const join = (what: string) =>
+    say({ _tag: "HostJoined", hostId, bootId, capabilities, agentVersion, dialect: dialectNow }, what).pipe(
+      Effect.andThen(Effect.suspend(() => copies.held().copies.blobs.size > 0 ? resident : Effect.void))
+    )
   const draining = say({ _tag: "HostDraining", hostId, cause: "the agent is told to stop" }, "draining")
   const left = Effect.suspend(() => placements.running() > 0 ? Effect.void : say({ _tag: "HostLeft", hostId, cause: "the agent is told to stop" }, "left"))
 
@@ -90,6 +105,7 @@ const serve = Effect.fnUntraced(function*(atStop: AtStop) {
     heard("SCHEDULER", "placement"),
     heard("ACCESS", "warrant"),
     lease.keep({ attempts: placements.running, renewed: placements.renewed, lost }),
+    Effect.forever(copies.changed.pipe(Effect.andThen(resident), Effect.andThen(Effect.sleep(residentEveryMs)))),
     attempts.lost,
     voice.lost
   ], { concurrency: "unbounded", discard: true }).pipe(Effect.onInterrupt(() => Effect.sync(() => void (stopped.asked = true))))

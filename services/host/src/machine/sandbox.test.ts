@@ -9,8 +9,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
 import { capabilities, placement } from "../testing/placement.ts"
+import { snapshotAtEndOf } from "../domain/snapshot.ts"
 import { Keeper } from "./keeper.ts"
 import { monotonicMs } from "./keeper-words.ts"
+import { LocalCopies, localCopies } from "./local-copies.ts"
 import type { Ended, Running, Runtime } from "./runtime.ts"
 import { type Sandbox, sandboxRuntime } from "./sandbox.ts"
 import { hostIdsOf } from "./sandbox-bundle.ts"
@@ -29,13 +31,13 @@ if (!able) console.warn(`No sandbox with limits on this machine, so that alone i
 const blobsHere = await Effect.runPromise(Effect.map(Effect.scoped(Layer.build(Blobs.memory)), (context) => Context.get(context, Blobs)))
 
 /** One agent's life on the ground that the probe found. */
-const agent = <A, E>(body: (sandbox: Sandbox, ground: Ground) => Effect.Effect<A, E>, atClose: "leave" | "end" = "leave") => {
+const agent = <A, E>(body: (sandbox: Sandbox, ground: Ground) => Effect.Effect<A, E>, atClose: "leave" | "end" = "leave", blobs = blobsHere) => {
   if (!("ground" in found)) return Effect.die(new Error("there is no sandbox here"))
   const { ground } = found
   return Effect.gen(function*() {
     const sandbox = yield* sandboxRuntime(ground, yield* Keeper)
     return yield* body(sandbox, ground)
-  }).pipe(Effect.provide(Keeper.layer(join(host, "keeper"), { atClose })), Effect.provideService(Blobs, blobsHere))
+  }).pipe(Effect.provide(Keeper.layer(join(host, "keeper"), { atClose })), Effect.provideService(Blobs, blobs))
 }
 
 let numbered = 0
@@ -303,6 +305,30 @@ if (able) describe("work in a sandbox", () => {
     const unchanged = yield* ran(made({ snapshotAtEnd: "files" }, { from }), sh("true"))
     assert.deepStrictEqual(unchanged.snapshot, blob)
   }))
+
+  it.live("what it begins with is loaded once: the next one begins with the host's own copy, and with what the last one left", () => Effect.gen(function*() {
+    const at = join(host, "copies")
+    const copies = Context.get((yield* Layer.build(localCopies(at, 2 ** 20))) as Context.Context<never>, LocalCopies)
+    const read: Array<Digest> = []
+    const counting: Blobs["Service"] = { ...blobsHere, get: (digest) => {
+      read.push(digest)
+      return blobsHere.get(digest)
+    } }
+    const input = yield* blobsHere.putBytes(Buffer.from("a model"))
+    const once = (placed: PlacementMade) => agent((sandbox) => Effect.gen(function*() {
+      const running = yield* start(sandbox, placed, sh("cat model; cat left 2> /dev/null; echo me > left", { files: [{ path: "/work/model", blob: input, executable: false }] }))
+      const ended = yield* running.ended
+      yield* running.release
+      return ended
+    }), "leave", counting).pipe(Effect.provideService(LocalCopies, copies))
+    const first = made({ snapshotAtEnd: "files" })
+    const { snapshot } = yield* once(first)
+    assert.deepStrictEqual(read, [input.digest])
+    const from = { snapshotId: snapshotAtEndOf(first), blob: snapshot! }
+    assert.deepStrictEqual([...copies.held().copies.snapshots], [[from.snapshotId, from.blob.digest]])
+    assert.strictEqual(said(yield* once(made({}, { from }))), "a modelme\n")
+    assert.deepStrictEqual(read, [input.digest])
+  }).pipe(Effect.scoped))
 
   it.live("bytes that are no snapshot start nothing", () => agent((sandbox, ground) => Effect.gen(function*() {
     const blob = yield* blobsHere.putBytes(Buffer.from("this is no archive"))

@@ -6,8 +6,10 @@ import { existsSync, readdirSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { constants } from "node:os"
 import { join } from "node:path"
+import { snapshotAtEndOf } from "../domain/snapshot.ts"
 import type { Keeper } from "./keeper.ts"
 import { adopted, runningIn } from "./keeper-running.ts"
+import { LocalCopies } from "./local-copies.ts"
 import { CannotStart, type Ended, type Running, type Runtime } from "./runtime.ts"
 import { fallenFile, placesIn } from "./sandbox-bundle.ts"
 import { diskMibOf } from "./sandbox-disk.ts"
@@ -32,6 +34,8 @@ export type Sandbox = Runtime & Required<Pick<Runtime, "clear">>
  */
 export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper: Keeper["Service"]) {
   const blobs = yield* Blobs
+  const copies = yield* LocalCopies
+  const nearby = copies.over(blobs)
 
   // An agent that is told to stop in between leaves no half of it.
   const releaseOf = (attemptId: string) => Effect.uninterruptible(release(ground, attemptId))
@@ -60,7 +64,9 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     const artefacts = yield* kept(`artefacts of ${attemptId}`, keepArtefacts(places))
     const snapshot = spec.snapshotAtEnd === undefined
       ? Option.none()
-      : yield* kept(`the files of ${attemptId}`, keepSnapshot(places, 2 * diskMibOf(spec.resources.diskMib) * 2 ** 20))
+      : yield* kept(`the files of ${attemptId}`, Effect.provideService(keepSnapshot(places, 2 * diskMibOf(spec.resources.diskMib) * 2 ** 20), Blobs, nearby))
+    // Whoever starts from it here has it here.
+    if (Option.isSome(snapshot)) yield* copies.isSnapshot(snapshotAtEndOf(made), snapshot.value)
     return {
       ...(fallen === undefined ? bySignal(byBeginning(ended)) : bySignal(ended, "SIGABRT")),
       ...(outOfMemory ? { cause: "out_of_memory" as const } : {}),
@@ -79,7 +85,8 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     const places = placesIn(join(ground.folder, attemptId))
     const [argv0 = "", ...args] = commandLine(ground, attemptId)
     const kept = yield* prepare(ground, { name: attemptId, program, resources: spec.resources, made, ...(socket === undefined ? {} : { socket }) }).pipe(
-      Effect.andThen(Effect.provideService(furnish(ground, made, program), Blobs, blobs)),
+      Effect.andThen(Effect.provideService(furnish(ground, made, program), Blobs, nearby)),
+      Effect.andThen(made.from === undefined ? Effect.void : copies.isSnapshot(made.from.snapshotId, made.from.blob)),
       Effect.andThen(crashPoint("start work before")),
       Effect.andThen(keeper.spawn({
         attemptId,

@@ -7,6 +7,7 @@ import { Context, Deferred, Effect, Fiber, Layer, Option, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { Doors } from "../machine/doors.ts"
 import { type Kept, Ledger, nothingKept } from "../machine/ledger.ts"
+import { LocalCopies, type LocalCopiesShape } from "../machine/local-copies.ts"
 import { Machine } from "../machine/machine.ts"
 import { noop } from "../machine/noop.ts"
 import { type Ended, type Running, type Runtime, Runtimes } from "../machine/runtime.ts"
@@ -89,6 +90,8 @@ export class Site {
   fallen = false
   /** How many look-ups the log leaves unanswered from now on. */
   unanswered = 0
+  /** The copies that the machine's disk holds; none without. */
+  copies: LocalCopiesShape | undefined
   /** What the scheduler answers to beats; nothing: it does not. */
   answer: BeatAnswer | undefined = { term: 1, leaseMs: 15_000, lost: false }
   beats = 0
@@ -139,6 +142,7 @@ export class Site {
         ({ ...rest, remember: (attempt, remembered) => around(remember(attempt, remembered)) }))).pipe(Layer.provide(Ledger.layerKept(this.kept))),
       Machine.layerSimulated(hostId, "boot", capabilities),
       Doors.none,
+      this.copies === undefined ? Layer.empty : Layer.succeed(LocalCopies, this.copies),
       Layer.succeed(Beats, {
         beat: () => Effect.sync(() => {
           this.beats += 1
