@@ -30,6 +30,29 @@ describe("a plan of what to have", () => {
       }))
     }).pipe(Effect.provide(Solver.layer)), 60_000)
 
+  it.live("is solved anew at once where what waits was said again meanwhile, though it is made of the same", () =>
+    Effect.gen(function*() {
+      const solver = yield* Solver
+      let moved = false
+      let again: Effect.Effect<unknown, unknown> = Effect.void
+      const interrupted: Solver["Service"] = {
+        ...solver,
+        choose: (asked) => Effect.andThen(solver.choose(asked), (plan) => moved ? Effect.succeed(plan) : Effect.suspend(() => {
+          moved = true
+          return Effect.as(Effect.orDie(again), plan)
+        }))
+      }
+      yield* living({ plans: { solver: interrupted, everyMs: 50 } }, (life) => Effect.gen(function*() {
+        const one = { ...small, gpus: 8, gpuModels: ["H100"], waiting: 1_000 }
+        // The broker hears of it before it may say its plan.
+        again = Effect.andThen(life.waits(one), Effect.sleep(200))
+        yield* life.waits(one)
+        for (let waited = 0; waited < waitsMax && life.said("PlanChosen").length === 0; waited += 1) yield* Effect.sleep(25)
+        assert.isTrue(moved)
+        assert.strictEqual(life.said("PlanChosen").length, 1)
+      }))
+    }).pipe(Effect.provide(Solver.layer)), 60_000)
+
   it("keeps ready what demand for a kind of GPU grows by while a machine is on its way, where that is wanted", () => {
     const window = 600_000
     const h100 = (waiting: number) => waits(waiting, { gpus: 8, gpuModels: ["H100"] })

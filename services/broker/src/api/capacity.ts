@@ -4,7 +4,7 @@ import { Authority, mayRead } from "@millrace/service"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { perHour } from "../domain/money.ts"
-import { boundsHistory, type CapacityTables, type LeaseRow, leasesHistory, type MarketRow, marketsHistory, type PlanRow, plansHistory } from "../projections/leases.ts"
+import { boundsHistory, type CapacityTables, type LeaseRow, leasesHistory, type MarketRow, marketsHistory, type PartRow, partsHistory, type PlanRow, plansHistory } from "../projections/leases.ts"
 import { Api, type LeaseView, type PlanView } from "./api.ts"
 import { type ReadQuery, readingOf } from "./reading.ts"
 
@@ -33,25 +33,32 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
     }),
     plan: Effect.fnUntraced(function*({ query }) {
       yield* allowed
-      const { cut, value } = yield* reading(query, ({ db, valid }) => db.selectFrom("plans").selectAll().where(valid(plansHistory)).executeTakeFirst())
-      return { plan: value === undefined ? null : planViewOf(value), cut }
+      const { cut, value } = yield* reading(query, async (given) => {
+        const plan = await given.db.selectFrom("plans").selectAll().where(given.valid(plansHistory)).executeTakeFirst()
+        return plan === undefined ? undefined : { plan, parts: await partsOf(given, [plan.inputs_digest]) }
+      })
+      return { plan: value === undefined ? null : planViewOf(value.plan, value.parts), cut }
     }),
     capacity: Effect.fnUntraced(function*({ query }) {
       yield* allowed
-      const { cut, value } = yield* reading(query, async ({ db, valid }) => ({
-        open: await db.selectFrom("leases").selectAll().where(valid(leasesHistory)).where("stands", "not in", ["refused", "ended"]).orderBy("lease_id").limit(leasesMax).execute(),
-        markets: await db.selectFrom("markets").selectAll().where(valid(marketsHistory)).orderBy("provider").execute(),
-        bounds: await db.selectFrom("bounds").selectAll().where(valid(boundsHistory)).orderBy("term", "desc").executeTakeFirst()
-      }))
+      const { cut, value } = yield* reading(query, async ({ db, valid }) => {
+        const markets = await db.selectFrom("markets").selectAll().where(valid(marketsHistory)).orderBy("provider").execute()
+        return {
+          open: await db.selectFrom("leases").selectAll().where(valid(leasesHistory)).where("stands", "not in", ["refused", "ended"]).orderBy("lease_id").limit(leasesMax).execute(),
+          markets,
+          parts: await partsOf({ db, valid }, markets.flatMap(({ offers_digest }) => offers_digest ?? [])),
+          bounds: await db.selectFrom("bounds").selectAll().where(valid(boundsHistory)).orderBy("term", "desc").executeTakeFirst()
+        }
+      })
       const paid = value.open.filter(({ machine }) => machine !== null)
       const leaks = paid.filter(({ missed, stands }) => stands === "released" || stands === "orphan" || missed > 0)
       return {
         bounds: value.bounds === undefined ? null : { machinesMax: Number(value.bounds.machines_max), spendPicoPerHourMax: value.bounds.spend_pico_per_hour_max, dryRun: value.bounds.dry_run === 1 },
         open: { machines: paid.length, picoPerHour: sumPerHour(paid) },
-        offers: value.markets.flatMap(offersOf),
+        offers: value.markets.flatMap((market) => offersOf(market, value.parts)),
         providers: value.markets.map((market) => ({
           provider: market.provider,
-          offers: parsed(market).length,
+          offers: parsed(market, value.parts).length,
           readAtMs: numberOf(market.observed_at_ms),
           source: market.source,
           suspended: market.suspended
@@ -82,11 +89,21 @@ interface KeptTarget {
 export const targetViewOf = ({ column: { machineType, market, offer, region, zone }, provider, reason, running, wanted }: KeptTarget): PlanView["targets"][number] =>
   ({ provider, machineType, region, zone: zone ?? null, market, offer: offer ?? null, wanted, running, reason })
 
-const planViewOf = (row: PlanRow): PlanView => ({
+/** The parts of lists that are too long for one fact. */
+const partsOf = ({ db, valid }: Pick<Reading<CapacityTables>, "db" | "valid">, digests: ReadonlyArray<string>): Promise<ReadonlyArray<PartRow>> =>
+  digests.length === 0 ? Promise.resolve([]) : db.selectFrom("parts").selectAll().where(valid(partsHistory)).where("digest", "in", digests).orderBy("fact_id").execute()
+
+/** A list with its parts; one that was said twice, because somebody died in between, is there once. */
+const whole = <Row>(last: string, digest: string | null, parts: ReadonlyArray<PartRow>): ReadonlyArray<Row> => {
+  const texts = new Set(parts.filter((part) => part.digest === digest).map(({ rows }) => rows))
+  return [...texts, last].flatMap((text) => JSON.parse(text) as ReadonlyArray<Row>)
+}
+
+const planViewOf = (row: PlanRow, parts: ReadonlyArray<PartRow>): PlanView => ({
   plan: row.fact_id,
   chosenAtMs: Number(row.chosen_at_ms),
   method: row.method,
-  targets: (JSON.parse(row.targets) as ReadonlyArray<KeptTarget>).map(targetViewOf),
+  targets: whole<KeptTarget>(row.targets, row.inputs_digest, parts).map(targetViewOf),
   unmet: Number(row.unmet),
   unmetBecause: [],
   costPicoPerHour: row.cost_pico_per_hour,
@@ -130,10 +147,10 @@ interface KeptOffer {
   readonly resources: { readonly gpus: number; readonly cpuMilli: number; readonly memoryMib: number }
 }
 
-const parsed = ({ offers }: MarketRow): ReadonlyArray<KeptOffer> => JSON.parse(offers) as ReadonlyArray<KeptOffer>
+const parsed = ({ offers, offers_digest }: MarketRow, parts: ReadonlyArray<PartRow>): ReadonlyArray<KeptOffer> => whole(offers, offers_digest, parts)
 
-const offersOf = (market: MarketRow) =>
-  parsed(market).map(({ gpuModel, machineType, market: how, offer, zone, pricePicoPerSecond, regions, resources: { cpuMilli, gpus, memoryMib } }) => ({
+const offersOf = (market: MarketRow, parts: ReadonlyArray<PartRow>) =>
+  parsed(market, parts).map(({ gpuModel, machineType, market: how, offer, zone, pricePicoPerSecond, regions, resources: { cpuMilli, gpus, memoryMib } }) => ({
     provider: market.provider,
     machineType,
     regions,

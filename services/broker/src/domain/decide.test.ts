@@ -88,6 +88,17 @@ describe("a sweep", () => {
     desk.hear(2, granted(firstLease(desk)))
     assert.deepStrictEqual(look(desk, [{ ...machine, machine: `m-${firstLease(desk)}`, cell: "before" }]), [])
   })
+  it("tells a notice with the machine and the host that used its key, whether or not that has been matched to its lease", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    const lease = firstLease(desk)
+    desk.hear(2, granted(lease))
+    const taken = { ...machine, machine: `m-${lease}`, cell: "test", reclaimAtMs: 9_000 }
+    assert.notProperty(look(desk, [taken], 3)[0]?.event, "hostId")
+    desk.hear(4, admitted(digestOf(desk)))
+    const hostId = desk.state.byDigest.get(digestOf(desk))!
+    assert.deepStrictEqual(look(desk, [taken], 5)[0]?.event, { _tag: "ReclaimNoticed", leaseId: lease, provider, hostId, deadlineAtMs: 9_000, machine: `m-${lease}` })
+  })
   it("believes an end that is listed, and a missing machine only when it was missed twice", () => {
     const desk = given(observed(offer("small")), waits(1))
     desk.decide(1)
@@ -96,7 +107,7 @@ describe("a sweep", () => {
     assert.deepInclude(look(desk, [{ ...machine, machine: `m-${lease}`, cell: "test", stands: "reclaimed" }])[0]?.event, { _tag: "LeaseEnded", confirmed: "reclaimed" })
     assert.deepStrictEqual(look(desk, [], 10_000), [])
     const [missed] = look(desk, [])
-    assert.deepInclude(missed?.event, { _tag: "GhostFound", sweeps: 1 })
+    assert.deepInclude(missed?.event, { _tag: "GhostFound", sweeps: 1, costSoFarPico: costPico(cents(6n), { billedStepMs: 60_000, billedMsMin: 60_000 }, 2, 100_000) })
     desk.hear(100_000, missed!.event)
     assert.deepInclude(look(desk, [], 160_000)[0]?.event, { _tag: "LeaseEnded", confirmed: "not_there" })
   })

@@ -146,6 +146,9 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
   switch (event._tag) {
     case "BrokerTookOver":
       state.term = event.term
+      // What somebody else began to list is begun anew.
+      state.listing.clear()
+      state.preparing = undefined
       state.bounds = event
       return state
     case "DemandChanged":

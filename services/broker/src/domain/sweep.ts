@@ -1,5 +1,6 @@
 import { namedId } from "@millrace/decider"
 import type { LeaseId, Market, MillFact, ProviderName } from "@millrace/schemas"
+import { hostOf } from "./hosts.ts"
 import { billingOf, type Lease, machineOf, priceOf, sinceMsOf, stageOf } from "./lease.ts"
 import { type Billing, costPico } from "./money.ts"
 import type { State } from "./state.ts"
@@ -57,16 +58,18 @@ export const sweep = (
   const own = [...state.leases.values()].filter((lease) => lease.provider === provider)
   const ours = listed.filter((one) => one.cell === cell)
   // A machine that a lease names is ours whatever its tag says now: a cell that was renamed must not take it for gone.
-  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, listed, atMs, visibleWithinMs), ...reclaims(own, listed)]
+  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, listed, atMs, visibleWithinMs), ...reclaims(state, own, listed)]
 }
 
 /** Machines of ours that their provider means to take back, told once, and again only when it will be sooner. */
-const reclaims = (own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>): ReadonlyArray<Seen> => {
+const reclaims = (state: State, own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>): ReadonlyArray<Seen> => {
   const byMachine = new Map(listed.map((one) => [one.machine, one]))
   return own.flatMap((lease): ReadonlyArray<Seen> => {
-    const deadlineAtMs = stageOf(lease) === "held" ? byMachine.get(machineOf(lease) ?? "")?.reclaimAtMs : undefined
-    if (deadlineAtMs === undefined || (lease.reclaim !== undefined && deadlineAtMs >= lease.reclaim.deadlineAtMs)) return []
-    return [{ lease: lease.id, event: { _tag: "ReclaimNoticed", leaseId: lease.id, provider: lease.provider, ...(lease.hostId === undefined ? {} : { hostId: lease.hostId }), deadlineAtMs } }]
+    const machine = machineOf(lease)
+    const deadlineAtMs = stageOf(lease) === "held" ? byMachine.get(machine ?? "")?.reclaimAtMs : undefined
+    if (machine === undefined || deadlineAtMs === undefined || (lease.reclaim !== undefined && deadlineAtMs >= lease.reclaim.deadlineAtMs)) return []
+    const hostId = hostOf(state, lease)?.id
+    return [{ lease: lease.id, event: { _tag: "ReclaimNoticed", leaseId: lease.id, provider: lease.provider, ...(hostId === undefined ? {} : { hostId }), deadlineAtMs, machine } }]
   })
 }
 
@@ -117,6 +120,8 @@ const strangers = (
         cell,
         runningSinceMs: sinceMs,
         costSoFarPico: one.stands === "declared" ? 0n : costPico(one.pricePicoPerSecond, billing, sinceMs, atMs),
+        // What is declared costs nothing, and what a list does not know the price of is not free.
+        ...(one.stands === "declared" || one.pricePicoPerSecond <= 0n ? {} : { pricePicoPerSecond: one.pricePicoPerSecond, billedStepMs: billing.billedStepMs, billedMsMin: billing.billedMsMin }),
         sweeps: (before?.found?.fact.sweeps ?? 0) + 1
       }
     }]
@@ -143,7 +148,8 @@ const ghost = (lease: Lease, machine: string, atMs: number, sweeps: number): Mil
   provider: lease.provider,
   machine,
   lastSeenAtMs: sweeps === 0 ? atMs : lease.granted?.atMs ?? lease.found?.atMs ?? atMs,
-  sweeps
+  sweeps,
+  costSoFarPico: costPico(priceOf(lease), billingOf(lease), sinceMsOf(lease), atMs)
 })
 
 /** The provider's last word: from here on the machine costs nothing. */

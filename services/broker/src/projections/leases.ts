@@ -1,7 +1,7 @@
 import { foldHistory, history, projection } from "@millrace/readmodel"
 import type {
-  BrokerTookOver, GhostFound, LeaseEnded, LeaseGranted, LeaseRefused, LeaseReleased, LeaseRequested, LeaseWithdrawn, MachineEnrolled, OffersObserved,
-  OrphanFound, PlanChosen, ProviderResumed, ProviderSuspended, ReclaimNoticed
+  BrokerTookOver, GhostFound, LeaseEnded, LeaseGranted, LeaseRefused, LeaseReleased, LeaseRequested, LeaseWithdrawn, MachineEnrolled, MachineRetiring, OffersListed,
+  OffersObserved, OrphanFound, PlanChosen, PlanPrepared, ProviderResumed, ProviderSuspended, ReclaimNoticed
 } from "@millrace/schemas"
 
 /** One machine lease. Money is decimal text: whole pico-dollars. */
@@ -48,6 +48,16 @@ export interface MarketRow {
   readonly offers: string
   readonly suspended: string | null
   readonly suspended_until_ms: number | null
+  /** Of the whole list: its parts beside those in `offers` lie under it. */
+  readonly offers_digest: string | null
+}
+
+/** A part of a list that is too long for one fact. */
+export interface PartRow {
+  readonly fact_id: string
+  readonly digest: string
+  /** As JSON text: offers, or targets of a plan. */
+  readonly rows: string
 }
 
 export interface BoundsRow {
@@ -76,6 +86,7 @@ export interface PlanRow {
 }
 
 export interface CapacityTables {
+  readonly parts: PartRow
   readonly plans: PlanRow
   readonly leases: LeaseRow
   readonly markets: MarketRow
@@ -83,23 +94,25 @@ export interface CapacityTables {
 }
 
 type AboutLease =
-  | LeaseRequested | LeaseGranted | LeaseRefused | LeaseWithdrawn | MachineEnrolled | ReclaimNoticed | LeaseReleased | LeaseEnded | OrphanFound | GhostFound
+  | LeaseRequested | LeaseGranted | LeaseRefused | LeaseWithdrawn | MachineEnrolled | ReclaimNoticed | MachineRetiring | LeaseReleased | LeaseEnded | OrphanFound | GhostFound
 type AboutMarket = OffersObserved | ProviderSuspended | ProviderResumed
-type Minded = AboutLease | AboutMarket | BrokerTookOver | PlanChosen
+type Part = OffersListed | PlanPrepared
+type Minded = AboutLease | AboutMarket | BrokerTookOver | PlanChosen | Part
 
 export const leasesHistory = history({ table: "leases", stream: "BROKER", key: ["lease_id"] })
 export const marketsHistory = history({ table: "markets", stream: "BROKER", key: ["provider"] })
 export const plansHistory = history({ table: "plans", stream: "BROKER", key: ["cell"] })
+export const partsHistory = history({ table: "parts", stream: "BROKER", key: ["fact_id"] })
 export const boundsHistory = history({ table: "bounds", stream: "BROKER", key: ["cell"] })
 
 /** What we rent, and from whom it could be rented. Answers "what do we hold, since when, at what price, and what have we not seen end". */
 export const leases = projection<CapacityTables>()<Minded>({
   name: "broker.leases",
-  version: 2,
+  version: 3,
   hears: ["BROKER"],
   only: [
     "LeaseRequested", "LeaseGranted", "LeaseRefused", "LeaseWithdrawn", "MachineEnrolled", "ReclaimNoticed", "LeaseReleased", "LeaseEnded", "OrphanFound",
-    "GhostFound", "OffersObserved", "ProviderSuspended", "ProviderResumed", "BrokerTookOver", "PlanChosen"
+    "GhostFound", "OffersObserved", "ProviderSuspended", "ProviderResumed", "BrokerTookOver", "PlanChosen", "MachineRetiring", "OffersListed", "PlanPrepared"
   ],
   tables: (schema) => [
     ...leasesHistory.create(schema, (table) =>
@@ -150,7 +163,12 @@ export const leases = projection<CapacityTables>()<Minded>({
         .addColumn("source", "text")
         .addColumn("offers", "text", (column) => column.notNull())
         .addColumn("suspended", "text")
-        .addColumn("suspended_until_ms", "bigint")),
+        .addColumn("suspended_until_ms", "bigint")
+        .addColumn("offers_digest", "text")),
+    ...partsHistory.create(schema, (table) =>
+      table.addColumn("fact_id", "text", (column) => column.notNull())
+        .addColumn("digest", "text", (column) => column.notNull())
+        .addColumn("rows", "text", (column) => column.notNull())),
     ...boundsHistory.create(schema, (table) =>
       table.addColumn("cell", "text", (column) => column.notNull())
         .addColumn("term", "bigint", (column) => column.notNull())
@@ -158,7 +176,7 @@ export const leases = projection<CapacityTables>()<Minded>({
         .addColumn("spend_pico_per_hour_max", "text", (column) => column.notNull())
         .addColumn("dry_run", "integer", (column) => column.notNull()))
   ],
-  history: [leasesHistory, marketsHistory, plansHistory, boundsHistory],
+  history: [leasesHistory, marketsHistory, plansHistory, partsHistory, boundsHistory],
   apply: async (tx, facts) => {
     await foldHistory<LeaseRow, Minded>(tx, facts, leasesHistory, {
       about: ({ event }) => ("leaseId" in event ? { lease_id: event.leaseId } : undefined),
@@ -167,6 +185,12 @@ export const leases = projection<CapacityTables>()<Minded>({
     await foldHistory<MarketRow, Minded>(tx, facts, marketsHistory, {
       about: ({ event }) => (isAboutMarket(event) ? { provider: event.provider } : undefined),
       evolve: (row, { event }) => (isAboutMarket(event) ? marketAfter(row, event) : row)
+    })
+    await foldHistory<PartRow, Minded>(tx, facts, partsHistory, {
+      about: ({ event, id }) => (isPart(event) ? { fact_id: id } : undefined),
+      evolve: (row, { event, id }) => !isPart(event) ? row
+        : event._tag === "PlanPrepared" ? { fact_id: id, digest: event.inputs.digest, rows: JSON.stringify(event.targets) }
+        : { fact_id: id, digest: event.offers.digest, rows: offersText(event.rows) }
     })
     await foldHistory<BoundsRow, Minded>(tx, facts, boundsHistory, {
       about: ({ event }) => (event._tag === "BrokerTookOver" ? { cell: event.cell } : undefined),
@@ -196,6 +220,10 @@ export const leases = projection<CapacityTables>()<Minded>({
     })
   }
 })
+
+const isPart = (event: Minded): event is Part => event._tag === "OffersListed" || event._tag === "PlanPrepared"
+
+const offersText = (rows: OffersObserved["rows"]): string => JSON.stringify(rows ?? [], (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value))
 
 const isAboutMarket = (event: Minded): event is AboutMarket =>
   event._tag === "OffersObserved" || event._tag === "ProviderSuspended" || event._tag === "ProviderResumed"
@@ -247,14 +275,27 @@ const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: numbe
       return { ...row, host_id: event.hostId }
     case "ReclaimNoticed":
       return { ...row, reclaim_at_ms: event.deadlineAtMs, because: "its provider takes it back" }
+    case "MachineRetiring":
+      return { ...row, because: `${event.by} takes its place` }
     case "LeaseReleased":
       return { ...row, stands: "released", because: withDetail(event), released_at_ms: atMs, asked_by: event.askedBy ?? null }
     case "LeaseEnded":
       return { ...row, stands: "ended", ended_at_ms: event.endedAtMs, cost_pico: event.costPico.toString(), because: row.because ?? event.confirmed }
     case "OrphanFound":
-      return { ...row, stands: row.stands === "released" ? "released" : "orphan", machine: event.machine, since_ms: event.runningSinceMs, cost_pico: event.costSoFarPico.toString(), because: "orphan" }
+      return {
+        ...row,
+        stands: row.stands === "released" ? "released" : "orphan",
+        machine: event.machine,
+        since_ms: event.runningSinceMs,
+        cost_pico: event.costSoFarPico.toString(),
+        because: "orphan",
+        ...(event.pricePicoPerSecond === undefined ? {} : {
+          price_pico_per_second: event.pricePicoPerSecond.toString(), billed_step_ms: event.billedStepMs ?? null, billed_ms_min: event.billedMsMin ?? null,
+          quote_source: `${event.provider}: its list of machines`, quote_read_at_ms: atMs
+        })
+      }
     case "GhostFound":
-      return { ...row, missed: event.sweeps }
+      return { ...row, missed: event.sweeps, ...(event.costSoFarPico === undefined || row.stands === "ended" ? {} : { cost_pico: event.costSoFarPico.toString() }) }
     default:
       return event satisfies never
   }
@@ -263,14 +304,15 @@ const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: numbe
 const withDetail = ({ cause, detail }: { readonly cause: string; readonly detail?: string }): string => (detail === undefined ? cause : `${cause}: ${detail}`)
 
 const marketAfter = (before: MarketRow | undefined, event: AboutMarket): MarketRow => {
-  const row = before ?? { provider: event.provider, observed_at_ms: null, source: null, offers: "[]", suspended: null, suspended_until_ms: null }
+  const row = before ?? { provider: event.provider, observed_at_ms: null, source: null, offers: "[]", suspended: null, suspended_until_ms: null, offers_digest: null }
   switch (event._tag) {
     case "OffersObserved":
       return {
         ...row,
         observed_at_ms: event.observedAtMs,
         source: event.source,
-        offers: JSON.stringify(event.rows ?? [], (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value))
+        offers: offersText(event.rows),
+        offers_digest: event.offers.digest
       }
     case "ProviderSuspended":
       return event.region !== undefined ? row : { ...row, suspended: `${event.reason}: ${event.detail}`, suspended_until_ms: event.untilMs ?? null }

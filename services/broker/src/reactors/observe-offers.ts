@@ -4,6 +4,7 @@ import { Clock, Effect, Schema } from "effect"
 import { stageOf } from "../domain/lease.ts"
 import type { State } from "../domain/state.ts"
 import type { Provider } from "../providers/provider.ts"
+import { inParts } from "./in-parts.ts"
 import type { Broken, Order } from "./order.ts"
 
 /** Offers up to so many bytes lie in the fact itself. */
@@ -26,7 +27,7 @@ const seeks = ({ demand, leases }: State, { name }: Provider): boolean =>
 
 /**
  * Reads what a provider offers, and says so when it has changed; of a market after each look, because what was
- * offered a while ago is no offer. The whole list lies in the blob store.
+ * offered a while ago is no offer. The whole list lies in the blob store; what is too much for one fact is said in parts.
  */
 export const observeOffers = ({ everyMs, order, provider }: { readonly order: Order; readonly provider: Provider; readonly everyMs: number }): Effect.Effect<never, Broken, Blobs> =>
   Effect.gen(function*() {
@@ -45,21 +46,27 @@ export const observeOffers = ({ everyMs, order, provider }: { readonly order: Or
         // A turn that comes in time is waited for.
         return reason === "rate_limited" && untilMs !== undefined ? Math.min(everyMs, Math.max(100, untilMs - nowMs)) : everyMs
       }
-      const { source } = told.success.value
+      const { quotas, source } = told.success.value
       const rows = told.success.value.rows.map((row) => withCapabilities(row, provider.can))
       const sorted = [...rows].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
-      const text = encode(sorted)
-      const kept = yield* Effect.result(blobs.putBytes(Buffer.from(text)))
+      const list = encode(sorted)
+      const text = quotas === undefined ? list : `${list}${JSON.stringify(quotas)}`
+      const kept = yield* Effect.result(blobs.putBytes(Buffer.from(list)))
       if (kept._tag === "Failure") return yield* Effect.as(Effect.logWarning(`The offers of ${provider.name} could not be kept: ${kept.failure._tag}`), soon)
       // What is too large for the fact is cut to what can be had now; the blob holds all of it.
-      const inline = text.length <= inlineBytesMax ? sorted : sorted.filter(({ regions }) => regions.length > 0)
+      const { before, last } = inParts(list.length <= inlineBytesMax ? sorted : sorted.filter(({ regions }) => regions.length > 0))
+      const subject = { kind: "market", scope: provider.name } as const
       yield* order.observe((_, atMs) => {
         if (!market && text === saidText && atMs - saidAtMs < sayAgainMs) return []
         saidText = text
         saidAtMs = atMs
-        return [{
-          subject: { kind: "market", scope: provider.name },
-          event: { _tag: "OffersObserved", provider: provider.name, observedAtMs: atMs, offers: kept.success, count: rows.length, source, rows: inline, ...(provider.can.requestsEvery.createMs > 0 ? { asksEveryMs: provider.can.requestsEvery.createMs } : {}) }
+        return [...before.map((part) => ({ subject, event: { _tag: "OffersListed" as const, provider: provider.name, offers: kept.success, rows: part } })), {
+          subject,
+          event: {
+            _tag: "OffersObserved", provider: provider.name, observedAtMs: atMs, offers: kept.success, count: rows.length, source, rows: last,
+            ...(provider.can.requestsEvery.createMs > 0 ? { asksEveryMs: provider.can.requestsEvery.createMs } : {}),
+            ...(quotas === undefined ? {} : { quotas })
+          }
         }]
       })
       return everyMs

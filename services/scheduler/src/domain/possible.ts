@@ -1,4 +1,4 @@
-import { type BrokerTookOver, type GpuNamed, type JobSpec, type Offer, type OffersObserved, type Resources, wishesInWords, wishMetBy } from "@millrace/schemas"
+import { type BrokerTookOver, type GpuNamed, type JobSpec, type Offer, type OffersListed, type OffersObserved, type Resources, wishesInWords, wishMetBy } from "@millrace/schemas"
 import { fits, inWords, largestMachine } from "./resources.ts"
 import type { World } from "./world.ts"
 
@@ -16,19 +16,39 @@ export interface Offered {
   readonly silent?: boolean
   readonly kinds: Map<string, MachineKind>
   whole: boolean
+  /** Of a list that is said in parts: which one, and how many of it have been said. */
+  listed?: { readonly digest: string; readonly rows: number }
 }
 
 /** So many kinds are kept of one provider; of one that offers more nobody can say what it does not have. */
 const kindsMax = 2_048
 
 /** Takes in what a provider offers. Kinds that it offered once stay: what is sold out today is there tomorrow. */
-export const evolveOffers = (offers: World["offers"], { count, provider, rows }: OffersObserved): void => {
+export const evolveOffers = (offers: World["offers"], { count, offers: { digest }, provider, rows }: OffersObserved): void => {
+  const known = offeredBy(offers, provider)
+  const before = known.listed?.digest === digest ? known.listed.rows : 0
+  delete known.listed
+  // A long list is cut to what can be had now: what is sold out is not named, and may be what somebody needs.
+  if (rows === undefined || before + rows.length < count) known.whole = false
+  learnKinds(known, rows ?? [])
+}
+
+/** Takes in a part of a long list, the last part of which `OffersObserved` holds. */
+export const listOffers = (offers: World["offers"], { offers: { digest }, provider, rows }: OffersListed): void => {
+  const known = offeredBy(offers, provider)
+  known.listed = { digest, rows: (known.listed?.digest === digest ? known.listed.rows : 0) + rows.length }
+  learnKinds(known, rows)
+}
+
+const offeredBy = (offers: World["offers"], provider: OffersObserved["provider"]): Offered => {
   const before = offers.get(provider)
   const known = before !== undefined && before.silent !== true ? before : { kinds: new Map<string, MachineKind>(), whole: true }
   offers.set(provider, known)
-  // A long list is cut to what can be had now: what is sold out is not named, and may be what somebody needs.
-  if (rows === undefined || rows.length < count) known.whole = false
-  for (const row of rows ?? []) {
+  return known
+}
+
+const learnKinds = (known: Offered, rows: ReadonlyArray<Offer>): void => {
+  for (const row of rows) {
     const kind = kindOf(row)
     const key = `${kind.resources.cpuMilli}/${kind.resources.memoryMib}/${kind.resources.diskMib}/${kind.resources.gpus}/${kind.gpu?.model ?? ""}/${kind.gpu?.memoryMib ?? ""}`
     if (known.kinds.size >= kindsMax && !known.kinds.has(key)) known.whole = false

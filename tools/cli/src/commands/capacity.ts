@@ -56,6 +56,13 @@ const leaseTable = (leases: ReadonlyArray<LeaseView>): string =>
     one.pricePicoPerHour === null ? "-" : dollarsShort(one.pricePicoPerHour), timeText(one.sinceMs ?? one.requestedAtMs), orDash(one.because)
   ]))
 
+/** With what each has cost since nobody accounted for it, as far as that is known. */
+const leakTable = (leases: ReadonlyArray<LeaseView>): string =>
+  table(["LEASE", "STATE", "PROVIDER", "TYPE", "REGION", "MACHINE", "AN HOUR", "SINCE", "COST SO FAR", "BECAUSE"], leases.map((one) => [
+    one.leaseId, one.stands, one.provider, orDash(one.machineType), orDash(one.region), orDash(one.machine),
+    one.pricePicoPerHour === null ? "-" : dollarsShort(one.pricePicoPerHour), timeText(one.sinceMs ?? one.requestedAtMs), one.costPico === null ? "-" : dollarsExact(one.costPico), orDash(one.because)
+  ]))
+
 const stands = ["asked", "refused", "withdrawn", "held", "released", "ended", "orphan"] as const
 
 const leases = Command.make("leases", {
@@ -75,7 +82,7 @@ const leases = Command.make("leases", {
 
 const leaks = Command.make("leaks", read, (given) =>
   looking(given, ({ cut, leaks }) => ({ ...leaks, cut }), ({ leaks }) =>
-    leaks.leases.length === 0 ? "Nothing leaks: every machine that costs money is accounted for." : `${leaseTable(leaks.leases)}\n\nTogether ${dollarsExact(leaks.picoPerHour)} an hour. End them now: millrace capacity reap`)).pipe(
+    leaks.leases.length === 0 ? "Nothing leaks: every machine that costs money is accounted for." : `${leakTable(leaks.leases)}\n\nTogether ${dollarsExact(leaks.picoPerHour)} an hour. End them now: millrace capacity reap`)).pipe(
   Command.withDescription("Machines that may cost money and do nothing: endings that no provider has confirmed, and machines that nobody accounts for."),
   Command.withShortDescription("machines that cost money for nothing"),
   Command.withExamples([{ command: "millrace capacity leaks", description: "What to look at" }])
