@@ -30,6 +30,7 @@ import { Events } from "./reactors/events.ts"
 import { Gate } from "./reactors/gate.ts"
 import { takeSubmissions } from "./reactors/intake.ts"
 import { LiveOutput } from "./reactors/live-output.ts"
+import { Pace } from "./reactors/pace.ts"
 import { Prices } from "./reactors/prices.ts"
 import { Roster } from "./reactors/roster.ts"
 import { Submissions } from "./reactors/submissions.ts"
@@ -45,7 +46,7 @@ export interface GatewayOptions {
   readonly sessionKey?: KeyObject
   /** How old the view of who may do what may be, in ms. 30,000 unless told. */
   readonly viewAgeMsMax?: number
-  /** How often one workspace may ask. */
+  /** How often one workspace may ask, by HTTP and by NATS together. */
   readonly rate?: Rate
   /** Where other services serve their reads. */
   readonly routing?: RouterSettings
@@ -76,9 +77,9 @@ export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeM
   const routes = Layer.mergeAll(HttpApiBuilder.layer(Api), routerLive(routing), bodyLimit).pipe(
     Layer.provide([JobsLive, JobBytesLive, BlobsLive, AsksLive, TriggersLive, EventsLive, HooksLive]),
     Layer.provide([live, Watch.layer, Layer.succeed(FollowsEnd, server.closing)]),
-    Layer.provide([Authentication.layer, Wellformed.layer, Metered.layer(rate), rules]),
+    Layer.provide([Authentication.layer, Wellformed.layer, Metered.layer, rules]),
     Layer.merge(published),
-    Layer.provide(doors)
+    Layer.provide([doors, Pace.layer(rate)])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true, routerConfig: { maxParamLength: 4096 } }).pipe(
     Layer.provide(NodeHttpServer.layer(() => server, { host, port })),

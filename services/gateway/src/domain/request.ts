@@ -3,7 +3,7 @@ import { Bytes, Count, type Dialect, Digest, GrantId, JobId, JobName, JobSpec, M
 import { Effect, Schema } from "effect"
 import { hash } from "node:crypto"
 
-const { after, array, egress, gang, gpu, onSilence, priority, reads, resources, runtime, snapshotAtEnd, startFrom, trust, where } = JobSpec.fields
+const { after, array, deadline, egress, gang, gpu, onSilence, priority, reads, resources, runtime, snapshotAtEnd, startFrom, trust, where } = JobSpec.fields
 
 /** Ten years. Whatever is added to a moment stays a moment. */
 export const lifeMsMax: typeof Millis.Type = 315_360_000_000
@@ -37,6 +37,7 @@ export const JobRequest = Schema.Struct({
   startMsMax: Schema.optionalKey(Life.pipe(Schema.check(Schema.isGreaterThan(0)))),
   /** A host looks no finer than a second. */
   idleMsMax: Schema.optionalKey(Life.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1_000)))),
+  deadline,
   array,
   after,
   gpu,
@@ -102,7 +103,7 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     onSilence,
     // The members of a gang are its tasks to everybody who tells of it.
     ...(request.gang === undefined ? {} : { array: { tasks: request.gang.members } }),
-    ...given(request, "queueMsMax", "startMsMax", "idleMsMax", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
+    ...given(request, "queueMsMax", "startMsMax", "idleMsMax", "deadline", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
     ...dialectOf(request)
   }
 }

@@ -3,9 +3,11 @@ import { emptyView, evolve } from "@millrace/authority"
 import { Intake, type Submission } from "@millrace/journal"
 import { type MillFact, Principal, WorkspaceName } from "@millrace/schemas"
 import { Authority, digestOfToken } from "@millrace/service"
-import { Deferred, Effect, Layer } from "effect"
+import { Context, Deferred, Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { Entrance } from "./entrance.ts"
 import { takeSubmissions } from "./intake.ts"
+import { Pace } from "./pace.ts"
 
 const acme = WorkspaceName.make("acme")
 const ada = Principal.make("user:ada")
@@ -14,7 +16,7 @@ const view = ([
 ] as ReadonlyArray<MillFact>).reduce(evolve, emptyView())
 
 /** What the intake answers to a message, and what went through the door for it. */
-const answered = (submission: Partial<Submission>) =>
+const answered = (submission: Partial<Submission>, pace = Pace.layer()) =>
   Effect.scoped(Effect.gen(function*() {
     const entered: Array<{ readonly principal: string; readonly key: string }> = []
     const answer = yield* Deferred.make<any>()
@@ -29,7 +31,7 @@ const answered = (submission: Partial<Submission>) =>
       })
     })
     const authority = Layer.succeed(Authority, { view, cut: () => ({}), ageMs: Effect.succeed(0), catchUp: () => Effect.succeed(true) } as never)
-    yield* Layer.build(takeSubmissions((error) => error).pipe(Layer.provide([intake, entrance, authority])))
+    yield* Layer.build(takeSubmissions((error) => error).pipe(Layer.provide([intake, entrance, authority, pace])))
     return { answer: yield* Deferred.await(answer), entered }
   }))
 
@@ -48,6 +50,16 @@ describe("a message that submits a job", () => {
       assert.strictEqual(answer.code, "token_unknown")
       assert.deepStrictEqual(entered, [])
     }
+  }))
+
+  it.effect("waits its workspace's turn like any other request, and is told how long", () => Effect.gen(function*() {
+    const pace = Layer.succeed(Pace, yield* Effect.map(Layer.build(Pace.layer({ perSecond: 1, burst: 1 })), (built) => Context.get(built, Pace)))
+    assert.strictEqual((yield* answered({}, pace)).answer.jobId, "job_x")
+    const { answer, entered } = yield* answered({}, pace)
+    assert.deepInclude(answer, { code: "too_many_requests", retryAfterMs: 1_000 })
+    assert.deepStrictEqual(entered, [])
+    yield* TestClock.adjust(1_000)
+    assert.strictEqual((yield* answered({}, pace)).answer.jobId, "job_x")
   }))
 
   it.effect("names what is wrong with it", () => Effect.gen(function*() {

@@ -5,6 +5,7 @@ import { Clock, Effect, Layer, Option, Schema } from "effect"
 import { hash } from "node:crypto"
 import { IdempotencyKey, JobRequest } from "../domain/request.ts"
 import { Entrance, type EntranceRefusal } from "./entrance.ts"
+import { Pace } from "./pace.ts"
 
 const readRequest = Schema.decodeUnknownResult(Schema.fromJsonString(JobRequest), { onExcessProperty: "error" })
 const readKey = Schema.decodeUnknownOption(IdempotencyKey)
@@ -18,11 +19,12 @@ interface Trouble {
 }
 
 /** Takes jobs that are published to NATS, as the API takes them: the same door, the same answers. */
-export const takeSubmissions = (refusal: (error: EntranceRefusal) => object): Layer.Layer<never, never, Authority | Entrance | Intake> =>
+export const takeSubmissions = (refusal: (error: EntranceRefusal) => object): Layer.Layer<never, never, Authority | Entrance | Intake | Pace> =>
   Layer.effectDiscard(Effect.gen(function*() {
     const authority = yield* Authority
     const entrance = yield* Entrance
     const intake = yield* Intake
+    const pace = yield* Pace
 
     const speakerOf = Effect.fnUntraced(function*({ authorization = "", workspace }: Submission): Effect.fn.Return<Caller["Service"], Trouble> {
       const token = /^Bearer (\S{1,512})$/u.exec(authorization)?.[1]
@@ -36,6 +38,7 @@ export const takeSubmissions = (refusal: (error: EntranceRefusal) => object): La
     yield* intake.take((submission) =>
       Effect.gen(function*() {
         const caller = yield* speakerOf(submission)
+        yield* Effect.mapError(pace.keep(caller.workspace), ({ words }) => words)
         const request = readRequest(submission.body)
         if (request._tag === "Failure") return yield* Effect.fail(malformed(request.failure.message))
         const key = submission.idempotencyKey === undefined
