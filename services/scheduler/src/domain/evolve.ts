@@ -318,6 +318,8 @@ const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId
       host.leaving = false
       world.index.fleet.joined(host)
       devicesChanged(world)
+      // What it holds ready it says anew.
+      residentChanged(world, host, new Set(), host.loadBytesPerMs)
       break
     case "HostDraining":
     case "HostLeft":
@@ -340,7 +342,7 @@ const ofHost = (world: World, event: Extract<MillFact, { readonly hostId: HostId
       host.suspected.delete(event.gpu)
       return devicesChanged(world)
     case "StateResident":
-      return residentChanged(world, host, new Set<string>([...event.snapshots, ...event.images, ...event.blobs]))
+      return residentChanged(world, host, new Set<string>([...event.snapshots, ...event.images, ...event.blobs]), event.loadBytesPerMs)
   }
   hostChanged(world, host)
 }
@@ -403,8 +405,8 @@ export const hostOf = (world: World, id: HostId): HostState => {
 }
 
 /** A host of which nothing was said that a machine's broker or the host itself says in passing. */
-export const unsaidOf = (): Pick<HostState, "rented" | "suspected" | "resident" | "holds" | "quarantined" | "counted"> =>
-  ({ rented: undefined, suspected: new Map(), resident: new Set(), holds: new Map(), quarantined: new Set(), counted: noAmounts })
+export const unsaidOf = (): Pick<HostState, "rented" | "suspected" | "resident" | "loadBytesPerMs" | "holds" | "quarantined" | "counted"> =>
+  ({ rented: undefined, suspected: new Map(), resident: new Set(), loadBytesPerMs: undefined, holds: new Map(), quarantined: new Set(), counted: noAmounts })
 
 export const hold = (world: World, { attemptId, gpus, hostId, resources }: Pick<Placed, "attemptId" | "gpus" | "hostId" | "resources">, task: TaskState | undefined): void => {
   const host = hostOf(world, hostId)

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { HostJoined, JobSpec, MillFact } from "@millrace/schemas"
+import type { BlobRef, HostJoined, JobSpec, MillFact } from "@millrace/schemas"
 import { admitted, type Cell, enrolled, exited, given, host, joined, needs, submitted } from "../testing/cell.ts"
 import { scheduler } from "./scheduler.ts"
 
@@ -130,6 +130,21 @@ describe("places", () => {
     assert.strictEqual(cell.placed("j1").hostId, host("b"))
     cell.hear({ _tag: "StateResident", hostId: host("b"), snapshots: [], images: [], blobs: [] }, { _tag: "StateResident", hostId: host("a"), snapshots: [], images: [], blobs: [blob.digest] }, asks("j2", { gpuMilli: 100 }, { reads: { blobs: [blob] } })).rest(1)
     assert.strictEqual(cell.placed("j2").hostId, host("a"))
+  })
+
+  it("that load the rest of it faster begin it sooner, as they have measured; who joins anew holds nothing until it says so", () => {
+    const [one, two] = ["1", "2"].map((name) => ({ digest: `sha256:${name.repeat(64)}` as never, sizeBytes: 40 * 2 ** 30 })) as unknown as readonly [BlobRef, BlobRef]
+    const holds = (name: string, blob: BlobRef, loadBytesPerMs: number): MillFact => ({ _tag: "StateResident", hostId: host(name), snapshots: [], images: [], blobs: [blob.digest], loadBytesPerMs })
+    const reads = { reads: { blobs: [one, two] } }
+    const [a, b] = [gpuHost("a", h100, 1), gpuHost("b", h100, 1)]
+    const cell = given(...a, ...b, holds("a", one, 100_000), holds("b", two, 400_000), asks("j1", { gpuMilli: 100 }, reads))
+    cell.rest()
+    assert.strictEqual(cell.placed("j1").hostId, host("b"))
+    cell.hear(holds("a", one, 800_000), asks("j2", { gpuMilli: 100 }, reads)).rest(1)
+    assert.strictEqual(cell.placed("j2").hostId, host("a"))
+    assert.strictEqual(scheduler.load(structuredClone(scheduler.save(cell.world)) as never).index.loading.bytesPerMs, 1_200_000)
+    cell.hear(a.find(({ _tag }) => _tag === "HostJoined")!, asks("j3", { gpuMilli: 100 }, reads)).rest(2)
+    assert.strictEqual(cell.placed("j3").hostId, host("b"))
   })
 })
 

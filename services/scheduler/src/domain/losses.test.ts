@@ -100,7 +100,7 @@ describe("work that took too long to begin, or did nothing", () => {
     cell.hear(exited(cell.placed("j1"), { cause: "start_timed_out" })).rest(2)
     assert.deepInclude(cell.said("JobRetried")[0], { failedAttempt: 1, cause: "it did not run within 30000 ms of reaching its host (startMsMax)" })
     cell.rest(1_000)
-    cell.hear(exited(cell.placed("j1", 2), { cause: "idle_timed_out" })).rest(1_001)
+    cell.hear(exited(cell.placed("j1"), { cause: "idle_timed_out" })).rest(1_001)
     assert.deepInclude(cell.said("JobSettled")[0], { outcome: "failed", cause: "it did nothing for 60000 ms (idleMsMax)" })
   })
 })

@@ -17,6 +17,8 @@ type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks
 type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "takenBack" | "lost"> & {
   readonly suspected: ReadonlyArray<readonly [number, number]>
   readonly resident: ReadonlyArray<string>
+  /** One that was saved before this was heard has not measured it. */
+  readonly loadBytesPerMs?: number
 }
 
 interface SavedMoney {
@@ -75,9 +77,9 @@ const saveRest = (world: World): Omit<SavedWorld, "jobs" | "outcomes" | "money">
   term: world.term,
   heard: byKey(world.heard),
   frozen: [...world.frozen].sort(),
-  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, lost, resident, suspected, takenBack }]) => ({
+  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, loadBytesPerMs, lost, resident, suspected, takenBack }]) => ({
     id, admitted, dismissed, joined, leaving, takenBack, lost: lost === undefined ? undefined : { ...lost },
-    suspected: [...suspected].sort(([left], [right]) => left - right), resident: [...resident].sort()
+    suspected: [...suspected].sort(([left], [right]) => left - right), resident: [...resident].sort(), ...(loadBytesPerMs === undefined ? {} : { loadBytesPerMs })
   })),
   givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
   authority: saveView(world.authority),
@@ -171,7 +173,7 @@ export const load = (saved: SavedWorld): World => {
   loadPromised(world.money, saved.promised ?? [])
   for (const [image, sizeBytes] of saved.images) world.images.set(image, sizeBytes)
   const rented = new Map([...world.machines.values()].map((machine) => [machine.hostId, machine.rented]))
-  for (const { lost, resident, suspected, ...host } of saved.hosts) {
+  for (const { loadBytesPerMs, lost, resident, suspected, ...host } of saved.hosts) {
     const restored: HostState = {
       ...host, lost: lost === undefined ? undefined : { ...lost }, ...unsaidOf(),
       suspected: new Map(suspected), rented: rented.get(host.id)
@@ -179,7 +181,7 @@ export const load = (saved: SavedWorld): World => {
     world.hosts.set(restored.id, restored)
     world.index.devices += restored.joined?.capabilities.gpus.length ?? 0
     if (suspected.length > 0) world.index.suspecting.add(restored)
-    residentChanged(world, restored, new Set(resident))
+    residentChanged(world, restored, new Set(resident), loadBytesPerMs)
     world.index.fleet.add(restored)
     hostChanged(world, restored)
   }

@@ -184,6 +184,8 @@ export interface HostState {
   readonly suspected: Map<number, number>
   /** What it holds ready: snapshots, images and blobs, by id and digest. */
   resident: ReadonlySet<string>
+  /** How fast it lately loaded what it did not hold, in bytes a millisecond, where it has measured that. */
+  loadBytesPerMs: number | undefined
   /** What was placed here and has had no last word. Derived. */
   readonly holds: Map<AttemptId, Held>
   /** Suspected GPUs that take nothing new. Derived: the brake on suspicion has spared the others. */
@@ -298,6 +300,8 @@ export interface Index {
   readonly suspecting: Set<HostState>
   /** Which hosts hold something ready, by its id. */
   readonly residents: Map<string, Set<HostState>>
+  /** What all hosts that measured it load in a millisecond together, and how many they are. */
+  readonly loading: { bytesPerMs: number; hosts: number }
   devices: number
 }
 
@@ -337,6 +341,7 @@ export const emptyWorld = (mix = new Mix()): World => ({
     demand: new Map(),
     suspecting: new Set(),
     residents: new Map(),
+    loading: { bytesPerMs: 0, hosts: 0 },
     devices: 0,
     ledger: new QuotaLedger(new QuotaTree()),
     pieces: new Map(),
