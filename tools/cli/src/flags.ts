@@ -38,6 +38,9 @@ export const at = read("at", momentText, "a cut, or a time such as 2026-07-01T12
   Flag.optional
 )
 
+/** A moment, in ms since 1970. */
+export const moment = (name: string): Flag.Flag<number> => read(name, momentMs, "a time such as 2026-07-01T12:00:00Z").pipe(Flag.withMetavar("time"))
+
 export const limit = (usual: number, most = 1000) =>
   Flag.Int("limit").pipe(
     Flag.filter((limit) => limit >= 1 && limit <= most, (limit) => `${limit} is not a number from 1 to ${most}`),
@@ -77,6 +80,11 @@ export const optionally = <Name extends string, A>(name: Name, value: Option.Opt
   Option.match(value, { onNone: () => ({}), onSome: (found) => ({ [name]: found }) as { readonly [K in Name]?: A } })
 
 /** A moment as every service reads it: a cut, or a time in UTC to the millisecond. */
+function momentMs(text: string): number | undefined {
+  const moment = parseMoment(text)
+  return moment !== undefined && "atMs" in moment ? moment.atMs : undefined
+}
+
 function momentText(text: string): string | undefined {
   const moment = parseMoment(text)
   if (moment === undefined) return undefined

@@ -1,7 +1,7 @@
 import { JobRequest } from "@millrace/gateway/api"
 import { Effect, Option, Schema } from "effect"
 import { Argument, type Command, Flag } from "effect/cli"
-import { optionally, several, size, span, switched, text } from "./flags.ts"
+import { moment, optionally, several, size, span, switched, text } from "./flags.ts"
 import { priorityFlag } from "./priority.ts"
 import { placingFlags, placingOf } from "./placing-flags.ts"
 import { Trouble } from "./trouble.ts"
@@ -28,6 +28,8 @@ export const jobFlags = {
   queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
   startLimit: span("start-limit").pipe(Flag.withDescription("how long an attempt may take on its host until it runs (as long as the host lets it)"), Flag.optional),
   idleLimit: span("idle-limit").pipe(Flag.withDescription("how long it may do nothing, at least 1s: say no word, use less than a fiftieth of a core, ask nothing over its socket (as long as it may run)"), Flag.optional),
+  deadline: moment("deadline").pipe(Flag.withDescription("when each task should be over; with --work, and where spot is tolerated, machines are bought so that it is"), Flag.optional),
+  work: span("work").pipe(Flag.withDescription("with --deadline: how long a task takes where nothing disturbs it"), Flag.optional),
   onSilence: span("on-silence").pipe(Flag.withDescription("how long it may go on when its host no longer hears from us, at most 10m (5m)"), Flag.optional),
   tasks: Flag.Int("tasks").pipe(Flag.withDescription("an array: so many tasks, each with its number in MILLRACE_TASK"), Flag.optional),
   parallel: Flag.Int("parallel").pipe(Flag.withDescription("of an array: how many tasks may run at once"), Flag.optional),
@@ -72,6 +74,7 @@ export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: Read
   ...optionally("queueMsMax", given.queueLimit),
   ...optionally("startMsMax", given.startLimit),
   ...optionally("idleMsMax", given.idleLimit),
+  ...Option.match(Option.all([given.deadline, given.work]), { onNone: () => ({}), onSome: ([atMs, workMs]) => ({ deadline: { atMs, workMs } }) }),
   ...Option.match(given.onSilence, { onNone: () => ({}), onSome: (keepMs) => ({ onSilence: { keepMs } }) }),
   ...Option.match(given.tasks, {
     onNone: () => ({}),
@@ -103,6 +106,7 @@ export const requestOf = (given: JobGiven, argv: ReadonlyArray<string>, files: R
 const sensible = (given: JobGiven): Effect.Effect<void, Trouble> => {
   const placing = placingOf(given)
   if ("unreadable" in placing) return Effect.fail(malformed(`--rather ${placing.unreadable} is no wish: write region=NAME, provider=NAME or residency=NAME`))
+  if (Option.isSome(given.deadline) !== Option.isSome(given.work)) return Effect.fail(malformed("--deadline and --work are told together: when it should be over, and how long it takes"))
   return arraySensible(given)
 }
 

@@ -8,6 +8,7 @@ import { hostOf, shortOf } from "./hosts.ts"
 import { hedgesIn, isAwaited, isOutrun, lateFromMs, lateOnes } from "./lateness.ts"
 import { type Lease, stageOf } from "./lease.ts"
 import type { State } from "./state.ts"
+import { dangersMs, steered } from "./spot/steering.ts"
 import { stepMs, suspensions } from "./suspensions.ts"
 
 /** How many machines one round may ask for: what is bought in haste is corrected by the next round. */
@@ -83,7 +84,7 @@ export const dueAfterMs = (state: State, atMs: number): number | undefined => {
     else if (host.running.size === 0) due.push(host.lastWorkAtMs + Math.trunc(bounds.idleMsMax / 2), host.lastWorkAtMs + bounds.idleMsMax)
   }
   if (state.plan !== undefined) due.push(state.plan.atMs + planMsMax)
-  if (state.demand !== undefined && state.demand.fact.classes.length > 0) due.push(...state.blocked.values())
+  if (state.demand !== undefined && state.demand.fact.classes.length > 0) due.push(...state.blocked.values(), ...dangersMs(state))
   const later = due.filter((one) => one > atMs && Number.isFinite(one))
   return later.length === 0 ? undefined : later.reduce((least, one) => Math.min(least, one))
 }
@@ -163,7 +164,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   let offered: ReadonlyArray<Choice> | undefined
   const choices = () => (offered ??= choicesIn(state, round.atMs, frozen))
   const chosen: Array<Asked> = waits
-    ? chooseGreedily(demand.fact.classes, onTheWay(state), choices, purse, askedPerRoundMax).map((choice) => ({ choice }))
+    ? chooseGreedily(steered(state, demand.fact.classes, choices, round.atMs), onTheWay(state), choices, purse, askedPerRoundMax).map((choice) => ({ choice }))
     : []
   // Machines that the plan wants and nothing waits for yet: what it keeps ready.
   if (planned && !waits) chosen.push(...ahead(choices(), purse))

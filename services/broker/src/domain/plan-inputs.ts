@@ -2,12 +2,13 @@ import { type DemandClass, type Offer, type ProviderName, residencyOf } from "@m
 import { blockNames } from "./blocks.ts"
 import { inOrder } from "./bounds.ts"
 import { chanceOf } from "./chances.ts"
-import { columnsOf } from "./choosing.ts"
+import { choicesIn, columnsOf } from "./choosing.ts"
 import { anyGpu, growthOf } from "./growth.ts"
 import { isPaidFor, quotasIn, rowsIn, sharesIn, stockLeft } from "./limits.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { type Lease, priceOf, stageOf } from "./lease.ts"
 import type { Buyable, PlanInputs, WorkClass } from "./plan/inputs.ts"
+import { steered } from "./spot/steering.ts"
 import type { State } from "./state.ts"
 import { asksAtOnce } from "./suspensions.ts"
 
@@ -104,7 +105,7 @@ export const planInputsOf = (state: State, atMs: number): PlanInputs => {
     const law = residencyOf(region)
     if (law !== undefined) residencies.set(law, [...new Set([...(residencies.get(law) ?? []), region])])
   }
-  const classes = (state.demand?.fact.classes ?? []).filter(({ waiting }) => waiting > 0).map((one, at) => workOf(one, at, residencies))
+  const classes = steered(state, state.demand?.fact.classes ?? [], () => choicesIn(state, atMs, () => false), atMs).filter(({ waiting }) => waiting > 0).map((one, at) => workOf(one, at, residencies))
   return {
     classes: state.fruitless !== undefined && state.fruitless === state.demand?.factId ? [] : classes,
     columns: [...columns.values()],

@@ -11,21 +11,31 @@ const classesMax = 64
 const story = namedId<FactId>("fct", "the cell's demand")
 
 /** What a class of work needs of a machine, how many of it begin together, and how near to each other. */
-type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "gang" | "together" | "own">
+type Wanted = Pick<DemandClass, "cpuMilli" | "memoryMib" | "diskMib" | "gpus" | "gpuMilli" | "gpu" | "where" | "gang" | "together" | "deadlineAtMs" | "workLeftMs" | "own">
 
 /** What makes two classes one: the same text for the same needs, whoever wrote them in whatever order. */
-export const classKeyOf = ({ cpuMilli, diskMib = 0, gang, gpu, gpuMilli, gpus, memoryMib, own, together, where }: Wanted): string =>
-  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, gang, together, own })
+export const classKeyOf = ({ cpuMilli, deadlineAtMs, diskMib = 0, gang, gpu, gpuMilli, gpus, memoryMib, own, together, where, workLeftMs }: Wanted): string =>
+  canonical({ cpuMilli, memoryMib, ...(diskMib === 0 ? {} : { diskMib }), gpus, gpuMilli, gpu, where, gang, together, deadlineAtMs, workLeftMs, own })
 
 /** The class of a job's work. The members of a gang that share a host want one machine for all of them. */
-export const classOf = ({ gang, gpu, resources, trust, where }: JobSpec): Wanted => {
+export const classOf = ({ deadline, gang, gpu, resources, trust, where }: JobSpec): Wanted => {
   const { cpuMilli, diskMib, gpus, memoryMib } = resources
   const each = onOneMachine(gang)
   return {
     ...resources, cpuMilli: cpuMilli * each, memoryMib: memoryMib * each, diskMib: diskMib * each, gpus: gpus * each,
-    ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...nearness(gang), ...(trust === "own" ? { own: true } : {})
+    ...(gpu === undefined ? {} : { gpu }), ...(where === undefined ? {} : { where }), ...nearness(gang), ...haste(deadline, where), ...(trust === "own" ? { own: true } : {})
   }
 }
+
+/** Deadlines of one class are the same to so much, and so is their work: the earlier end and the more work count. */
+const hasteMs = 600_000
+
+/** A deadline says which machines are bought where some may be taken back. What is begun again does all of its work again. */
+const haste = (deadline: JobSpec["deadline"], where: JobSpec["where"]): Pick<Wanted, "deadlineAtMs" | "workLeftMs"> =>
+  deadline === undefined || (where?.spot !== "tolerated" && where?.spot !== "rather") ? {} : {
+    deadlineAtMs: Math.floor(deadline.atMs / hasteMs) * hasteMs,
+    workLeftMs: Math.ceil(deadline.workMs / hasteMs) * hasteMs
+  }
 
 /** How many of a gang's members begin together, and on what: those that share one machine are one piece of work. */
 const nearness = (gang: JobSpec["gang"]): Pick<Wanted, "gang" | "together"> =>
