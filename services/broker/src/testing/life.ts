@@ -73,6 +73,13 @@ export interface LifeOptions {
   readonly turns?: number
 }
 
+/** Nobody answers at a cloud that is down; elsewhere that is its server's to say. */
+const orDown = <Room extends CloudRoom>(room: Room, { sky }: Site): Room => {
+  const answer = room.answer.bind(room)
+  room.answer = (request) => sky.now.down ? { status: 0, body: "", cut: true } : answer(request)
+  return room
+}
+
 /** A cell's life around one broker: a log, a pretend cloud, hosts that join when their machine is up, and time. */
 export class Life<Room extends CloudRoom = LambdaApi> {
   readonly log = new MemoryLog()
@@ -84,6 +91,7 @@ export class Life<Room extends CloudRoom = LambdaApi> {
   readonly #vendor: Vendor<Room>
   readonly #joined = new Set<string>()
   #dead = false
+  #nowMs = 0
   #waiting: ReadonlyArray<typeof DemandClass.Type> = []
   lives = 0
 
@@ -92,7 +100,7 @@ export class Life<Room extends CloudRoom = LambdaApi> {
     this.#vendor = vendor
     const { open, ...cloud } = vendor.cloud
     this.site = new Site({ ...cloud, cloud: vendor.name, power: dark, ...(options.weather === undefined ? {} : { weather: options.weather }) })
-    this.api = open(this.site)
+    this.api = orDown(open(this.site), this.site)
   }
 
   get books() {
@@ -142,6 +150,16 @@ export class Life<Room extends CloudRoom = LambdaApi> {
     )
   }
 
+  /** The cloud takes back one of the machines that run, after so long. */
+  reclaim(which: (several: ReadonlyArray<Machine>) => Machine, noticeMs: number): void {
+    const running = this.books.running.filter(({ reclaimAtMs, stands }) => stands === "active" && reclaimAtMs === undefined)
+    if (running.length === 0) return
+    const machine = which(running)
+    const how = { atMs: this.#nowMs, noticeMs }
+    if (this.api.reclaim === undefined) this.site.reclaim(machine, how)
+    else this.api.reclaim(machine, how)
+  }
+
   /** Says a fact of another service. */
   readonly hear = Effect.fnUntraced({ self: this }, function*(subject: Subject, event: MillFact, saw?: Record<string, number>) {
     const happenedAtMs = yield* Clock.currentTimeMillis
@@ -165,6 +183,7 @@ export class Life<Room extends CloudRoom = LambdaApi> {
       // The client's own promises settle outside of the test's time.
       for (let turn = 0; turn < (this.#options.turns ?? 3); turn += 1) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
       const atMs = yield* Clock.currentTimeMillis
+      this.#nowMs = atMs
       this.site.settle(atMs)
       this.api.settle?.(atMs)
       for (const machine of this.books.running) {
