@@ -30,6 +30,8 @@ export const SnapshotAvailable = Schema.TaggedStruct("SnapshotAvailable", {
   snapshotId: SnapshotId,
   workspace: WorkspaceName,
   jobId: JobId,
+  /** Whose work it holds: what that attempt has done until now is not lost with it. */
+  attemptId: Schema.optionalKey(AttemptId),
   form: SnapshotForm,
   blob: BlobRef,
   /** What it stands on and cannot start without. */

@@ -5,6 +5,7 @@ import type { QuotaLedger } from "./fair/tree.ts"
 import { type Candidate, cheapestSet, costOf, costOfAll } from "./fair/victims.ts"
 import { gangOf } from "./gangs.ts"
 import { nodeOf, priorityIn, priorityOfPlaced, takenBy } from "./quotas.ts"
+import { keptAtMs } from "./snapshots.ts"
 import { isLost } from "./tasks.ts"
 import type { HostState, JobState, Placed, TaskState, World } from "./world.ts"
 
@@ -163,8 +164,9 @@ export class Contest {
   }
 
   /** What its end throws away: what was kept of it is there for its next attempt. */
-  #costOf({ atMs, keptAtMs = atMs, resources: { cpuMilli, gpuMilli = 0, gpus } }: Placed): bigint {
-    return costOf({ keptAtMs, nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
+  #costOf(placed: Placed): bigint {
+    const { cpuMilli, gpuMilli = 0, gpus } = placed.resources
+    return costOf({ keptAtMs: keptAtMs(this.#world, placed), nowMs: this.#atMs, gpuMilli: gpus * 1000 + gpuMilli, cpuMilli })
   }
 
   /** Whether anybody could stand lower, before it is worked out what a workspace is due: thousands of lines ask this in a round. */

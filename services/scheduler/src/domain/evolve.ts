@@ -8,7 +8,7 @@ import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
 import { evolveOffers, evolveProviders } from "./possible.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
-import { evolveSnapshots } from "./snapshots.ts"
+import { evolveSnapshots, noteKept } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
@@ -45,7 +45,7 @@ const take = (world: World, heard: Heard): void => {
       const task = knownTask(world, event)
       if (task?.current?.attemptId !== event.attemptId) return
       task.withdrawn = event.cause
-      task.gaveWay = event.by === undefined ? undefined : `${event.by.jobId} of workspace ${event.by.workspace} (priority ${event.by.priority})`
+      task.gaveWay = event.by === undefined ? event.cause === "preempted" ? `the provider of ${event.hostId}, who takes that machine back` : undefined : `${event.by.jobId} of workspace ${event.by.workspace} (priority ${event.by.priority})`
       return taskChanged(world, task)
     }
     case "AttemptExited":
@@ -116,7 +116,7 @@ const take = (world: World, heard: Heard): void => {
     case "MachineEnrolled":
       return ofMachine(world, event.leaseId, { hostId: event.hostId })
     case "ReclaimNoticed":
-      return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true })
+      return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true, goneAtMs: event.deadlineAtMs })
     case "LeaseReleased":
     case "LeaseEnded":
       return ofMachine(world, event.leaseId, { goesBack: true })
@@ -126,8 +126,11 @@ const take = (world: World, heard: Heard): void => {
     default: {
       if (event._tag === "SliceRecalled") world.money.recalledAt = Math.max(world.money.recalledAt, heard.sequence)
       if (evolveMoney(world.money, event) || evolveQuotas(world, heard)) return
-      const snapshot = evolveSnapshots(world.snapshots, event)
-      if (snapshot !== undefined) return awake(world, snapshot)
+      const snapshot = evolveSnapshots(world.snapshots, event, heard.atMs)
+      if (snapshot !== undefined) {
+        noteKept(world.index.keptOf, world.snapshots.get(snapshot), snapshot)
+        return awake(world, snapshot)
+      }
       if (heard.stream === "ACCESS") ofAuthority(world, event)
     }
   }
@@ -202,6 +205,9 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
   }
   else if (task.current !== undefined) vacate(world, task, task.current)
   if (fact.preempted === true || fact.gang === true) task.preemptions += 1
+  // One that failed by itself begins anew; one that lost its host, where the one before it had begun.
+  if (fact.preempted === true) task.gaveWayIn = task.current?.attemptId
+  else if (fact.lost !== true) task.gaveWayIn = undefined
   task.job.heldOn = []
   task.retriedAfter = Math.max(task.retriedAfter, fact.failedAttempt)
   task.notBeforeMs = fact.notBeforeMs
@@ -246,7 +252,10 @@ const vacate = (world: World, task: TaskState, current: Placed): void => {
 }
 
 const awake = (world: World, id: string): void => {
-  for (const job of [...world.index.awaiting.get(id) ?? []]) jobChanged(world, job)
+  for (const job of [...world.index.awaiting.get(id) ?? []]) {
+    for (const task of [...job.derived.backingOff]) if (task.awaits === id) taskChanged(world, task)
+    jobChanged(world, job)
+  }
 }
 
 /** The attempt that counts is given up without its host's last word, unless that has come. Its room stays taken until then. */
@@ -353,12 +362,17 @@ const ofMachine = (world: World, leaseId: LeaseId, said: { readonly [Field in ke
   const machine: Machine = {
     hostId: before?.hostId ?? said.hostId,
     goesBack: said.goesBack === true || before?.goesBack === true,
+    ...(said.goneAtMs === undefined && before?.goneAtMs === undefined ? {} : { goneAtMs: said.goneAtMs ?? before?.goneAtMs }),
     rented: before?.rented ?? said.rented
   }
   world.machines.set(leaseId, machine)
   if (machine.hostId === undefined) return
   const host = hostOf(world, machine.hostId)
   host.takenBack ||= machine.goesBack
+  if (machine.goneAtMs !== undefined && host.goneAtMs !== machine.goneAtMs) {
+    host.goneAtMs = machine.goneAtMs
+    for (const { task } of [...host.holds.values()]) if (task !== undefined) taskChanged(world, task)
+  }
   host.rented = machine.rented ?? host.rented
   hostChanged(world, host)
 }
@@ -398,7 +412,7 @@ const touches = (world: World, event: MillFact, named: GrantId): boolean => {
 export const hostOf = (world: World, id: HostId): HostState => {
   const known = world.hosts.get(id)
   if (known !== undefined) return known
-  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, takenBack: false, lost: undefined, ...unsaidOf() }
+  const host: HostState = { id, admitted: false, dismissed: false, joined: undefined, leaving: false, takenBack: false, goneAtMs: undefined, lost: undefined, ...unsaidOf() }
   world.hosts.set(id, host)
   world.index.fleet.add(host)
   return host

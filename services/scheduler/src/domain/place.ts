@@ -200,7 +200,7 @@ class Placing {
       if (short === undefined && this.#placed.has(job)) yield
       return short
     }
-    const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ notBeforeMs }) => notBeforeMs <= this.#saying.round.atMs)]
+    const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ awaits, notBeforeMs }) => awaits === undefined && notBeforeMs <= this.#saying.round.atMs)]
     for (const task of again.sort((left, right) => left.number - right.number)) {
       if (this.#placed.has(task)) continue
       if (this.#saying.done.has(job)) return undefined
@@ -224,7 +224,7 @@ class Placing {
   /** Places all members of a gang, or none. While some of them run or are about to end, none is placed. */
   #whole(job: JobState, gang: GangTerms): Short | undefined {
     const tasks = Array.from({ length: gang.members }, (_, rank) => job.tasks.get(rank) ?? newTask(job, rank))
-    if (this.#placed.has(job) || tasks.some(({ current, notBeforeMs }) => current !== undefined || notBeforeMs > this.#saying.round.atMs)) return undefined
+    if (this.#placed.has(job) || tasks.some(({ awaits, current, notBeforeMs }) => current !== undefined || awaits !== undefined || notBeforeMs > this.#saying.round.atMs)) return undefined
     const known = this.#holding.holds(job) ? undefined : this.#shortOf(job)
     if (known !== undefined) return known
     const links = linksFor(this.#world, job)

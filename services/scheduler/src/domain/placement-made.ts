@@ -5,6 +5,7 @@ import type { AttemptId, BudgetShare, GangPlace, PlacementMade, Warrant, Warrant
 import { devicesOf } from "./fleet.ts"
 import { narrowest } from "./permits.ts"
 import { taskField } from "./settle.ts"
+import { startOf } from "./snapshots.ts"
 import { arrayOf } from "./tasks.ts"
 import type { HostState, JobState, TaskState, World } from "./world.ts"
 
@@ -35,7 +36,7 @@ export const placed = (world: World, round: Round, { devices, gang, host, job, l
   const attempt = task.attempt + 1
   const numbered = taskField(task)
   const fence = { epoch: round.epoch, sequence: round.saw["SCHEDULER"] ?? 0 }
-  const kept = spec.startFrom === undefined ? undefined : world.snapshots.get(spec.startFrom)
+  const from = startOf(world, task)
   const which = arrayOf(job) === undefined ? [job.id, attempt] : [job.id, task.number, attempt]
   const attemptId = deriveId<AttemptId>("att", round.atMs, ...which)
   const made: PlacementMade = {
@@ -64,8 +65,7 @@ export const placed = (world: World, round: Round, { devices, gang, host, job, l
     },
     signature: "",
     ...(spec.resources.gpus + (spec.resources.gpuMilli ?? 0) === 0 ? {} : modelField(gpuModelOf(host))),
-    ...(spec.startFrom === undefined ? {} : { snapshot: spec.startFrom }),
-    ...(spec.startFrom === undefined || kept?.stands !== "available" ? {} : { from: { snapshotId: spec.startFrom, blob: kept.blob } }),
+    ...(from === undefined ? spec.startFrom === undefined ? {} : { snapshot: spec.startFrom } : { snapshot: from.snapshotId, from: { snapshotId: from.snapshotId, blob: from.blob } }),
     ...(share === undefined ? {} : { share }),
     ...(devices.length === 0 ? {} : { gpus: devices }),
     ...(gang === undefined ? {} : { gang }),

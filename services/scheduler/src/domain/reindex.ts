@@ -4,6 +4,8 @@ import { canonical, classKeyOf, classOf, onOneMachine } from "./demand.ts"
 import { gateOf } from "./gates.ts"
 import { standing } from "./permits.ts"
 import { Queue } from "./queue.ts"
+import { leavesAtMs } from "./reclaim.ts"
+import { awaitedOf } from "./snapshots.ts"
 import { isStopped, mayBegin, overdueMs, stageOf, tasksOf, waitsForPlace } from "./tasks.ts"
 import type { JobState, TaskState, World } from "./world.ts"
 
@@ -35,6 +37,7 @@ export const everythingChanged = (world: World, job: JobState): void => {
 /** A task of which nothing will be said any more leaves every set that it is in. */
 export const taskGone = (world: World, task: TaskState): void => {
   count(task, false, false)
+  awaitFor(world, task, undefined)
   task.job.derived.waiting.delete(task)
   task.job.derived.backingOff.delete(task)
   world.index.toSay.delete(task)
@@ -79,10 +82,14 @@ const placeTask = (world: World, task: TaskState): void => {
   toggle(job.derived.backingOff, task, stage === "backing_off")
   const ends = job.cancelledBy !== undefined && (untold || stage === "backing_off" || stage === "waiting")
   toggle(world.index.toSay, task, stage === "ended" || stage === "lost" || ends)
-  const dueMs = stage === "backing_off"
+  const awaits = stage === "backing_off" ? awaitedOf(world, task) : undefined
+  awaitFor(world, task, awaits)
+  const dueMs = awaits !== undefined
+    ? undefined
+    : stage === "backing_off"
     ? task.notBeforeMs
     : untold
-    ? task.current!.atMs + job.submitted.fact.spec.runMsMax + overdueMs
+    ? Math.min(task.current!.atMs + job.submitted.fact.spec.runMsMax + overdueMs, leavesAtMs(world, task) ?? Number.POSITIVE_INFINITY)
     : undefined
   world.index.agenda.move(task, dueMs)
 }
@@ -148,6 +155,14 @@ const demand = (world: World, job: JobState, key: string | undefined, waiting: n
 export const introduce = (world: World, job: JobState): void => {
   for (const id of awaitedBy(job)) join(world.index.awaiting, id, job)
   if (job.submitted?.fact.grant !== undefined) join(world.index.underGrant, job.submitted.fact.grant, job)
+}
+
+/** What a task waits for before it begins again, and is woken by alone. */
+const awaitFor = (world: World, task: TaskState, id: string | undefined): void => {
+  if (task.awaits === id) return
+  if (task.awaits !== undefined) leave(world.index.awaiting, task.awaits, task.job)
+  task.awaits = id
+  if (id !== undefined) join(world.index.awaiting, id, task.job)
 }
 
 const join = <K>(sets: Map<K, Set<JobState>>, key: K, job: JobState): void => {

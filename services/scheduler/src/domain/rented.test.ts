@@ -1,5 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { admitted, enrolled, exited, given, host, job, joined, left, needs, reclaimed, released, submitted } from "../testing/cell.ts"
+import type { MillFact, ReclaimNoticed } from "@millrace/schemas"
+import { admitted, type Cell, enrolled, exited, given, host, job, joined, left, needs, reclaimed, released, submitted } from "../testing/cell.ts"
+import { leaveMs } from "./reclaim.ts"
+import { scheduler } from "./scheduler.ts"
 
 const twoHosts = [admitted("a"), joined("a"), enrolled("a"), admitted("b"), joined("b")]
 
@@ -24,5 +27,64 @@ describe("a rented machine", () => {
   it("takes nothing even if its host enrols late, or joins again", () => {
     const cell = given(released("a"), admitted("a"), joined("a"), enrolled("a"), left("a"), joined("a"), submitted("1", { resources: needs(10) }))
     assert.notInclude(cell.rest().map(({ _tag }) => _tag), "PlacementMade")
+  })
+})
+
+describe("a machine that its provider takes back at a moment", () => {
+  const goneAt = (name: string, deadlineAtMs: number): ReclaimNoticed => ({ ...reclaimed(name), deadlineAtMs })
+  const told = (cell: Cell) => cell.said("PlacementWithdrawn").map(({ cause, jobId }) => `${cause} ${jobId.slice(-1)}`)
+  const hour = 3_600_000
+
+  it("has what could not end by then leave in time, and it begins elsewhere before the machine is gone; that takes no attempt", () => {
+    const cell = given(admitted("a"), joined("a"), enrolled("a"), submitted("1", { runMsMax: hour }), submitted("2", { runMsMax: 100_000 }))
+    cell.rest(0)
+    cell.hear(admitted("b"), joined("b"), goneAt("a", 120_000))
+    cell.rest(1_000)
+    assert.deepStrictEqual(told(cell), ["preempted 1"])
+    assert.include(cell.said("PlacementWithdrawn")[0]!.why, "1970-01-01T00:02:00.000Z")
+    cell.hear(exited(cell.placed("1"), { cause: "withdrawn" }))
+    cell.rest(2_000)
+    assert.deepInclude(cell.said("JobRetried")[0], { jobId: job("1"), preempted: true, cause: `it gave way to the provider of ${host("a")}, who takes that machine back`, notBeforeMs: 2_000 })
+    assert.deepInclude(cell.placed("1"), { hostId: host("b"), attempt: 2 })
+    // Whatever ends by itself in time may stay.
+    assert.deepStrictEqual(told(cell), ["preempted 1"])
+  })
+
+  it("lets it go on for as long as there is time, and wakes for the moment when there is none", () => {
+    const cell = given(admitted("a"), joined("a"), enrolled("a"), submitted("1", { runMsMax: 10 * hour }))
+    cell.rest(0)
+    cell.hear(goneAt("a", hour))
+    cell.rest(1_000)
+    assert.deepStrictEqual(told(cell), [])
+    assert.strictEqual(scheduler.dueAtMs?.(cell.world), hour - leaveMs)
+    const again = scheduler.load(JSON.parse(JSON.stringify(scheduler.save(cell.world))) as never)
+    assert.strictEqual(scheduler.dueAtMs?.(again), hour - leaveMs)
+    cell.rest(hour - leaveMs)
+    assert.deepStrictEqual(told(cell), ["preempted 1"])
+  })
+
+  it("does so whenever that is heard: before its host has enrolled, or again with another moment", () => {
+    const cell = given(goneAt("a", hour), admitted("a"), joined("a"), submitted("1", { runMsMax: 10 * hour }))
+    cell.rest(0)
+    assert.strictEqual(cell.placed("1").hostId, host("a"))
+    cell.hear({ ...enrolled("a"), hostId: host("a") } as MillFact)
+    cell.rest(1)
+    assert.strictEqual(scheduler.dueAtMs?.(cell.world), hour - leaveMs)
+    cell.hear(goneAt("a", leaveMs + 5_000))
+    cell.rest(5_000)
+    assert.deepStrictEqual(told(cell), ["preempted 1"])
+  })
+
+  it("has a whole gang leave, of which one member is there", () => {
+    const three = (name: string): MillFact => ({ ...(joined(name, needs(1000)) as Extract<MillFact, { _tag: "HostJoined" }>), dialect: 3 })
+    const cell = given(admitted("a"), three("a"), enrolled("a"), admitted("b"), three("b"), submitted("g", { gang: { members: 2, topology: "anywhere", onLoss: "end" }, dialect: 3, runMsMax: hour }))
+    cell.rest(0)
+    const made = cell.said("PlacementMade")
+    cell.hear(goneAt("a", 60_000))
+    cell.rest(1_000)
+    assert.deepStrictEqual(told(cell), ["preempted G", "preempted G"])
+    cell.hear(...made.map((one) => exited(one, { cause: "withdrawn" })), admitted("c"), three("c"))
+    cell.rest(2_000)
+    assert.deepStrictEqual(cell.said("PlacementMade").slice(2).map(({ attempt, hostId }) => [attempt, hostId]).sort(), [[2, host("b")], [2, host("c")]])
   })
 })

@@ -7,14 +7,15 @@ import type { Money, Promised, Slice } from "./money.ts"
 import { setQuotas } from "./quotas.ts"
 import type { MachineKind } from "./possible.ts"
 import { everythingChanged, introduce } from "./reindex.ts"
+import { noteKept } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
 import { emptyWorld, type Ended, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, type TaskState, type World } from "./world.ts"
 
-type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
+type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "awaits" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
 type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks: ReadonlyArray<SavedTask> }
-type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "takenBack" | "lost"> & {
+type SavedHost = Pick<HostState, "id" | "admitted" | "dismissed" | "joined" | "leaving" | "takenBack" | "goneAtMs" | "lost"> & {
   readonly suspected: ReadonlyArray<readonly [number, number]>
   readonly resident: ReadonlyArray<string>
   /** One that was saved before this was heard has not measured it. */
@@ -77,8 +78,8 @@ const saveRest = (world: World): Omit<SavedWorld, "jobs" | "outcomes" | "money">
   term: world.term,
   heard: byKey(world.heard),
   frozen: [...world.frozen].sort(),
-  hosts: byKey(world.hosts).map(([, { admitted, dismissed, id, joined, leaving, loadBytesPerMs, lost, resident, suspected, takenBack }]) => ({
-    id, admitted, dismissed, joined, leaving, takenBack, lost: lost === undefined ? undefined : { ...lost },
+  hosts: byKey(world.hosts).map(([, { admitted, dismissed, goneAtMs, id, joined, leaving, loadBytesPerMs, lost, resident, suspected, takenBack }]) => ({
+    id, admitted, dismissed, joined, leaving, takenBack, goneAtMs, lost: lost === undefined ? undefined : { ...lost },
     suspected: [...suspected].sort(([left], [right]) => left - right), resident: [...resident].sort(), ...(loadBytesPerMs === undefined ? {} : { loadBytesPerMs })
   })),
   givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
@@ -127,7 +128,7 @@ const bitByBit = <A>(items: () => Iterator<A>): Iterable<A> => ({ [Symbol.iterat
 const saveJob = ({ derived: _, dueMs: _due, tasks, ...job }: JobState): SavedJob => ({
   ...job,
   tally: { ...job.tally },
-  tasks: [...tasks.values()].sort((left, right) => left.number - right.number).map(({ active: _a, dueMs: _d, job: _j, live: _l, words, ...task }) => ({ ...task, words: byKey(words) }))
+  tasks: [...tasks.values()].sort((left, right) => left.number - right.number).map(({ active: _a, awaits: _w, dueMs: _d, job: _j, live: _l, words, ...task }) => ({ ...task, words: byKey(words) }))
 })
 
 const saveOutcomes = (world: World): SavedWorld["outcomes"] => {
@@ -161,7 +162,10 @@ export const load = (saved: SavedWorld): World => {
   for (const [stream, place] of saved.heard) world.heard.set(stream, place)
   for (const scope of saved.frozen) world.frozen.add(scope)
   for (const [workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.set(id as never, endedAs(workspace as never, outcome as never))
-  for (const [id, kept] of saved.snapshots) world.snapshots.set(id, kept as never)
+  for (const [id, kept] of saved.snapshots) {
+    world.snapshots.set(id, kept as never)
+    noteKept(world.index.keptOf, world.snapshots.get(id), id)
+  }
   for (const [provider, { kinds, ...said }] of saved.offers) world.offers.set(provider, { ...said, kinds: new Map(kinds) })
   for (const [lease, machine] of saved.machines) world.machines.set(lease, machine)
   for (const [grant, uses] of saved.uses) world.uses.set(grant as never, uses)

@@ -40,6 +40,6 @@ export const scheduler: StreamDecider<World> = {
   decide,
   dueAtMs,
   save,
-  load: (saved: SavedWorld) => watched(load(saved))
+  load: (saved: SavedWorld) => watched(load(saved)),
   saveLong,
 }

@@ -1,7 +1,7 @@
 import type { JobRetried } from "@millrace/schemas"
 import { gangOf } from "./gangs.ts"
 import type { Saying } from "./saying.ts"
-import { afterGang, lossesMax, type GangEnd, triesOf, withdraw } from "./settle.ts"
+import { afterGang, goesOn, lossesMax, type GangEnd, triesOf, withdraw } from "./settle.ts"
 import { stageOf, tasksOf, wordOn } from "./tasks.ts"
 import type { JobState, TaskState, World } from "./world.ts"
 
@@ -63,7 +63,7 @@ const exempt = (world: World, task: TaskState, spared: boolean): Pick<JobRetried
 
 const causeOf = (world: World, task: TaskState): string => {
   if (stageOf(world, task) === "lost") return `${task.current!.hostId} was not heard of after ${world.hosts.get(task.current!.hostId)!.lost!.lastHeardAtMs} ms and is taken for lost`
-  if (task.withdrawn === "preempted") return `it gave way to ${task.gaveWay ?? "other work"}`
+  if (task.withdrawn === "preempted") return `it gave way to ${task.gaveWay ?? "other work"}${goesOn(task)}`
   if (task.withdrawn === "timed_out") return "its time was up, and its host had not ended it"
   const word = wordOn(task)?.fact
   if (word?._tag === "AttemptRefused") return `the host refused it: ${word.reason} (${word.detail})`

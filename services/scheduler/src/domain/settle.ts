@@ -3,6 +3,7 @@ import type { FactId, JobRefused, JobRetried, JobSettled, LateWordNoted, Outcome
 import { endingText } from "./ending.ts"
 import { gangOf } from "./gangs.ts"
 import { isAhead, permission } from "./permits.ts"
+import { mustLeave } from "./reclaim.ts"
 import type { Saying } from "./saying.ts"
 import { settleGang } from "./settle-gang.ts"
 import { arrayOf, outcomeOfArray, stageOf, tasksOf, wordOn } from "./tasks.ts"
@@ -157,8 +158,17 @@ const settleTask = (world: World, task: TaskState, saying: Saying): void => {
     endTask(task, "cancelled", "cancelled between two attempts", saying)
   } else if (stage === "placed" && task.withdrawn === undefined) {
     if (job.cancelledBy !== undefined) withdraw(task, "cancelled", saying)
+    else if (mustLeave(world, task, saying.round.atMs)) leave(world, task, saying)
     else if (task.dueMs !== undefined && task.dueMs <= saying.round.atMs && !saying.withdrawn.has(task)) withdraw(task, "timed_out", saying)
   }
+}
+
+/** Its machine is taken back before it could end: it is told to end there while that host can still say that it has, so that it begins elsewhere at once. A gang does whole. */
+const leave = (world: World, task: TaskState, saying: Saying): void => {
+  const { goneAtMs, id } = world.hosts.get(task.current!.hostId)!
+  const why = `the provider of ${id} takes that machine back at ${new Date(goneAtMs!).toISOString()}, before this must have ended; it begins again elsewhere, and this takes none of its attempts`
+  const whole = gangOf(task.job) === undefined ? [task] : [...task.job.tasks.values()]
+  for (const one of whole.sort(byAge)) if (stageOf(world, one) === "placed" && one.withdrawn === undefined) withdraw(one, "preempted", saying, { why })
 }
 
 export const withdraw = (task: TaskState, cause: PlacementWithdrawn["cause"], saying: Saying, whom: Pick<PlacementWithdrawn, "by" | "why"> = {}): void => {
@@ -216,7 +226,7 @@ const afterEnd = (task: TaskState, word: Word, saying: Saying): void => {
   if (job.cancelledBy !== undefined) return endTask(task, "cancelled", "cancelled by request", saying, word)
   if (withdrawn === "revoked") return endTask(task, "refused", "its grant no longer held, and it was withdrawn", saying, word)
   if (withdrawn === "preempted") {
-    return retry(task, { failedAttempt: task.attempt, cause: `it gave way to ${task.gaveWay ?? "other work"}`, preempted: true, notBeforeMs: saying.round.atMs }, saying, word.factId)
+    return retry(task, { failedAttempt: task.attempt, cause: `it gave way to ${task.gaveWay ?? "other work"}${goesOn(task)}`, preempted: true, notBeforeMs: saying.round.atMs }, saying, word.factId)
   }
   const cause = withdrawn === "timed_out" ? "its time was up, and its host had not ended it" : endingText(fact, job.submitted!.fact.spec)
   if (triesOf(task) < job.submitted!.fact.spec.attemptsMax) {
@@ -224,6 +234,9 @@ const afterEnd = (task: TaskState, word: Word, saying: Saying): void => {
   }
   endTask(task, fact._tag === "AttemptExited" && fact.cause === "agent_restarted" ? "lost" : "failed", cause, saying, word)
 }
+
+/** Of what gives way and leaves its files: that those are what its next attempt starts from. */
+export const goesOn = ({ job }: TaskState): string => (job.submitted!.fact.spec.snapshotAtEnd === undefined ? "" : "; it goes on from the files that it leaves")
 
 /** How many of its attempts count: those that lost their host or gave way to other work do not. */
 export const triesOf = ({ attempt, losses, preemptions }: TaskState): number => attempt - losses - preemptions

@@ -1,13 +1,22 @@
-import type { BlobRef, MillFact, WorkspaceName } from "@millrace/schemas"
+import { deriveId, timeOfId } from "@millrace/decider"
+import type { AttemptId, BlobRef, MillFact, SnapshotId, WorkspaceName } from "@millrace/schemas"
+import type { Placed, TaskState, World } from "./world.ts"
 
 /** A snapshot as far as a job that starts from it minds: on its way, there, or gone for good. */
 export type Kept =
   | { readonly stands: "planned"; readonly workspace: WorkspaceName }
-  | { readonly stands: "available"; readonly workspace: WorkspaceName; readonly blob: BlobRef }
+  | { readonly stands: "available"; readonly workspace: WorkspaceName; readonly blob: BlobRef; readonly of?: AttemptId; readonly atMs?: number }
   | { readonly stands: "gone"; readonly workspace: WorkspaceName }
 
+/** The newest that is kept of what an attempt did. */
+export interface KeptOf {
+  readonly snapshotId: SnapshotId
+  readonly blob: BlobRef
+  readonly atMs: number
+}
+
 /** Takes in what the snapshots' service said; gives the snapshot's id when something changed. */
-export const evolveSnapshots = (snapshots: Map<string, Kept>, event: MillFact): string | undefined => {
+export const evolveSnapshots = (snapshots: Map<string, Kept>, event: MillFact, atMs: number): string | undefined => {
   switch (event._tag) {
     case "SnapshotPlanned":
       if (snapshots.has(event.snapshotId)) return undefined
@@ -15,7 +24,7 @@ export const evolveSnapshots = (snapshots: Map<string, Kept>, event: MillFact): 
       return event.snapshotId
     case "SnapshotAvailable":
       if (snapshots.get(event.snapshotId)?.stands === "gone") return undefined
-      snapshots.set(event.snapshotId, { stands: "available", workspace: event.workspace, blob: event.blob })
+      snapshots.set(event.snapshotId, { stands: "available", workspace: event.workspace, blob: event.blob, ...(event.attemptId === undefined ? {} : { of: event.attemptId, atMs }) })
       return event.snapshotId
     case "SnapshotAbandoned":
     case "SnapshotExpired":
@@ -25,3 +34,50 @@ export const evolveSnapshots = (snapshots: Map<string, Kept>, event: MillFact): 
       return undefined
   }
 }
+
+/** Notes whose work a snapshot holds, if that is known. */
+export const noteKept = (keptOf: Map<AttemptId, Set<string>>, kept: Kept | undefined, id: string): void => {
+  if (kept?.stands === "available" && kept.of !== undefined) keptOf.set(kept.of, (keptOf.get(kept.of) ?? new Set()).add(id))
+}
+
+/** The newest that there is of an attempt's work; of several of one moment the last by id. */
+export const newestOf = ({ index: { keptOf }, snapshots }: World, attemptId: AttemptId): KeptOf | undefined => {
+  let newest: KeptOf | undefined
+  for (const id of keptOf.get(attemptId) ?? []) {
+    const kept = snapshots.get(id)
+    if (kept?.stands !== "available" || kept.atMs === undefined) continue
+    if (newest === undefined || kept.atMs > newest.atMs || (kept.atMs === newest.atMs && id > newest.snapshotId)) newest = { snapshotId: id as SnapshotId, blob: kept.blob, atMs: kept.atMs }
+  }
+  return newest
+}
+
+/** When what an attempt has done was last kept: before anything was, when it was placed. */
+export const keptAtMs = (world: World, { atMs, attemptId }: Pick<Placed, "atMs" | "attemptId">): number => Math.max(atMs, newestOf(world, attemptId)?.atMs ?? atMs)
+
+/**
+ * What a task waits for before it begins again: of one that gave way, the files that its attempt left behind, which
+ * are stored and verified after its end. Whether they come or not is always said.
+ */
+export const awaitedOf = (world: World, { current, gaveWayIn, job }: TaskState): SnapshotId | undefined => {
+  if (current !== undefined || gaveWayIn === undefined || job.submitted?.fact.spec.snapshotAtEnd === undefined) return undefined
+  const id = snapshotAtEndOf(gaveWayIn)
+  const stands = world.snapshots.get(id)?.stands
+  return stands === "available" || stands === "gone" ? undefined : id
+}
+
+/**
+ * What a task goes on from: what was kept of the attempt that gave way, else what its job starts from. The members of a
+ * gang go on from what all of them had at the same time, or none does.
+ */
+export const startOf = (world: World, task: TaskState): Pick<KeptOf, "snapshotId" | "blob"> | undefined => {
+  const { gang, startFrom } = task.job.submitted!.fact.spec
+  const left = leftOf(world, task)
+  if (left !== undefined && (gang === undefined || [...task.job.tasks.values()].every((member) => leftOf(world, member) !== undefined))) return left
+  const kept = startFrom === undefined ? undefined : world.snapshots.get(startFrom)
+  return startFrom === undefined || kept?.stands !== "available" ? undefined : { snapshotId: startFrom, blob: kept.blob }
+}
+
+const leftOf = (world: World, { gaveWayIn }: TaskState): KeptOf | undefined => (gaveWayIn === undefined ? undefined : newestOf(world, gaveWayIn))
+
+/** The snapshot of the files that an attempt leaves behind when it ends: its id follows from the attempt's. */
+export const snapshotAtEndOf = (attemptId: AttemptId): SnapshotId => deriveId<SnapshotId>("snp", timeOfId(attemptId), attemptId, "end")

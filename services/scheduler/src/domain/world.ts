@@ -71,8 +71,6 @@ export interface Placed {
   /** Where in the cell's order it was placed, and when. */
   readonly sequence: number
   readonly atMs: number
-  /** When its work was last kept, if it was. */
-  readonly keptAtMs?: number
 }
 
 /** One task of a job; a plain job has one, of number 0. It is forgotten when it is over. */
@@ -93,11 +91,15 @@ export interface TaskState extends Due {
   losses: number
   /** How many of its attempts gave way to other work. */
   preemptions: number
+  /** The attempt that gave way, where the next is to go on from what was kept of it. */
+  gaveWayIn: AttemptId | undefined
   /** Last words by attempt and host: what another host says of an attempt is nothing to it. */
   readonly words: Map<string, Word>
   /** Derived: whether it is begun and not over, and whether it runs or waits with nobody having told it to end. */
   active: boolean
   live: boolean
+  /** Derived: the snapshot without which it does not begin again. */
+  awaits: string | undefined
 }
 
 /** Where a task stands, by what was said of it. */
@@ -176,6 +178,8 @@ export interface HostState {
   leaving: boolean
   /** The machine that it is goes back to whom it was rented from: what runs there may end, and nothing follows. */
   takenBack: boolean
+  /** When its provider takes it back, where that was said before: what runs there must be elsewhere by then. */
+  goneAtMs: number | undefined
   /** The newest judgement that it is lost: where it lies in our order and what we had heard of hosts by then. */
   lost: { readonly sequence: number; readonly sawHosts: number; readonly lastHeardAtMs: number; readonly leaseEndedAtMs: number; returned: boolean } | undefined
   /** The rented machine that it is, as its broker has it. */
@@ -212,6 +216,8 @@ export interface GivenUp {
 export interface Machine {
   readonly hostId: HostId | undefined
   readonly goesBack: boolean
+  /** When it is gone, where its provider has said so before. */
+  readonly goneAtMs?: number | undefined
   readonly rented: Rented | undefined
 }
 
@@ -277,6 +283,8 @@ export interface Index {
   readonly underGrant: Map<GrantId, Set<JobState>>
   /** Jobs that wait for another job or for a snapshot, by its id. */
   readonly awaiting: Map<string, Set<JobState>>
+  /** The snapshots that hold an attempt's work. */
+  readonly keptOf: Map<AttemptId, Set<string>>
   readonly agenda: Agenda<JobState | TaskState>
   /** Attempts under each grant that run now, as far as we know. */
   readonly running: Map<GrantId, number>
@@ -334,6 +342,7 @@ export const emptyWorld = (mix = new Mix()): World => ({
     shaken: new Set(),
     underGrant: new Map(),
     awaiting: new Map(),
+    keptOf: new Map(),
     agenda: new Agenda(),
     running: new Map(),
     late: new Set(),
@@ -368,7 +377,7 @@ export const newJob = (id: JobId): JobState => ({
 })
 
 export const newTask = (job: JobState, number: number): TaskState => ({
-  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, preemptions: 0, words: new Map(), dueMs: undefined, active: false, live: false
+  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, preemptions: 0, gaveWayIn: undefined, words: new Map(), dueMs: undefined, active: false, live: false, awaits: undefined
 })
 
 export const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`

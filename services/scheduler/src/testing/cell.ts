@@ -127,11 +127,16 @@ export class Cell {
     return this
   }
 
+  /** A fact of another service that happened at a moment. */
+  hearAt(atMs: number, event: MillFact): this {
+    return this.hearOn(subjectOf(event), kindOf(event).stream, event, atMs)
+  }
+
   /** A fact on a subject of the teller's choice. */
-  hearOn(subject: Subject, stream: StreamName, event: MillFact): this {
+  hearOn(subject: Subject, stream: StreamName, event: MillFact, happenedAtMs = 0): this {
     const sequence = (this.saw[stream] ?? 0) + 1
     const id = deriveId<FactId>("fct", 0, stream, sequence)
-    this.#fold(foreseen({ subject, actor: Principal.make("user:ada"), happenedAtMs: 0, facts: [{ id, partOf: id, event }] }, stream, sequence, 1))
+    this.#fold(foreseen({ subject, actor: Principal.make("user:ada"), happenedAtMs, facts: [{ id, partOf: id, event }] }, stream, sequence, 1))
     return this
   }
 

@@ -39,7 +39,7 @@ describe("a snapshot", () => {
     const { said } = given([made, written(made, blob), true, exited(made)])
     assert.deepStrictEqual(said, [
       { _tag: "SnapshotPlanned", snapshotId, workspace: acme, jobId: made.jobId, hostId, attemptId: made.attemptId, form: "files", retention: {}, cause: "finished" },
-      { _tag: "SnapshotAvailable", snapshotId, workspace: acme, jobId: made.jobId, form: "files", blob, runtime: "sandbox" }
+      { _tag: "SnapshotAvailable", snapshotId, workspace: acme, jobId: made.jobId, attemptId: made.attemptId, form: "files", blob, runtime: "sandbox" }
     ])
   })
 

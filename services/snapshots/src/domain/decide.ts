@@ -51,7 +51,7 @@ const next = (state: State, kept: Kept, atMs: number, { keepMs }: Keeping): { re
     return {
       causedBy: written.causedBy,
       event: whole
-        ? { _tag: "SnapshotAvailable", snapshotId, workspace, jobId, form, blob: written.blob, runtime }
+        ? { _tag: "SnapshotAvailable", snapshotId, workspace, jobId, attemptId, form, blob: written.blob, runtime }
         : { _tag: "SnapshotAbandoned", snapshotId, workspace, jobId, cause: "not_whole", detail: `the store does not hold ${written.blob.sizeBytes} bytes named ${written.blob.digest}` }
     }
   }
