@@ -3,6 +3,7 @@ import type { FactId, GrantId, HostId, JobDeferred, JobId, JobRetried, JobSubmit
 import { requestOf } from "./ask.ts"
 import { classKeyOf } from "./demand.ts"
 import { noAmounts } from "./fair/amounts.ts"
+import { lean, leanPlaced, own } from "./lean.ts"
 import { evolveMoney, promise } from "./money.ts"
 import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
@@ -12,7 +13,7 @@ import { evolveSnapshots, noteKept } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
-import { attemptOn, endedAs, type GivenUp, type Heard, type Held, type HostState, type JobState, type Machine, newJob, newTask, type Placed, type TaskState, type Word, type World } from "./world.ts"
+import { attemptOn, endedAs, type GivenUp, type Heard, type Held, type HostState, type JobState, type Machine, newJob, newTask, noWords, type Placed, type TaskState, type Word, type World } from "./world.ts"
 
 /** What was given up and never heard of again is remembered this many times over, the newest. */
 const givenUpMax = 10_000
@@ -29,6 +30,11 @@ export const evolve = (world: World, heard: Heard): World => {
 }
 
 const take = (world: World, heard: Heard): void => {
+/** What is said of work that only waits, and what concerns nobody who waits, stirs nothing: none gives way to another by it who did not before. */
+const stirsNothing: ReadonlySet<MillFact["_tag"]> = new Set(["JobSubmitted", "DemandChanged", "OffersObserved", "OffersListed", "DecisionMade", "SchedulerTookOver", "BrokerTookOver", "ImageKnown"])
+const stirs = (world: World, event: MillFact): boolean =>
+  event._tag === "JobDeferred" ? (event.heldOn?.length ?? 0) > 0 || (world.jobs.get(event.jobId)?.heldOn.length ?? 0) > 0 : !stirsNothing.has(event._tag)
+
   const { event, id } = heard
   switch (event._tag) {
     case "JobSubmitted":
@@ -144,7 +150,7 @@ const submitted = (world: World, fact: JobSubmitted, { id, sequence }: Heard): v
   world.index.fleet.mix.learn(requestOf(fact.spec), fact.spec.gang?.members ?? fact.spec.array?.tasks ?? 1)
   const job = jobOf(world, fact.jobId)
   if (job === undefined || job.submitted !== undefined) return
-  job.submitted = { fact, factId: id }
+  job.submitted = { fact: lean(fact, job.id), factId: own(id) }
   job.number = sequence
   introduce(world, job)
   everythingChanged(world, job)
@@ -160,8 +166,10 @@ const placed = (world: World, fact: PlacementMade, { atMs, sequence }: Heard): v
   job.next = Math.max(job.next, task.number + 1)
   job.waitingSinceMs = undefined
   // Whichever host it went to, one of those that it held is not needed any more.
-  job.heldOn = job.heldOn.includes(hostId) ? job.heldOn.filter((held) => held !== hostId) : job.heldOn.slice(0, -1)
-  task.current = { workspace, attempt, attemptId, hostId, fence, resources, gpus, gpuModel, urgency: job.priority ?? priority, grantPath, sequence, atMs }
+  if (job.heldOn.length > 0) job.heldOn = job.heldOn.includes(hostId) ? job.heldOn.filter((held) => held !== hostId) : job.heldOn.slice(0, -1)
+  task.current = leanPlaced({
+    workspace, attempt, attemptId: own(attemptId), hostId: hostOf(world, hostId).id, fence, resources, gpus, gpuModel, urgency: job.priority ?? priority, grantPath, sequence, atMs
+  })
   task.withdrawn = undefined
   task.gaveWay = undefined
   task.attempt = attempt
@@ -187,7 +195,7 @@ const spoken = (world: World, word: Word): void => {
   if (job === undefined || isOver(job, number ?? 0)) return
   const task = taskOf(job, number ?? 0)
   if (attempt <= task.retriedAfter || task.words.has(key)) return
-  task.words.set(key, word)
+  tellWord(task, key, word)
   if (task.current !== undefined && attemptOn(task.current) === key) {
     letGo(world, task.current)
     running(world, task, task.current, -1)
@@ -202,6 +210,16 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
   if (fact.lost === true) {
     task.losses += 1
     giveUp(world, task, { ...fact, partOf: heard.partOf })
+const tellWord = (task: TaskState, key: string, word: Word): void => {
+  task.words = new Map(task.words).set(key, word)
+}
+
+const forgetWord = (task: TaskState, key: string): void => {
+  const words = new Map(task.words)
+  words.delete(key)
+  task.words = words.size === 0 ? noWords : words
+}
+
   }
   else if (task.current !== undefined) vacate(world, task, task.current)
   if (fact.preempted === true || fact.gang === true) task.preemptions += 1
@@ -214,7 +232,7 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
   task.current = undefined
   task.withdrawn = undefined
   task.gaveWay = undefined
-  for (const [key, word] of task.words) if (word.fact.attempt <= task.retriedAfter) task.words.delete(key)
+  for (const [key, word] of task.words) if (word.fact.attempt <= task.retriedAfter) forgetWord(task, key)
   taskChanged(world, task)
 }
 
@@ -224,7 +242,8 @@ const taskSettled = (world: World, fact: TaskSettled, heard: Heard): void => {
   const { job } = task
   if (fact.endedBy === undefined) giveUp(world, task, { ...fact, partOf: heard.partOf })
   else if (task.current !== undefined) vacate(world, task, task.current)
-  job.tally[fact.outcome === "refused" ? "cancelled" : fact.outcome] += 1
+  const outcome = fact.outcome === "refused" ? "cancelled" : fact.outcome
+  job.tally = { ...job.tally, [outcome]: job.tally[outcome] + 1 }
   taskGone(world, task)
   job.tasks.delete(task.number)
   jobChanged(world, job)
@@ -296,8 +315,8 @@ const isOver = (job: JobState, number: number): boolean => number < job.next && 
 const jobOf = (world: World, id: JobId): JobState | undefined => {
   const known = world.jobs.get(id)
   if (known !== undefined || world.outcomes.has(id)) return known
-  const job = newJob(id)
-  world.jobs.set(id, job)
+  const job = newJob(own(id))
+  world.jobs.set(job.id, job)
   return job
 }
 

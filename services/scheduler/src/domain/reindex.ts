@@ -3,21 +3,22 @@ import type { JobSubmitted } from "@millrace/schemas"
 import { canonical, classKeyOf, classOf, onOneMachine } from "./demand.ts"
 import { gateOf } from "./gates.ts"
 import { standing } from "./permits.ts"
+import { once } from "./lean.ts"
 import { Queue } from "./queue.ts"
 import { leavesAtMs } from "./reclaim.ts"
 import { awaitedOf } from "./snapshots.ts"
 import { isStopped, mayBegin, overdueMs, stageOf, tasksOf, waitsForPlace } from "./tasks.ts"
-import type { JobState, TaskState, World } from "./world.ts"
+import { type JobState, noTasks, type TaskState, type World } from "./world.ts"
 
 /** Two jobs that are alike here can be placed in each other's stead: same room, same money, same limits, as urgent. */
-export const likenessOf = (job: JobState): string => job.derived.likeness ??= `${likenessBy(job.submitted!.fact)}/${job.priority ?? job.submitted!.fact.spec.priority ?? ""}`
+export const likenessOf = (job: JobState): string => job.derived.likeness ??= once(`${likenessBy(job.submitted!.fact)}/${job.priority ?? job.submitted!.fact.spec.priority ?? ""}`)
 
 const likenessBy = ({ grant, spec: { dialect = 1, gang, gpu, resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }, runMsMax, runtime, trust, where }, workspace }: JobSubmitted): string =>
   `${runtime}/${trust}/${dialect}/${cpuMilli}/${memoryMib}/${diskMib}/${gpus}/${gpuMilli}/${runMsMax}/${workspace}/${grant ?? ""}${
     gpu === undefined && where === undefined && gang === undefined ? "" : `/${canonical([gpu, where, gang])}`}`
 
 /** The class of its work, as demand is told by. */
-export const classOfJob = (job: JobState): string => job.derived.class ??= classKeyOf(classOf(job.submitted!.fact.spec))
+export const classOfJob = (job: JobState): string => job.derived.class ??= once(classKeyOf(classOf(job.submitted!.fact.spec)))
 
 /**
  * Puts a task, and with it its job, where its stage belongs. A function of what was said, so the order of
@@ -38,8 +39,7 @@ export const everythingChanged = (world: World, job: JobState): void => {
 export const taskGone = (world: World, task: TaskState): void => {
   count(task, false, false)
   awaitFor(world, task, undefined)
-  task.job.derived.waiting.delete(task)
-  task.job.derived.backingOff.delete(task)
+  stands(task, false, false)
   world.index.toSay.delete(task)
   world.index.agenda.move(task, undefined)
 }
@@ -71,6 +71,20 @@ const count = (task: TaskState, active: boolean, live: boolean): void => {
   task.live = live
 }
 
+/** Whether a task waits for a place or backs off. Of most jobs nothing does either. */
+const stands = (task: TaskState, waits: boolean, backsOff: boolean): void => {
+  const { derived } = task.job
+  derived.waiting = among(derived.waiting, task, waits)
+  derived.backingOff = among(derived.backingOff, task, backsOff)
+}
+
+const among = (tasks: ReadonlySet<TaskState>, task: TaskState, belongs: boolean): ReadonlySet<TaskState> => {
+  if (tasks.has(task) === belongs) return tasks
+  const mutable = tasks === noTasks ? new Set<TaskState>() : tasks as Set<TaskState>
+  toggle(mutable, task, belongs)
+  return mutable.size === 0 ? noTasks : mutable
+}
+
 const placeTask = (world: World, task: TaskState): void => {
   const { job } = task
   const stage = stageOf(world, task)
@@ -78,8 +92,7 @@ const placeTask = (world: World, task: TaskState): void => {
   const untold = stage === "placed" && task.withdrawn === undefined
   count(task, begun, untold || stage === "waiting" || stage === "backing_off")
   if (job.submitted === undefined) return
-  toggle(job.derived.waiting, task, stage === "waiting")
-  toggle(job.derived.backingOff, task, stage === "backing_off")
+  stands(task, stage === "waiting", stage === "backing_off")
   const ends = job.cancelledBy !== undefined && (untold || stage === "backing_off" || stage === "waiting")
   toggle(world.index.toSay, task, stage === "ended" || stage === "lost" || ends)
   const awaits = stage === "backing_off" ? awaitedOf(world, task) : undefined

@@ -2,7 +2,8 @@ import { Mix, type SavedMix } from "@millrace/packing"
 import { loadView, type SavedView, saveView } from "@millrace/authority"
 import { type LeaseId, PriceBook } from "@millrace/schemas"
 import { Schema } from "effect"
-import { hold, hostChanged, running, unsaidOf } from "./evolve.ts"
+import { hold, hostChanged, hostOf, running, unsaidOf } from "./evolve.ts"
+import { lean, leanPlaced, once, own } from "./lean.ts"
 import type { Money, Promised, Slice } from "./money.ts"
 import { setQuotas } from "./quotas.ts"
 import type { MachineKind } from "./possible.ts"
@@ -11,7 +12,7 @@ import { noteKept } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
-import { emptyWorld, type Ended, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, type TaskState, type World } from "./world.ts"
+import { emptyWorld, type Ended, endedAs, type GivenUp, type HostState, type JobState, type Machine, newJob, newTask, noWords, type TaskState, type World } from "./world.ts"
 
 type SavedTask = Omit<TaskState, "job" | "words" | "dueMs" | "active" | "awaits" | "live"> & { readonly words: ReadonlyArray<readonly [string, unknown]> }
 type SavedJob = Omit<JobState, "derived" | "dueMs" | "tasks"> & { readonly tasks: ReadonlyArray<SavedTask> }
@@ -203,10 +204,19 @@ export const load = (saved: SavedWorld): World => {
 }
 
 const loadJob = (world: World, { tasks, ...saved }: SavedJob): void => {
-  const job = Object.assign(newJob(saved.id), saved, { tally: { ...saved.tally } })
+  const id = own(saved.id)
+  const { heldOn, submitted, tally } = saved
+  const job = Object.assign(newJob(id), saved, {
+    id, heldOn: once(heldOn), tally: once(tally), submitted: submitted === undefined ? undefined : { fact: lean(submitted.fact, id), factId: own(submitted.factId) }
+  })
   world.jobs.set(job.id, job)
   for (const { words, ...kept } of tasks) {
-    const task: TaskState = { ...newTask(job, kept.number), ...kept, words: new Map(words as never) }
+    const { current } = kept
+    const task: TaskState = {
+      ...newTask(job, kept.number), ...kept,
+      words: words.length === 0 ? noWords : new Map(words as never),
+      current: current === undefined ? undefined : leanPlaced({ ...current, attemptId: own(current.attemptId), hostId: hostOf(world, current.hostId).id })
+    }
     job.tasks.set(task.number, task)
     if (task.current === undefined || wordOn(task) !== undefined) continue
     hold(world, task.current, task)

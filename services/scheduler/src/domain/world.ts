@@ -94,7 +94,7 @@ export interface TaskState extends Due {
   /** The attempt that gave way, where the next is to go on from what was kept of it. */
   gaveWayIn: AttemptId | undefined
   /** Last words by attempt and host: what another host says of an attempt is nothing to it. */
-  readonly words: Map<string, Word>
+  words: ReadonlyMap<string, Word>
   /** Derived: whether it is begun and not over, and whether it runs or waits with nobody having told it to end. */
   active: boolean
   live: boolean
@@ -123,7 +123,7 @@ export interface JobState extends Due {
   readonly tasks: Map<number, TaskState>
   /** The first task that was never begun. */
   next: number
-  readonly tally: Tally
+  tally: Readonly<Tally>
   /** The last thing it was told about why it waits, and when. */
   told: { readonly reason: JobDeferred["reason"]; readonly atMs: number; readonly dueAtMs: number | undefined } | undefined
   /** Hosts that take nothing else until it is placed. */
@@ -141,8 +141,8 @@ export interface Derived {
   active: number
   /** Of those, the ones that run or wait, with nobody having told them to end. */
   live: number
-  readonly waiting: Set<TaskState>
-  readonly backingOff: Set<TaskState>
+  waiting: ReadonlySet<TaskState>
+  backingOff: ReadonlySet<TaskState>
   /** What makes it alike to others for placing, and the class of its work: texts that are made once. */
   likeness: string | undefined
   class: string | undefined
@@ -367,17 +367,23 @@ export const newJob = (id: JobId): JobState => ({
   cancelledBy: undefined,
   tasks: new Map(),
   next: 0,
-  tally: { succeeded: 0, failed: 0, cancelled: 0, lost: 0 },
+/** What most have nothing of is one value for all of them: it is never changed, but given way to another. */
+const nothing: ReadonlyArray<never> = []
+const untold: Readonly<Tally> = { succeeded: 0, failed: 0, cancelled: 0, lost: 0 }
+export const noTasks: ReadonlySet<TaskState> = new Set()
+export const noWords: ReadonlyMap<string, Word> = new Map()
+
+  tally: untold,
   told: undefined,
-  heldOn: [],
+  heldOn: nothing,
   priority: undefined,
   waitingSinceMs: undefined,
   dueMs: undefined,
-  derived: { active: 0, live: 0, waiting: new Set(), backingOff: new Set(), likeness: undefined, class: undefined, queue: undefined, demand: undefined }
+  derived: { active: 0, live: 0, waiting: noTasks, backingOff: noTasks, likeness: undefined, class: undefined, queue: undefined, demand: undefined }
 })
 
 export const newTask = (job: JobState, number: number): TaskState => ({
-  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, preemptions: 0, gaveWayIn: undefined, words: new Map(), dueMs: undefined, active: false, live: false, awaits: undefined
+  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, preemptions: 0, gaveWayIn: undefined, words: noWords, dueMs: undefined, active: false, live: false, awaits: undefined
 })
 
 export const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`
