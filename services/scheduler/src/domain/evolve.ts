@@ -29,12 +29,12 @@ export const evolve = (world: World, heard: Heard): World => {
   return world
 }
 
-const take = (world: World, heard: Heard): void => {
 /** What is said of work that only waits, and what concerns nobody who waits, stirs nothing: none gives way to another by it who did not before. */
 const stirsNothing: ReadonlySet<MillFact["_tag"]> = new Set(["JobSubmitted", "DemandChanged", "OffersObserved", "OffersListed", "DecisionMade", "SchedulerTookOver", "BrokerTookOver", "ImageKnown"])
 const stirs = (world: World, event: MillFact): boolean =>
   event._tag === "JobDeferred" ? (event.heldOn?.length ?? 0) > 0 || (world.jobs.get(event.jobId)?.heldOn.length ?? 0) > 0 : !stirsNothing.has(event._tag)
 
+const take = (world: World, heard: Heard): void => {
   const { event, id } = heard
   switch (event._tag) {
     case "JobSubmitted":
@@ -203,13 +203,6 @@ const spoken = (world: World, word: Word): void => {
   taskChanged(world, task)
 }
 
-/** Another attempt is to follow. The words of those before it are spent; one that was lost may still say its own. */
-const retried = (world: World, fact: JobRetried, heard: Heard): void => {
-  const task = knownTask(world, fact)
-  if (task === undefined) return
-  if (fact.lost === true) {
-    task.losses += 1
-    giveUp(world, task, { ...fact, partOf: heard.partOf })
 const tellWord = (task: TaskState, key: string, word: Word): void => {
   task.words = new Map(task.words).set(key, word)
 }
@@ -220,6 +213,13 @@ const forgetWord = (task: TaskState, key: string): void => {
   task.words = words.size === 0 ? noWords : words
 }
 
+/** Another attempt is to follow. The words of those before it are spent; one that was lost may still say its own. */
+const retried = (world: World, fact: JobRetried, heard: Heard): void => {
+  const task = knownTask(world, fact)
+  if (task === undefined) return
+  if (fact.lost === true) {
+    task.losses += 1
+    giveUp(world, task, { ...fact, partOf: heard.partOf })
   }
   else if (task.current !== undefined) vacate(world, task, task.current)
   if (fact.preempted === true || fact.gang === true) task.preemptions += 1

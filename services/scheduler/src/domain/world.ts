@@ -360,6 +360,12 @@ export const emptyWorld = (mix = new Mix()): World => ({
   }
 })
 
+/** What most have nothing of is one value for all of them: it is never changed, but given way to another. */
+const nothing: ReadonlyArray<never> = []
+const untold: Readonly<Tally> = { succeeded: 0, failed: 0, cancelled: 0, lost: 0 }
+export const noTasks: ReadonlySet<TaskState> = new Set()
+export const noWords: ReadonlyMap<string, Word> = new Map()
+
 export const newJob = (id: JobId): JobState => ({
   id,
   submitted: undefined,
@@ -367,12 +373,6 @@ export const newJob = (id: JobId): JobState => ({
   cancelledBy: undefined,
   tasks: new Map(),
   next: 0,
-/** What most have nothing of is one value for all of them: it is never changed, but given way to another. */
-const nothing: ReadonlyArray<never> = []
-const untold: Readonly<Tally> = { succeeded: 0, failed: 0, cancelled: 0, lost: 0 }
-export const noTasks: ReadonlySet<TaskState> = new Set()
-export const noWords: ReadonlyMap<string, Word> = new Map()
-
   tally: untold,
   told: undefined,
   heldOn: nothing,
