@@ -5,6 +5,8 @@ import { Config, Effect, Layer } from "effect"
 import { join } from "node:path"
 import { cellDoors } from "./cell-doors.ts"
 import { enrol } from "./machine/enrolment.ts"
+import { type GangNetwork, withGangNetwork } from "./machine/gang/network.ts"
+import { gangNetwork } from "./machine/gang/offer.ts"
 import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
 import { noop } from "./machine/noop.ts"
@@ -35,6 +37,8 @@ export const hostProcess = service({
     apiUrl: setting("MILLRACE_API_URL", { purpose: "the cell's API, which programs ask over their sockets; without it they have none", wants: "an address such as https://cell.example", read: Config.NonEmptyString, default: undefined }),
     relayUrl: setting("MILLRACE_RELAY_URL", { purpose: "the relay that this host dials, where it is not on the API's address", wants: "an address such as wss://cell.example/v1/wire", read: Config.NonEmptyString, default: undefined }),
     sessionKey: setting("MILLRACE_SESSION_KEY_PUBLIC", { purpose: "the public key of who opens sessions; without it nobody follows output here while it is said", wants: "a path", read: Config.NonEmptyString, default: undefined }),
+    gangAddress: setting("MILLRACE_GANG_ADDRESS", { purpose: "where other hosts reach this one over UDP, for the networks of gangs that several hosts share; without it only gangs on this host alone have one", wants: "an address such as 10.0.0.5, or 10.0.0.5:4789 where a firewall must know the port", read: Config.NonEmptyString, default: undefined }),
+    gangMbitMax: setting("MILLRACE_GANG_MBIT", { purpose: "at most so many megabits a second from each member of a gang to the others", wants: "a whole number", read: Config.Int, default: 1000 }),
     atStop: setting("MILLRACE_AT_STOP", {
       purpose: "what becomes of running work when the agent is told to stop: it runs on for the next agent (leave), is waited for (drain), or is ended (end)",
       wants: "leave, drain or end",
@@ -42,13 +46,14 @@ export const hostProcess = service({
       default: "leave" as const
     })
   }),
-  layer: ({ accessUrl, apiUrl, atStop, blobs, cacheMibMax, cellKey, cpuMilliMax, folder, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey }) => {
+  layer: ({ accessUrl, apiUrl, atStop, blobs, cacheMibMax, cellKey, cpuMilliMax, folder, gangAddress, gangMbitMax, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey }) => {
     const store = Blobs.folder(blobs)
+    const keyring = keyringInFolder(keys)
     const copies = localCopies(join(folder, "copies"), copiesBytesOf(folder, cacheMibMax))
-    const runtimesWith = (found: Effect.Success<ReturnType<typeof provenSandbox>>) =>
+    const runtimesWith = (found: Effect.Success<ReturnType<typeof provenSandbox>>, network: GangNetwork | undefined) =>
       Layer.effect(Runtimes, Effect.gen(function*() {
         const keeper = yield* Keeper
-        const all: ReadonlyArray<Runtime> = [noop, processRuntime(join(folder, "work"), keeper), ...("ground" in found ? [yield* sandboxRuntime(found.ground, keeper)] : [])]
+        const all: ReadonlyArray<Runtime> = [noop, processRuntime(join(folder, "work"), keeper), ...("ground" in found ? [yield* sandboxRuntime(found.ground, keeper, network)] : [])]
         return new Map(all.map((runtime) => [runtime.name, runtime]))
       })).pipe(Layer.provide([Keeper.layer(join(folder, "keeper"), { atClose: atStop === "leave" ? "leave" : "end" }), store, copies]))
     return Layer.unwrap(Effect.gen(function*() {
@@ -57,6 +62,7 @@ export const hostProcess = service({
       const proof = { runsc, folder, agentVersion }
       const found = yield* provenSandbox(proof)
       const verifying = worker(Effect.delay(verifyProof(proof, found), verifyAfterMs), { name: "host.sandbox-proof", mends: () => false })
+      const gangs = yield* Effect.provide(gangNetwork({ found, address: gangAddress, bytesPerSecondMax: gangMbitMax * 125_000 }), keyring)
       return Layer.merge(hostService({ atStop }), verifying).pipe(
         Layer.provide([
           layerBeats({ ...nats, name: `${hostId} beats` }),
@@ -64,10 +70,10 @@ export const hostProcess = service({
           decorated(layerJetStream({ nats, apiPrefix, host: { epoch } })),
           store,
           copies,
-          keyringInFolder(keys),
+          keyring,
           Ledger.layerFile(join(folder, "ledger.jsonl")),
-          Machine.layer(hostId, withSandbox(ownCapabilities({ cpuMilliMax, memoryMibMax }), found)),
-          runtimesWith(found),
+          Machine.layer(hostId, withGangNetwork(withSandbox(ownCapabilities({ cpuMilliMax, memoryMibMax }), found), gangs)),
+          runtimesWith(found, "why" in gangs ? undefined : gangs.network),
           WarrantVerifier.layer(cellKey)
         ])
       )

@@ -1,6 +1,7 @@
 import type { PlacementMade, Program } from "@millrace/schemas"
 import { createHash } from "node:crypto"
 import { join } from "node:path"
+import { type Member, torchEnv } from "../domain/gang-network.ts"
 import { gangEnv } from "./gang-env.ts"
 import { programsInside } from "./sandbox-programs.ts"
 
@@ -70,21 +71,24 @@ export interface Frame {
   readonly hostIds: number
   readonly seen: ReadonlyArray<Seen>
   readonly socket: boolean
+  /** Its place in the network of its gang. Without it there is only loopback. */
+  readonly network?: Member | undefined
 }
 
 const shm = 64 * 2 ** 20
 
-const environment = (made: PlacementMade, program: Program, socket: boolean): ReadonlyArray<string> =>
+const environment = (made: PlacementMade, program: Program, { network, socket }: Pick<Frame, "network" | "socket">): ReadonlyArray<string> =>
   Object.entries({
     PATH: `/usr/local/bin:/usr/bin:/bin:${programsInside}`,
     HOME: "/work",
     LANG: "C.UTF-8",
+    ...(network === undefined ? {} : torchEnv(network)),
     ...program.env,
     MILLRACE_JOB: made.jobId,
     MILLRACE_ATTEMPT: made.attemptId,
     ...(made.task === undefined ? {} : { MILLRACE_TASK: String(made.task) }),
     ...(made.spec.array === undefined ? {} : { MILLRACE_TASKS: String(made.spec.array.tasks) }),
-    ...gangEnv(made),
+    ...gangEnv(made, network !== undefined),
     MILLRACE_ARTEFACTS: "/artefacts",
     ...(socket ? { MILLRACE_SOCKET: "/run/millrace/api.sock" } : {})
   }).map(([name, value]) => `${name}=${value}`)
@@ -94,10 +98,11 @@ const environment = (made: PlacementMade, program: Program, socket: boolean): Re
  * and environment, so it is written to a file that the agent alone can read, and never to a command line.
  *
  * The root is read-only and nearly empty; `/work`, `/artefacts` and `/tmp` share one file system of limited
- * size. There is no network but the sandbox's own loopback, no capability, and no way to gain one.
+ * size. There is no network but the sandbox's own loopback, and for a member of a gang the one device of the namespace
+ * that runsc is started in; no capability, and no way to gain one.
  */
 export const bundleOf = (frame: Frame, made: PlacementMade, program: Program) => {
-  const { hostIds, places, rung, seen, socket } = frame
+  const { hostIds, network, places, rung, seen, socket } = frame
   const mapping = [{ containerID: 0, hostID: hostIds, size: span }]
   return {
     ociVersion: "1.0.0",
@@ -105,13 +110,13 @@ export const bundleOf = (frame: Frame, made: PlacementMade, program: Program) =>
       terminal: false,
       user: { uid: workUid, gid: workUid },
       args: program.argv,
-      env: environment(made, program, socket),
+      env: environment(made, program, frame),
       cwd: program.cwd ?? "/work",
       noNewPrivileges: true,
       capabilities: { bounding: [], effective: [], inheritable: [], permitted: [], ambient: [] }
     },
     root: { path: places.root, readonly: true },
-    hostname: "sandbox",
+    hostname: hostnameOf(network),
     mounts: [
       ...seen.map(({ destination, source }) => ({ destination, type: "bind", source, options: ["ro", "rbind", "nosuid", "nodev"] })),
       { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
@@ -122,17 +127,20 @@ export const bundleOf = (frame: Frame, made: PlacementMade, program: Program) =>
       ...(socket ? [{ destination: "/run/millrace", type: "bind", source: places.run, options: ["ro", "rbind", "nosuid", "nodev"] }] : [])
     ],
     linux: {
-      namespaces: ["pid", "network", "ipc", "uts", "mount", ...(rung === "mapped" ? ["user"] : [])].map((type) => ({ type })),
+      namespaces: ["pid", "network", "ipc", "uts", "mount", ...(rung === "mapped" ? ["user"] : [])].map((type) => ({ type, ...(type === "network" && network !== undefined ? { path: "/proc/self/ns/net" } : {}) })),
       ...(rung === "mapped" ? { uidMappings: mapping, gidMappings: mapping } : {})
     }
   }
 }
 
+/** What the work calls the machine that it is on. A member of a gang is found by the others under that name. */
+export const hostnameOf = (network: Member | undefined): string => network === undefined ? "sandbox" : `rank-${network.rank}`
+
 /** runsc's arguments before its subcommand. Nothing of the job is among them. */
-export const runscFlags = ({ places, rung }: Pick<Frame, "places" | "rung">): ReadonlyArray<string> => [
+export const runscFlags = ({ network, places, rung }: Pick<Frame, "network" | "places" | "rung">): ReadonlyArray<string> => [
   `--root=${places.state}`,
   "--platform=systrap",
-  "--network=none",
+  network === undefined ? "--network=none" : "--network=sandbox",
   "--ignore-cgroups",
   "--host-uds=open",
   // What the root's overlay takes lies in memory, where the limit sees it; by default a file beside the root grows.

@@ -3,8 +3,10 @@ import type { PlacementMade, Program, Resources } from "@millrace/schemas"
 import { Effect } from "effect"
 import { chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { type Member, namesOf } from "../domain/gang-network.ts"
+import { behindPort, type Joined, layPort } from "./gang/network.ts"
 import { CannotStart } from "./runtime.ts"
-import { bundleOf, containerName, hostIdsOf, placesIn, type Places, type Rung, runscFlags, type Seen } from "./sandbox-bundle.ts"
+import { bundleOf, containerName, hostIdsOf, hostnameOf, placesIn, type Places, type Rung, runscFlags, type Seen } from "./sandbox-bundle.ts"
 import { command } from "./sandbox-command.ts"
 import { type DiskLimit, diskMibOf, makeDisk, ownerOf, removePlaces } from "./sandbox-disk.ts"
 import { layDownSnapshot, layInputs } from "./sandbox-files.ts"
@@ -33,6 +35,8 @@ export interface Wanted {
   readonly made?: PlacementMade
   /** The host's listening socket for this work. */
   readonly socket?: string
+  /** Its way into the network of its gang. */
+  readonly joined?: Joined | undefined
   readonly pidsMax?: number
 }
 
@@ -42,17 +46,18 @@ const emptyMade = (name: string): PlacementMade => ({ jobId: name, attemptId: na
 
 /** Makes one sandbox ready to run: its folders, disk, files, limits and configuration. What an earlier try left is removed first. */
 export const prepare = Effect.fnUntraced(function*(ground: Ground, wanted: Wanted): Effect.fn.Return<void, CannotStart> {
-  const { made = emptyMade(wanted.name), name, program, resources, socket } = wanted
+  const { joined, made = emptyMade(wanted.name), name, program, resources, socket } = wanted
   yield* release(ground, name)
   const places = placesIn(join(ground.folder, name))
   const owner = ground.rung === "mapped" ? ownerOf(name) : undefined
   const sizeMib = diskMibOf(resources.diskMib)
-  yield* attempt(() => makeFrame(places, ground.rung === "mapped" ? hostIdsOf(name) : undefined), "its root could not be made")
+  yield* attempt(() => makeFrame(places, ground.rung === "mapped" ? hostIdsOf(name) : undefined, joined?.self), "its root could not be made")
+  if (joined !== undefined) yield* layPort(places.folder, joined)
   yield* makeDisk(places, ground.disk, sizeMib, owner)
   const speaks = socket !== undefined && (yield* bindSocket(ground, name, socket))
   yield* attempt(() => {
     makeGroup(groupOf(ground.controls, name), resources, wanted.pidsMax)
-    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places, ground.programs), socket: speaks }
+    const frame = { places, rung: ground.rung, hostIds: hostIdsOf(name), seen: seenHere(places, ground.programs), socket: speaks, network: joined?.self }
     writeFileSync(join(places.bundle, "config.json"), JSON.stringify(bundleOf(frame, made, program)), { mode: 0o600 })
   }, "its limits or its configuration could not be written")
 })
@@ -71,13 +76,14 @@ const attempt = (body: () => void, what: string): Effect.Effect<void, CannotStar
 
 /**
  * What is run on the host: a shell that puts itself into the groups, and then becomes runsc. Whoever could
- * not enter a group runs nothing, with code 125.
+ * not enter a group runs nothing, with code 125. For a member of a gang that stands behind its port.
  */
-export const commandLine = (ground: Ground, name: string): ReadonlyArray<string> => {
+export const commandLine = (ground: Ground, name: string, joined?: Joined): ReadonlyArray<string> => {
   const places = placesIn(join(ground.folder, name))
   const { folders } = groupOf(ground.controls, name)
   const enter = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 125; shift; done; shift; exec "$@"'
-  return ["/bin/sh", "-c", enter, "sandbox", ...folders, "--", ground.runsc, ...runscFlags({ places, rung: ground.rung }), "run", `--pid-file=${startedFile(places)}`, `--bundle=${places.bundle}`, containerName]
+  const command = ["/bin/sh", "-c", enter, "sandbox", ...folders, "--", ground.runsc, ...runscFlags({ places, rung: ground.rung, network: joined?.self }), "run", `--pid-file=${startedFile(places)}`, `--bundle=${places.bundle}`, containerName]
+  return joined === undefined ? command : behindPort(places.folder, command)
 }
 
 /** Written by runsc when the sandbox exists. */
@@ -124,13 +130,14 @@ export const bindSocket = (ground: Ground, name: string, socket: string): Effect
   }).pipe(Effect.catch((failure) => Effect.as(Effect.logWarning(`${name} cannot speak to the cell: ${String(failure.cause)}`), false)))
 
 /** Account names, for programs that look themselves up. Nothing here is the host's. */
-const etc = {
+const etcOf = (member: Member | undefined) => ({
   passwd: "root:x:0:0:root:/:/usr/sbin/nologin\nwork:x:1000:1000:work:/work:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
   group: "root:x:0:\nwork:x:1000:\nnogroup:x:65534:\n",
-  hosts: "127.0.0.1 localhost sandbox\n::1 localhost\n",
+  // A name of its own that led to loopback would have members tell each other that.
+  hosts: member === undefined ? "127.0.0.1 localhost sandbox\n::1 localhost\n" : `127.0.0.1 localhost\n::1 localhost\n${namesOf(member)}`,
   "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-  hostname: "sandbox\n"
-}
+  hostname: `${hostnameOf(member)}\n`
+})
 
 /** Folders of the system that programs are made of. In some systems they are links into /usr. */
 const ofTheSystem = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
@@ -144,7 +151,7 @@ const seenHere = ({ root }: Places, programs: string): ReadonlyArray<Seen> => [
 ]
 
 /** The root of the work's file system: empty folders to mount on, and the few files of `etc`. */
-const makeFrame = (places: Places, group: number | undefined): void => {
+const makeFrame = (places: Places, group: number | undefined, member: Member | undefined): void => {
   mkdirSync(places.folder, { recursive: true, mode: 0o700 })
   // The sandbox's own account passes through, and nobody else's.
   if (group !== undefined) {
@@ -154,7 +161,7 @@ const makeFrame = (places: Places, group: number | undefined): void => {
   for (const folder of ["", "etc", "work", "artefacts", "tmp", "proc", "dev", "run/millrace", programsInside.slice(1)]) mkdirSync(join(places.root, folder), { recursive: true, mode: 0o755 })
   for (const folder of [places.run, places.state]) mkdirSync(folder, { recursive: true, mode: 0o755 })
   chmodSync(places.state, 0o700)
-  for (const [name, text] of Object.entries(etc)) writeFileSync(join(places.root, "etc", name), text, { mode: 0o644 })
+  for (const [name, text] of Object.entries(etcOf(member))) writeFileSync(join(places.root, "etc", name), text, { mode: 0o644 })
   for (const path of [...ofTheSystem, ...ofEtc]) {
     const there = lstatSync(path, { throwIfNoEntry: false })
     const at = join(places.root, path)

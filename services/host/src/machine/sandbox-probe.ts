@@ -3,6 +3,7 @@ import { Effect, Option } from "effect"
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { createHash, randomUUID } from "node:crypto"
+import { type NetworkProven, probeNetwork } from "./gang/network-probe.ts"
 import type { Rung } from "./sandbox-bundle.ts"
 import { command } from "./sandbox-command.ts"
 import type { DiskLimit } from "./sandbox-disk.ts"
@@ -19,6 +20,8 @@ export interface Proven {
   readonly pids: boolean
   readonly cpu: boolean
   readonly disk: boolean
+  /** Whether members of gangs can have a network of their own. */
+  readonly network: NetworkProven
 }
 
 /** Why there is no sandbox here. */
@@ -46,18 +49,19 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
   const named = sound.value.mended ? `${version}, with its goroutine number put right` : version
   const ground: Ground = { ...bare, runsc: sound.value.path }
   yield* Effect.forEach(readdirSync(ground.folder).filter((name) => name.startsWith(probePrefix)), (name) => release(ground, name), { discard: true })
-  const [first, memory, pids, disk] = yield* Effect.all([
+  const [first, memory, pids, disk, network] = yield* Effect.all([
     runs(ground, "exit 42", {}),
     runs(ground, "dd if=/dev/zero of=/dev/null bs=400M count=1 2>/dev/null && exit 43", { memoryMib: 192, cpuMilli: 500 }),
     runs(ground, "exit 42", { pidsMax: 4 }),
-    runs(ground, "dd if=/dev/zero of=/work/fill bs=1M count=64 2>/dev/null && exit 43; exit 42", { diskMib: 16 })
+    runs(ground, "dd if=/dev/zero of=/work/fill bs=1M count=64 2>/dev/null && exit 43; exit 42", { diskMib: 16 }),
+    probeNetwork(ground, `${probePrefix}network`)
   ], { concurrency: 4 })
   if (first.code !== 42) {
     // Without the groups or the image it may still isolate; then it is for work that is our own.
     const unlimited: Ground = { ...ground, disk: "none", controls: { kind: "none", why: first.said } }
     const again = yield* runs(unlimited, "exit 42", {})
     if (again.code !== 42) return unproven(`a program in the sandbox did not run: ${again.said}`)
-    return { ground: unlimited, version: named, memory: false, pids: false, cpu: false, disk: false }
+    return { ground: unlimited, version: named, memory: false, pids: false, cpu: false, disk: false, network: { why: "the sandbox has no limits here" } }
   }
   return {
     ground,
@@ -65,7 +69,8 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
     memory: memory.outOfMemory && memory.code !== 43,
     pids: pids.code !== 42,
     cpu: memory.throttled,
-    disk: ground.disk !== "none" && disk.code === 42
+    disk: ground.disk !== "none" && disk.code === 42,
+    network
   }
 })
 

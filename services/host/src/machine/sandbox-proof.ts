@@ -2,6 +2,7 @@ import { Effect, Option, Schema } from "effect"
 import { createHash } from "node:crypto"
 import { readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { probeNetwork } from "./gang/network-probe.ts"
 import { bootId } from "./machine.ts"
 import { placesIn, runscFlags } from "./sandbox-bundle.ts"
 import type { Ground } from "./sandbox-ground.ts"
@@ -22,7 +23,7 @@ export interface ProofOptions {
   readonly agentVersion: string
 }
 
-const Kept = Schema.fromJsonString(Schema.Struct({ under: Schema.String, runsc: Schema.String, version: Schema.String }))
+const Kept = Schema.fromJsonString(Schema.Struct({ under: Schema.String, runsc: Schema.String, version: Schema.String, network: Schema.optionalKey(Schema.Boolean) }))
 const decodeKept = Schema.decodeUnknownOption(Kept)
 
 const fileIn = (folder: string): string => join(folder, "sandbox-proof.json")
@@ -39,12 +40,16 @@ export const provenSandbox = Effect.fnUntraced(function*(options: ProofOptions):
   const runsc = runscAt(options.runsc)
   if (Option.isSome(kept) && runsc !== undefined) {
     const ground = groundIn(options.folder, kept.value.runsc)
-    if ((yield* circumstances(options.agentVersion, ground, runsc)) === kept.value.under) return { ground, version: kept.value.version, memory: true, pids: true, cpu: true, disk: true }
+    if ((yield* circumstances(options.agentVersion, ground, runsc)) === kept.value.under) {
+      // A network of gangs that could not be made may be possible now: it takes no limit away to look.
+      const network = kept.value.network === true ? { made: true as const } : yield* probeNetwork(ground, "probe-network")
+      return { ground, version: kept.value.version, memory: true, pids: true, cpu: true, disk: true, network }
+    }
   }
   const found = yield* probeSandbox(options)
   if (holdsAll(found) && runsc !== undefined) {
     const under = yield* circumstances(options.agentVersion, found.ground, runsc)
-    yield* keep(options.folder, { under, runsc: found.ground.runsc, version: found.version })
+    yield* keep(options.folder, { under, runsc: found.ground.runsc, version: found.version, network: "made" in found.network })
   } else yield* forget(options.folder)
   return found
 })
@@ -61,10 +66,10 @@ export const verifyProof = Effect.fnUntraced(function*(options: ProofOptions, sa
   let found: Proven | Unproven = said
   for (let look = 0; look < 2; look += 1) {
     found = yield* probeSandbox(options)
-    if (holdsAll(found)) return
+    if (holdsAll(found) && ("made" in found.network || !("made" in said.network))) return
   }
   yield* forget(options.folder)
-  return yield* new ProofBroken({ detail: "why" in found ? found.why : lacking(found).join(", ") })
+  return yield* new ProofBroken({ detail: "why" in found ? found.why : [...lacking(found), ..."why" in found.network ? [found.network.why] : []].join(", ") })
 })
 
 const holdsAll = (found: Proven | Unproven): found is Proven => !("why" in found) && lacking(found).length === 0

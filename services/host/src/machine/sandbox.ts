@@ -6,6 +6,7 @@ import { existsSync, readdirSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { constants } from "node:os"
 import { join } from "node:path"
+import { emptyFolder, type GangNetwork, joining } from "./gang/network.ts"
 import { snapshotAtEndOf } from "../domain/snapshot.ts"
 import type { Keeper } from "./keeper.ts"
 import { adopted, runningIn } from "./keeper-running.ts"
@@ -25,14 +26,14 @@ const keepTimes = 3
 export type Sandbox = Runtime & Required<Pick<Runtime, "clear">>
 
 /**
- * Work in a sandbox of gVisor (runsc): its own kernel, its own files, no network, no account of the host's,
+ * Work in a sandbox of gVisor (runsc): its own kernel, its own files, no network but that of its gang, no account of the host's,
  * and limits of memory, processes, processor and disk as the probe found them. The work's argv and environment
  * stand in a file that the agent alone can read.
  *
  * What it takes of the host is given back by `release` and `endOrphan` alone, so that an agent that fell
  * before it told the end finds it all again: output, artefacts, and the files to keep.
  */
-export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper: Keeper["Service"]) {
+export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper: Keeper["Service"], network?: GangNetwork) {
   const blobs = yield* Blobs
   const copies = yield* LocalCopies
   const nearby = copies.over(blobs)
@@ -83,8 +84,9 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     if (spec.resources.gpus > 0 || (spec.resources.gpuMilli ?? 0) > 0) return yield* cannot("it asks for a GPU, and this host's sandboxes have none")
     if (spec.startFrom !== undefined && made.from === undefined) return yield* cannot("the placement does not say where the snapshot's bytes are")
     const places = placesIn(join(ground.folder, attemptId))
-    const [argv0 = "", ...args] = commandLine(ground, attemptId)
-    const kept = yield* prepare(ground, { name: attemptId, program, resources: spec.resources, made, ...(socket === undefined ? {} : { socket }) }).pipe(
+    const joined = yield* joining(made, network, emptyFolder(places.folder))
+    const [argv0 = "", ...args] = commandLine(ground, attemptId, joined)
+    const kept = yield* prepare(ground, { name: attemptId, program, resources: spec.resources, made, joined, ...(socket === undefined ? {} : { socket }) }).pipe(
       Effect.andThen(Effect.provideService(furnish(ground, made, program), Blobs, nearby)),
       Effect.andThen(made.from === undefined ? Effect.void : copies.isSnapshot(made.from.snapshotId, made.from.blob)),
       Effect.andThen(crashPoint("start work before")),
