@@ -55,7 +55,7 @@ const gangOn = (hosts: ReadonlyArray<Host>, id = `att_gang${process.pid}${number
   }))
 
 const perl = (script: string): Program => ({ argv: ["/usr/bin/perl", "-MSocket", "-e", script], env: {}, labels: {} })
-const start = ({ runtime }: Host, made: PlacementMade, program: Program) => runtime.start({ made, program, deadlineMs: monotonicMs() + 60_000 })
+const start = ({ runtime }: Pick<Host, "runtime">, made: PlacementMade, program: Program) => runtime.start({ made, program, deadlineMs: monotonicMs() + 60_000 })
 const said = ({ output }: Ended, name = "stdout"): string => Buffer.from(output.find((stream) => stream.name === name)?.bytes ?? []).toString("utf8")
 
 /** Answers one caller over TCP and one over UDP, each with who it was and what it said. */
