@@ -48,6 +48,14 @@ export class Authentication extends HttpApiMiddleware.Service<Authentication, { 
   }))
 }
 
+/** Who speaks by an `Authorization` header, known as `Authentication` knows callers: for routes that lie outside an API. */
+export const callerBy = (header: string): Effect.Effect<Caller["Service"], Unauthorized, Authority | WarrantVerifier> =>
+  Effect.gen(function*() {
+    const [, scheme = "", credential = ""] = /^(bearer|warrant) +(\S+)$/iu.exec(header) ?? []
+    const authority = yield* Authority
+    return scheme.toLowerCase() === "warrant" ? yield* holderOf(authority, yield* WarrantVerifier, credential) : yield* speakerOf(authority, credential)
+  })
+
 /** The form in which the log knows a bearer token. */
 export const digestOfToken = (token: string): Digest => `sha256:${hash("sha256", token, "hex")}` as Digest
 

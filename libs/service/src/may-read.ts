@@ -8,7 +8,7 @@ import { Forbidden } from "./refusals.ts"
 /**
  * The caller's workspace, if the caller may read something there; `within` says what, below the workspace, from
  * the outside in. For the reads of services that have no decisions of their own in the log: who is refused is
- * told so, with what is missing, and the audit is not.
+ * told so, with what is missing; the gateway, through which people come, decides it again and writes it down.
  */
 export const mayRead = (action: ActionName, ...within: ReadonlyArray<string>): Effect.Effect<WorkspaceName, Forbidden, Authority | Caller> =>
   Effect.gen(function*() {

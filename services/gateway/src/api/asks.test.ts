@@ -136,6 +136,22 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assert.deepInclude(JSON.parse(yield* raw("/v1/usage/jobs", { "content-length": "5" })), { url: "/v1/usage/jobs", length: null })
     }))
 
+    it.effect("a read that another service refuses is refused here in the same words, and is in the audit first", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const denials = () => factsIn(log, "mill.decision.gateway").flatMap(({ event }) => event._tag === "DecisionMade" && event.request.action === "budget.read" ? [event] : [])
+      const answer = yield* ask("GET", "/v1/budgets", { token: "bare" })
+      assertRefused(answer, 403, "capability_missing")
+      assert.include(answer.body.remedy, "in the audit")
+      assert.strictEqual(denials().length, 1)
+      assert.deepInclude(denials()[0], { verdict: "deny" })
+      assert.strictEqual(denials()[0]?.request.principal, "agent:bare")
+      // Whom this gate would let through is told what the service said, and nothing is written down.
+      const told = yield* ask("GET", "/v1/budgets")
+      assert.strictEqual(told.body.remedy, "ask")
+      assert.strictEqual(denials().length, 1)
+      assert.strictEqual((yield* ask("GET", "/v1/budgets", { token: "guess" })).body.remedy, "ask")
+    }))
+
     it.effect("a service that is not there is named in an error of ours", () => Effect.gen(function*() {
       assertRefused(yield* ask("GET", "/v1/leases"), 502, "upstream_unreachable")
       assertRefused(yield* ask("GET", "/v1/hosts"), 503, "not_mounted")

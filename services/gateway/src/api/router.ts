@@ -1,9 +1,16 @@
-import { Effect, type Layer, Stream } from "effect"
+import type { ActionName } from "@millrace/authority"
+import { MissingCapability } from "@millrace/schemas"
+import { type Authority, callerBy, type WarrantVerifier } from "@millrace/service"
+import { Effect, Layer, Option, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { OpenApi } from "effect/http-api"
 import { type IncomingMessage, request as requestHttp } from "node:http"
 import { request as requestHttps } from "node:https"
+import { digestOf } from "../domain/request.ts"
+import { Gate } from "../reactors/gate.ts"
 import { Api } from "./api.ts"
+import type { Forbidden, Unavailable } from "./errors.ts"
+import { refusalOf } from "./refusals.ts"
 
 /** The services whose own reads are mounted on this origin, and where they serve them. */
 export type Upstream = "access" | "metering" | "scheduler" | "broker" | "snapshots"
@@ -39,12 +46,15 @@ const mounts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> =
 const acts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> = [["/v1/capacity/reap", "broker"]]
 
 /** One origin: reads of the other services, and one document for all of them. */
-export const routerLive = (settings: RouterSettings = { upstreams: {} }): Layer.Layer<never, never, HttpRouter.HttpRouter> =>
-  HttpRouter.addAll([
-    ...mounts.map(([path, upstream]) => HttpRouter.route("GET", path, forward(upstream, settings))),
-    ...acts.map(([path, upstream]) => HttpRouter.route("POST", path, forward(upstream, settings))),
-    HttpRouter.route("GET", "/openapi.json", document(settings))
-  ])
+export const routerLive = (settings: RouterSettings = { upstreams: {} }): Layer.Layer<never, never, Authority | Gate | HttpRouter.HttpRouter | WarrantVerifier> =>
+  Layer.unwrap(Effect.map(Effect.context<Authority | Gate | WarrantVerifier>(), (context) => {
+    const told = (refused: Refused) => Effect.provideContext(toldByGate(refused), context)
+    return HttpRouter.addAll([
+      ...mounts.map(([path, upstream]) => HttpRouter.route("GET", path, forward(upstream, settings, told))),
+      ...acts.map(([path, upstream]) => HttpRouter.route("POST", path, forward(upstream, settings, told))),
+      HttpRouter.route("GET", "/openapi.json", document(settings))
+    ])
+  }))
 
 /** Headers that belong to one connection alone (RFC 9110, section 7.6.1), with what is made anew on each. */
 const ofOneHop = new Set([
@@ -63,7 +73,7 @@ const endToEnd = (headers: Readonly<Record<string, string | ReadonlyArray<string
     value === undefined || ofOneHop.has(name) || named.includes(name) ? [] : [[name, typeof value === "string" ? value : value.join(", ")]]))
 }
 
-const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, upstreams }: RouterSettings) =>
+const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, upstreams }: RouterSettings, toldByGate: (refused: Refused) => Effect.Effect<Forbidden | Unavailable | undefined>) =>
   Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
     const base = upstreams[upstream]
@@ -77,6 +87,13 @@ const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, 
         : trouble(502, "upstream_unreachable", `${upstream} cannot be reached (${answer.failure.code})`, upstream, "ask again in a moment; if it lasts, look whether it runs: millrace doctor")
     }
     const { headers, statusCode = 502 } = answer.success
+    if (statusCode === 403 && !tellsItself.has(upstream)) {
+      const text = yield* Effect.orElseSucceed(textOf(answer.success, idleMsMax), () => "")
+      const told = yield* toldByGate({ upstream, path: request.originalUrl, authorization: request.headers["authorization"] ?? "", missing: missingIn(text) })
+      return told === undefined
+        ? HttpServerResponse.text(text, { status: statusCode, contentType: headers["content-type"] ?? "application/json" })
+        : HttpServerResponse.jsonUnsafe(wordsOf(told), { status: told._tag === "Forbidden" ? 403 : 503 })
+    }
     const { "content-length": contentLength, "content-type": contentType, ...others } = endToEnd(headers)
     return HttpServerResponse.stream(bytesOf(answer.success, idleMsMax), {
       status: statusCode,
@@ -85,6 +102,43 @@ const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, 
       ...(contentLength === undefined ? {} : { contentLength: Number(contentLength) })
     })
   })
+
+/** Those that write down themselves whom they refuse. */
+const tellsItself: ReadonlySet<Upstream> = new Set(["access"])
+
+/** What a service has refused, in its own words. */
+interface Refused {
+  readonly upstream: Upstream
+  readonly path: string
+  readonly authorization: string
+  readonly missing: MissingCapability | undefined
+}
+
+/**
+ * Of a refusal by a service that writes down none: this gate decides the same again, so that the audit has it
+ * before it is answered. Undefined where this gate knows nothing of it, or would let the caller through, as when
+ * a grant has come a moment ago: the service's own answer stands then.
+ */
+const toldByGate = Effect.fnUntraced(function*({ authorization, missing, path, upstream }: Refused) {
+  const caller = yield* Effect.option(callerBy(authorization))
+  const [kind, workspace, ...within] = String(missing?.resource ?? "").split("/")
+  if (missing === undefined || caller._tag === "None" || kind !== "workspace" || workspace !== caller.value.workspace) return undefined
+  const { pass } = yield* Gate
+  const again = yield* Effect.result(pass(caller.value, { action: missing.action as string as ActionName, within, argumentsDigest: digestOf({ upstream, path }) }))
+  return again._tag === "Success" ? undefined : refusalOf(again.failure)
+})
+
+const refusalBytesMax = 64 * 1024
+
+const textOf = (answer: IncomingMessage, idleMsMax: number): Effect.Effect<string, Unreached> =>
+  Stream.runFold(bytesOf(answer, idleMsMax), () => Buffer.alloc(0), (read: Buffer, bytes) => read.length > refusalBytesMax ? read : Buffer.concat([read, bytes])).pipe(
+    Effect.map((read) => read.toString("utf8"))
+  )
+
+const readRefusal = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ missing: MissingCapability })))
+const missingIn = (text: string): MissingCapability | undefined => Option.getOrUndefined(Option.map(readRefusal(text), ({ missing }) => missing))
+
+const wordsOf = (error: Forbidden | Unavailable): object => ({ ...error, _tag: error._tag })
 
 /** Path and query as they came, unless they would name something else than what was mounted once they are read as a URL. */
 const targetOf = (originalUrl: string): string | undefined => {

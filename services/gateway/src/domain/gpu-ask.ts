@@ -1,3 +1,4 @@
+import { unisolated } from "@millrace/schemas"
 import type { JobRequest } from "./request.ts"
 
 /** No machine that anybody rents out has more. */
@@ -11,7 +12,7 @@ export interface Contradiction {
 }
 
 /** What a request says of GPUs, members and places that contradicts itself, or that no machine could ever meet. */
-export const contradictionIn = ({ array, gang, gpu, resources: { gpuMilli = 0, gpus }, where }: Pick<JobRequest, "array" | "gang" | "gpu" | "resources" | "where">): Contradiction | undefined => {
+export const contradictionIn = ({ array, gang, gpu, resources: { gpuMilli = 0, gpus }, runtime, where }: Pick<JobRequest, "array" | "gang" | "gpu" | "resources" | "where"> & Partial<Pick<JobRequest, "runtime">>): Contradiction | undefined => {
   if (gpus > 0 && gpuMilli > 0) {
     return { what: `it asks for ${gpus} whole GPUs and for ${gpuMilli} thousandths of one`, where: "resources.gpuMilli", remedy: "ask for whole GPUs by gpus, or for a part of one by gpuMilli" }
   }
@@ -30,7 +31,10 @@ export const contradictionIn = ({ array, gang, gpu, resources: { gpuMilli = 0, g
   if (gang?.topology === "host" && gpuMilli > 0) {
     return { what: "its members are to share one host, each with a part of a GPU", where: "gang.topology", remedy: "ask for whole GPUs, or for members that share a fabric, a zone or a provider" }
   }
-  for (const list of ["regions", "providers", "residency"] as const) {
+  if (where?.only?.isolation !== undefined && runtime !== "sandbox" && !where.only.isolation.includes(unisolated)) {
+    return { what: `it asks to be kept apart by ${where.only.isolation.join(" or ")}, and work of the ${runtime} runtime is kept apart by nothing`, where: "where.only.isolation", remedy: "submit it with runtime: sandbox, or leave the rung out" }
+  }
+  for (const list of ["regions", "providers", "residency", "isolation"] as const) {
     if (where?.only?.[list]?.length === 0) {
       return { what: `it may run in no ${list} at all`, where: `where.only.${list}`, remedy: "name at least one, or leave it out: then any does" }
     }

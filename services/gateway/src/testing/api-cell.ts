@@ -93,6 +93,10 @@ const neighbour = Effect.acquireRelease(
   Effect.callback<{ readonly url: string; readonly server: ReturnType<typeof createServer> }>((resume) => {
     const server = createServer((asked, answer) => {
       if (asked.url === "/openapi.json") return void answer.end(JSON.stringify({ paths: { "/v1/usage": { get: { summary: "Read usage" } }, "/v1/own": { get: {} } }, components: { schemas: { Cut: {} } } }))
+      if (asked.url === "/v1/budgets") {
+        answer.writeHead(403, { "content-type": "application/json" })
+        return void answer.end(JSON.stringify({ _tag: "Forbidden", code: "capability_missing", what: "no", where: "workspace acme", remedy: "ask", missing: { action: "budget.read", resource: "workspace/acme" } }))
+      }
       answer.writeHead(asked.url?.startsWith("/v1/usage/none") === true ? 404 : 200, { "content-type": "application/json", "x-own": "kept", connection: "x-hop", "x-hop": "dropped" })
       answer.end(JSON.stringify({ url: asked.url, authorization: asked.headers.authorization, hop: asked.headers["proxy-authorization"] ?? null, length: asked.headers["content-length"] ?? null }))
     })
