@@ -34,6 +34,19 @@ export interface Stand {
   readonly isolation?: string | undefined
 }
 
+/** The rung of a machine on which nothing keeps work apart. */
+export const unisolated = "none"
+
+/**
+ * The rung of a host's sandboxes, by the labels that say what it proved: `gvisor-userns` where each has ids of its own,
+ * `gvisor` where all run as the agent's account. A host may name another one itself by the label `isolation`.
+ */
+export const isolationOf = (labels: Readonly<Record<string, string>>): string => {
+  const named = labels["isolation"]
+  if (named !== undefined && /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/u.test(named)) return named
+  return labels["sandbox"] !== "gvisor" ? unisolated : labels["sandbox-account"] === "a range of its own" ? "gvisor-userns" : "gvisor"
+}
+
 const laws: ReadonlyArray<readonly [residency: string, region: RegExp]> = [
   ["uk", /^(uk|gb\b)|^europe-west2\b|^eu-west-2\b|london/u],
   ["ch", /^ch\b|^europe-west6\b|^eu-central-2\b|switzerland|zurich/u],

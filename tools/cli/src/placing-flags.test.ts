@@ -16,10 +16,11 @@ describe("the flags of placing", () => {
   })
 
   it("write hard places and wishes apart", () => {
-    const given = { gpus: { gpus: 1 }, gpu: Option.none(), region: ["eu-west-1", "eu-central-1"], provider: [], residency: ["eu"], rather: ["provider=aws", "region=eu-west-1"], spot: Option.some("tolerated" as const) }
+    const given = { gpus: { gpus: 1 }, gpu: Option.none(), region: ["eu-west-1", "eu-central-1"], provider: [], residency: ["eu"], isolation: [], rather: ["provider=aws", "region=eu-west-1"], spot: Option.some("tolerated" as const) }
     assert.deepStrictEqual(placingOf(given), {
       where: { only: { regions: ["eu-west-1", "eu-central-1"], residency: ["eu"] }, rather: { regions: ["eu-west-1"], providers: ["aws"] }, spot: "tolerated" }
     })
+    assert.deepStrictEqual(placingOf({ ...given, region: [], residency: [], isolation: ["gvisor-userns"], rather: ["isolation=gvisor"], spot: Option.none() }), { where: { only: { isolation: ["gvisor-userns"] }, rather: { isolation: ["gvisor"] } } })
     assert.deepStrictEqual(placingOf({ ...given, rather: ["zone=a"] }), { unreadable: "zone=a" })
     assert.deepStrictEqual(placingOf({ ...given, region: [], residency: [], rather: [], spot: Option.none() }), {})
   })

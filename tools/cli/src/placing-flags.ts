@@ -39,7 +39,8 @@ export const placingFlags = {
   region: several("region", "a region where it may run; without one anywhere", "name"),
   provider: several("provider", "a provider on whose machines it may run", "name"),
   residency: several("residency", "under whose law its data may lie, such as eu", "name"),
-  rather: several("rather", "a wish among places that have room: region=NAME, provider=NAME or residency=NAME", "wish"),
+  isolation: several("isolation", "a rung of isolation that would do, as hosts name theirs: gvisor-userns, gvisor", "name"),
+  rather: several("rather", "a wish among places that have room: region=NAME, provider=NAME, residency=NAME or isolation=NAME", "wish"),
   spot: Flag.Literals("spot", ["never", "tolerated", "rather"]).pipe(
     Flag.withDescription("whether it may run on machines that their provider can take back (never)"),
     Flag.optional
@@ -48,15 +49,15 @@ export const placingFlags = {
 export type PlacingGiven = Command.Command.Config.Infer<typeof placingFlags>
 
 /** The part of a request that these flags write; or the wish that cannot be read. */
-export const placingOf = ({ gpu, provider, rather, region, residency, spot }: PlacingGiven): { readonly gpu?: ReadonlyArray<GpuWish>; readonly where?: Where } | { readonly unreadable: string } => {
-  const wished = { region: [] as Array<string>, provider: [] as Array<string>, residency: [] as Array<string> }
+export const placingOf = ({ gpu, isolation, provider, rather, region, residency, spot }: PlacingGiven): { readonly gpu?: ReadonlyArray<GpuWish>; readonly where?: Where } | { readonly unreadable: string } => {
+  const wished = { region: [] as Array<string>, provider: [] as Array<string>, residency: [] as Array<string>, isolation: [] as Array<string> }
   for (const text of rather) {
-    const [, what, name] = /^(region|provider|residency)=(.+)$/u.exec(text) ?? []
+    const [, what, name] = /^(region|provider|residency|isolation)=(.+)$/u.exec(text) ?? []
     if (what === undefined || name === undefined) return { unreadable: text }
     wished[what as keyof typeof wished].push(name)
   }
-  const only = placesOf({ regions: region, providers: provider, residency })
-  const preferred = placesOf({ regions: wished.region, providers: wished.provider, residency: wished.residency })
+  const only = placesOf({ regions: region, providers: provider, residency, isolation })
+  const preferred = placesOf({ regions: wished.region, providers: wished.provider, residency: wished.residency, isolation: wished.isolation })
   const where: Where = {
     ...(only === undefined ? {} : { only }),
     ...(preferred === undefined ? {} : { rather: preferred }),
@@ -65,7 +66,7 @@ export const placingOf = ({ gpu, provider, rather, region, residency, spot }: Pl
   return { ...(Option.isSome(gpu) ? { gpu: gpu.value } : {}), ...(Object.keys(where).length === 0 ? {} : { where }) }
 }
 
-const placesOf = (lists: Readonly<Record<"regions" | "providers" | "residency", ReadonlyArray<string>>>): Places | undefined => {
+const placesOf = (lists: Readonly<Record<"regions" | "providers" | "residency" | "isolation", ReadonlyArray<string>>>): Places | undefined => {
   const named = Object.entries(lists).filter(([, names]) => names.length > 0)
   return named.length === 0 ? undefined : Object.fromEntries(named)
 }

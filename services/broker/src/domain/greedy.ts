@@ -1,4 +1,4 @@
-import { type Column, type DemandClass, missedBy, type Offer, type ProviderName, type Resources, wishMetBy } from "@millrace/schemas"
+import { type Column, type DemandClass, missedBy, type Offer, type ProviderName, type Resources, unisolated, wishMetBy } from "@millrace/schemas"
 
 type Class = typeof DemandClass.Type
 
@@ -69,7 +69,7 @@ const wishOf = ({ gpu, gpuMilli = 0, gpuModels, gpus }: Class, room: Room): numb
 const mayBeIn = ({ own, where }: Class, { container, provider, region, spot }: Room): boolean =>
   (!container || own === true) &&
   (!spot || where?.spot === "tolerated" || where?.spot === "rather") &&
-  (where?.only === undefined || missedBy({ provider, region, isolation: container ? "none" : "gvisor-userns" }, where.only).length === 0)
+  (where?.only === undefined || missedBy({ provider, region, isolation: container ? unisolated : "gvisor-userns" }, where.only).length === 0)
 
 /** How many of a class fit into a room. */
 export const fitting = (one: Class, room: Room): number => {

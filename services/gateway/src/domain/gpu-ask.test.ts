@@ -15,6 +15,9 @@ describe("what a request says of GPUs and places", () => {
     const apart = { resources, where: { only: { isolation: ["gvisor"] } } }
     assert.deepStrictEqual([where({ ...apart, runtime: "process" }), where({ ...apart, runtime: "sandbox" })], ["where.only.isolation", undefined])
     assert.isUndefined(where({ resources, runtime: "process", where: { only: { isolation: ["gvisor", "none"] } } }))
+    const apart = { resources, where: { only: { isolation: ["gvisor"] } } }
+    assert.deepStrictEqual([where({ ...apart, runtime: "process" }), where({ ...apart, runtime: "sandbox" })], ["where.only.isolation", undefined])
+    assert.isUndefined(where({ resources, runtime: "process", where: { only: { isolation: ["gvisor", "none"] } } }))
     assert.strictEqual(where({ resources: { ...resources, gpus: 1, gpuMilli: 500 } }), "resources.gpuMilli")
     assert.strictEqual(where({ resources: { ...resources, gpus: 17 } }), "resources.gpus")
     assert.strictEqual(where({ resources, gpu: [{ model: "H100" }] }), "gpu")

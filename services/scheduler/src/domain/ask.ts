@@ -1,5 +1,5 @@
 import type { Request } from "@millrace/packing"
-import type { Constraints, GpuWish, JobSpec, Places, Where } from "@millrace/schemas"
+import { type Constraints, type GpuWish, type JobSpec, type Places, unisolated, type Where } from "@millrace/schemas"
 
 const words = ["noop", "process", "sandbox", "own", "others"]
 const bitsOf = (said: ReadonlyArray<string>): number => said.reduce((sum, word) => sum | (1 << words.indexOf(word)), 0)
@@ -32,7 +32,7 @@ export const requestOf = (spec: JobSpec, { dialect = dialectOf(spec), limits = {
     ...(gpuMilli === 0 || gpuMilli === 1000 ? {} : { gpuMilli }),
     ...(wishes === undefined ? {} : { models: wishes }),
     kinds: bitsOf([runtime, trust]) | (dialect <= 1 ? 0 : dialects[dialect] ?? unknownDialect),
-    where: termsOf(whereWithin(spec.where, limits))
+    where: [...termsOf(whereWithin(spec.where, limits)), ...rungsOf(spec)]
   }
 }
 
@@ -45,6 +45,15 @@ const wishesWithin = (wishes: ReadonlyArray<GpuWish> | undefined, models: Readon
 const whereWithin = (where: Where = {}, { providers, regions }: Constraints): Where => {
   const only: Places = { ...(providers === undefined ? {} : { providers }), ...(regions === undefined ? {} : { regions }), ...where.only }
   return { ...where, only }
+}
+
+/** Rungs are of sandboxes: what is no sandbox is kept apart by nothing, wherever it runs. */
+const rungsOf = ({ runtime, where: { only, rather } = {} }: JobSpec): NonNullable<Request["where"]> => {
+  const met = (rungs: ReadonlyArray<string>): ReadonlyArray<string> => (runtime === "sandbox" ? rungs : [])
+  return [
+    ...(only?.isolation === undefined || (runtime !== "sandbox" && only.isolation.includes(unisolated)) ? [] : [{ label: "isolation", anyOf: met(only.isolation) }]),
+    ...(rather?.isolation === undefined || runtime !== "sandbox" ? [] : [{ label: "isolation", anyOf: rather.isolation, weight: wishPoints }])
+  ]
 }
 
 const lists = [["regions", "region"], ["providers", "provider"], ["residency", "residency"]] as const

@@ -1,5 +1,5 @@
 import { type Choice, type Mark, type Mix, Fleet as Packing, type Placed as Taken, type Request, type Starts } from "@millrace/packing"
-import { type AttemptId, type GpuNamed, type Resources, residencyOf } from "@millrace/schemas"
+import { type AttemptId, type GpuNamed, isolationOf, type Resources, residencyOf } from "@millrace/schemas"
 import { kindsOf } from "./ask.ts"
 import type { Held, HostState, Rented } from "./world.ts"
 
@@ -176,6 +176,7 @@ export const labelsOf = (own: Readonly<Record<string, string>>, rented: Rented |
     ...(provider === undefined ? {} : { provider }),
     ...(region === undefined ? {} : { region }),
     ...(residency === undefined ? {} : { residency }),
+    isolation: isolationOf(own),
     spot: spot ? "yes" : "no"
   }
 }

@@ -1,4 +1,4 @@
-import { type Capabilities, type Gpu, type GpuWish, missedBy, type Resources, type Where, wishesInWords, wishMetBy } from "@millrace/schemas"
+import { type Capabilities, type Gpu, type GpuWish, missedBy, type Resources, unisolated, type Where, wishesInWords, wishMetBy } from "@millrace/schemas"
 import { fits, minus } from "./resources.ts"
 
 /** How a host stands, in one word. */
@@ -87,7 +87,7 @@ const nearOf = (need: Need, { capabilities, dialect = 1, free, freeMilliMost, ho
     ...(capabilities!.trusts.includes(trust as never) ? [] : [`trust ${trust}`]),
     ...(dialect >= least ? [] : [`an agent of dialect ${least}`]),
     ...lacksGpus(need, capabilities!.gpus ?? []),
-    ...missedBy({ ...labels, residency: labels["residency"] }, need.where?.only ?? {}),
+    ...missedBy({ ...labels, residency: labels["residency"], isolation: runtime === "sandbox" ? labels["isolation"] : unisolated }, need.where?.only ?? {}),
     ...((need.where?.spot ?? "never") === "never" && labels["spot"] === "yes" ? ["a machine that nobody takes back"] : [])
   ]
   const able = takesWork && lacks.length === 0

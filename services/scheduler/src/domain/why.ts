@@ -155,7 +155,7 @@ const changesOf = (stage: WhyStage, job: JobKnown, near: ReadonlyArray<Near>, wa
 
 /** Where a host must stand, in words. */
 const placesInWords = ({ only = {}, spot = "never" }: Where = {}): string => {
-  const parts = ([["region", only.regions], ["provider", only.providers], ["residency", only.residency]] as const).flatMap(([what, names]) => (names === undefined ? [] : [`${what} ${names.join(" or ")}`]))
+  const parts = ([["region", only.regions], ["provider", only.providers], ["residency", only.residency], ["isolation", only.isolation]] as const).flatMap(([what, names]) => (names === undefined ? [] : [`${what} ${names.join(" or ")}`]))
   return parts.length === 0 ? "" : ` in ${parts.join(", ")}${spot === "never" ? "" : ", taken back or not"}`
 }
 
