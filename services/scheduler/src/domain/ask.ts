@@ -1,5 +1,6 @@
 import type { Request } from "@millrace/packing"
 import { type Constraints, type GpuWish, type JobSpec, type Places, unisolated, type Where } from "@millrace/schemas"
+import { networkAsked } from "./gang-network.ts"
 
 const words = ["noop", "process", "sandbox", "own", "others"]
 const bitsOf = (said: ReadonlyArray<string>): number => said.reduce((sum, word) => sum | (1 << words.indexOf(word)), 0)
@@ -32,7 +33,7 @@ export const requestOf = (spec: JobSpec, { dialect = dialectOf(spec), limits = {
     ...(gpuMilli === 0 || gpuMilli === 1000 ? {} : { gpuMilli }),
     ...(wishes === undefined ? {} : { models: wishes }),
     kinds: bitsOf([runtime, trust]) | (dialect <= 1 ? 0 : dialects[dialect] ?? unknownDialect),
-    where: [...termsOf(whereWithin(spec.where, limits)), ...rungsOf(spec)]
+    where: [...termsOf(whereWithin(spec.where, limits)), ...rungsOf(spec), ...networkAsked(spec)]
   }
 }
 

@@ -1,6 +1,7 @@
 import { type Choice, type Mark, type Mix, Fleet as Packing, type Placed as Taken, type Request, type Starts } from "@millrace/packing"
 import { type AttemptId, type GpuNamed, isolationOf, type Resources, residencyOf } from "@millrace/schemas"
 import { kindsOf } from "./ask.ts"
+import { networkOffered } from "./gang-network.ts"
 import type { Held, HostState, Rented } from "./world.ts"
 
 /** All of one device, in its thousandths. */
@@ -168,6 +169,7 @@ export const labelsOf = (own: Readonly<Record<string, string>>, rented: Rented |
   const provider = rented?.provider ?? own["provider"]
   const region = rented?.region ?? own["region"]
   const residency = rented === undefined ? own["residency"] ?? (region === undefined ? undefined : residencyOf(region)) : region === undefined ? undefined : residencyOf(region)
+  const network = networkOffered(own)
   const spot = rented === undefined ? own["market"] === "spot" : rented.spot
   return {
     // What members of a gang may have to share.
@@ -177,6 +179,7 @@ export const labelsOf = (own: Readonly<Record<string, string>>, rented: Rented |
     ...(region === undefined ? {} : { region }),
     ...(residency === undefined ? {} : { residency }),
     isolation: isolationOf(own),
+    ...(network === undefined ? {} : { network }),
     spot: spot ? "yes" : "no"
   }
 }

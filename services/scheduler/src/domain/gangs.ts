@@ -76,8 +76,9 @@ export const holdWhole = (able: ReadonlyArray<HostState>, { members, topology }:
 export const addressOf = (host: HostState): string => host.joined?.capabilities.labels["address"] ?? host.id
 
 /** Why a gang has no place, in words. */
-export const noRoomForAll = ({ members, topology }: GangTerms, fleet: Fleet, able: ReadonlyArray<HostState>, need: Resources): string => {
+export const noRoomForAll = ({ members, network, topology }: GangTerms, fleet: Fleet, able: ReadonlyArray<HostState>, need: Resources): string => {
   const domains = domainsOf(able, topology).map(({ hosts }) => hosts.reduce((sum, host) => sum + times(need, fleet.free(host)), 0))
-  return `its ${members} members begin together${topology === "anywhere" ? "" : ` on one ${topology}`}; ${
-    domains.length === 0 ? `no host that would take one of them says which ${topology} it is on` : `the roomiest of ${domains.length} has room for ${Math.min(members - 1, Math.max(...domains))} now`}`
+  return `its ${members} members begin together${topology === "anywhere" ? "" : ` on one ${topology}`}${network === "private" ? " in a network of their own" : ""}; ${
+    able.length === 0 ? `no host takes one of them${network === "private" ? " and can make such a network" : ""}`
+    : domains.length === 0 ? `no host that would take one of them says which ${topology} it is on` : `the roomiest of ${domains.length} has room for ${Math.min(members - 1, Math.max(...domains))} now`}`
 }

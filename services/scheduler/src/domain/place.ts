@@ -4,12 +4,13 @@ import { type BudgetShare, type Constraints, type GangTerms, wishesInWords } fro
 import { dialectOf, requestOf } from "./ask.ts"
 import { amountsOf, noAmounts, sum } from "./fair/amounts.ts"
 import type { OverQuota } from "./fair/tree.ts"
+import { networkOf } from "./gang-network.ts"
 import { addressOf, chooseWhole, gangOf, noRoomForAll } from "./gangs.ts"
 import { gateOf } from "./gates.ts"
 import { Holding, type Short, type Waiting } from "./holding.ts"
 import { inLines, type Line, serve, type Went } from "./line.ts"
 import { isAhead, linksFor, narrowest, overLimit, permission } from "./permits.ts"
-import { gpuModelOf, placed } from "./placement-made.ts"
+import { gpuModelOf, nextAttemptId, placed } from "./placement-made.ts"
 import { neverFits } from "./possible.ts"
 import { Purse } from "./purse.ts"
 import { nodeOf, overInWords, takenBy } from "./quotas.ts"
@@ -255,10 +256,11 @@ class Placing {
       return this.#remember(job, beyond !== undefined ? overQuota(beyond) : { reason: "no_room", unblockedBy: "capacity", arithmetic: noRoomForAll(gang, fleet, able, resources), fair: "room" })
     }
     const addresses = found.map(({ on }) => addressOf(on))
+    const network = networkOf(job.submitted!.fact.spec, found.map(({ on }) => on), nextAttemptId(job, tasks[0]!, this.#saying.round.atMs))
     this.#saying.sayWhole(found.map(({ devices, on: host }, rank) => [
       { kind: "placement", scope: host.id },
       placed(this.#world, this.#saying.round, {
-        job, task: tasks[rank]!, host, devices, links, share: shares[rank], gang: { rank, members: gang.members, addresses },
+        job, task: tasks[rank]!, host, devices, links, share: shares[rank], gang: { rank, members: gang.members, addresses, ...network },
         reason: `with all ${gang.members} members of its gang${gang.topology === "anywhere" ? "" : ` on one ${gang.topology}`}: ${inWords(resources)} each`
       })
     ]))

@@ -29,6 +29,12 @@ export interface Terms {
 /** The model of a host's devices: the packing takes those of the first's alone. */
 export const gpuModelOf = (host: HostState): string | undefined => devicesOf(host)[0]?.model
 
+const nextAttemptOf = (job: JobState, { attempt, number }: TaskState): ReadonlyArray<string | number> =>
+  arrayOf(job) === undefined ? [job.id, attempt + 1] : [job.id, number, attempt + 1]
+
+/** The id of a task's next attempt, where that is placed at this moment. */
+export const nextAttemptId = (job: JobState, task: TaskState, atMs: number): AttemptId => deriveId<AttemptId>("att", atMs, ...nextAttemptOf(job, task))
+
 /** The fact that says so, for the host that is to run it. */
 export const placed = (world: World, round: Round, { devices, gang, host, job, links, reason, share, task }: Terms): SaidFact => {
   const { fact, factId } = job.submitted!
@@ -37,8 +43,8 @@ export const placed = (world: World, round: Round, { devices, gang, host, job, l
   const numbered = taskField(task)
   const fence = { epoch: round.epoch, sequence: round.saw["SCHEDULER"] ?? 0 }
   const from = startOf(world, task)
-  const which = arrayOf(job) === undefined ? [job.id, attempt] : [job.id, task.number, attempt]
-  const attemptId = deriveId<AttemptId>("att", round.atMs, ...which)
+  const which = nextAttemptOf(job, task)
+  const attemptId = nextAttemptId(job, task, round.atMs)
   const made: PlacementMade = {
     _tag: "PlacementMade",
     jobId: job.id,

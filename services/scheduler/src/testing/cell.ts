@@ -69,7 +69,7 @@ export const submitted = (
     readonly trust?: "own" | "others"
     readonly by?: string
     readonly grant?: GrantId
-  } & Partial<Pick<JobSpec, "array" | "after" | "dialect" | "gang" | "priority" | "queueMsMax" | "startMsMax" | "idleMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
+  } & Partial<Pick<JobSpec, "runtime" | "array" | "after" | "dialect" | "gang" | "priority" | "queueMsMax" | "startMsMax" | "idleMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
 ): MillFact => ({
   _tag: "JobSubmitted",
   jobId: job(name),
