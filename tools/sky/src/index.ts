@@ -3,6 +3,7 @@ export { type Bill, type Billing, Books, type Machine, type Stands } from "./boo
 export type { Answer, Cloud, CloudRoom, Out, Request } from "./cloud.ts"
 export { CoreWeaveApi, coreWeaveCloud } from "./coreweave/coreweave-api.ts"
 export { coreWeaveWares } from "./coreweave/wares.ts"
+export { costReportOf } from "./ec2/cost-report.ts"
 export { Ec2Api, ec2Cloud } from "./ec2/ec2-api.ts"
 export { ec2Wares } from "./ec2/wares.ts"
 export { LambdaApi, lambdaCloud } from "./lambda/lambda-api.ts"

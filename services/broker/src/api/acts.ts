@@ -129,7 +129,8 @@ const billOf = Effect.fnUntraced(function*(provider: Provider, rows: ReadonlyArr
   const told = provider.bill === undefined ? undefined : yield* Effect.result(provider.bill(fromMs, untilMs))
   const theirs = told?._tag === "Success" && told.success._tag === "Told" ? told.success.value : undefined
   const compared = reconcile(ours, theirs ?? [])
-  const detail = provider.bill === undefined ? "it cannot be asked for its bill"
+  const byLease = new Map(ours.map((one) => [one.leaseId, one]))
+  const detail = provider.bill === undefined ? "it cannot be asked for its bill: hand it over with --file, or name a folder of bills in its entry"
     : told?._tag === "Failure" ? told.failure.message
     : told?.success._tag === "Refusal" ? `${told.success.reason}: ${told.success.detail}`
     : null
@@ -141,6 +142,7 @@ const billOf = Effect.fnUntraced(function*(provider: Provider, rows: ReadonlyArr
     theirsPico: theirs === undefined ? null : compared.reduce((sum, one) => sum + one.theirsPico, 0n).toString(),
     detail,
     machines: compared.map(({ differences, leaseId, machine, oursPico, theirsPico }) => ({
+      terms: termsOf(byLease.get(leaseId ?? "")),
       machine,
       leaseId: leaseId ?? null,
       oursPico: oursPico.toString(),
@@ -149,6 +151,9 @@ const billOf = Effect.fnUntraced(function*(provider: Provider, rows: ReadonlyArr
     }))
   }
 })
+
+const termsOf = (ours: Ours | undefined): BillView["machines"][number]["terms"] =>
+  ours === undefined ? null : { sinceMs: ours.sinceMs, untilMs: ours.untilMs, pricePicoPerSecond: ours.pricePicoPerSecond.toString(), ...ours.billing }
 
 /** The plan's own weights, with those that somebody wants otherwise: `riskPermille=0,startPermille=100`. */
 const weightsWith = (weights: Weights, text: string | undefined): Effect.Effect<Weights, BadRequest> => {

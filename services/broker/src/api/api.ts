@@ -114,6 +114,8 @@ export const BillView = Schema.Struct({
     leaseId: maybe(Schema.String),
     oursPico: Pico,
     theirsPico: maybe(Pico),
+    /** What ours is made of: from when to when, the price a second, and the provider's step and minimum. Nulls for a machine of no lease. */
+    terms: maybe(Schema.Struct({ sinceMs: EpochMillis, untilMs: EpochMillis, pricePicoPerSecond: Pico, billedStepMs: Count, billedMsMin: Count })),
     differences: Schema.Array(Schema.Struct({ cause: Schema.String, pico: Pico, detail: Schema.String }))
   }))
 })

@@ -24,6 +24,11 @@ describe("a provider's bill beside ours", () => {
     const [mine, other] = reconcile([ours], [{ machine: "m2", fromMs: 0, untilMs: 1, amountPico: 5n }])
     assert.deepStrictEqual([mine!.differences[0]?.cause, other!.differences[0]?.cause], ["not_billed", "unknown_to_us"])
   })
+  it("counts each of its lines once where it gives a machine the number of one that has ended", () => {
+    const again = { ...ours, leaseId: "lse_b", sinceMs: 700_000, untilMs: 900_000 }
+    const lines = [{ machine: "m1", fromMs: 700_000, untilMs: 940_000, amountPico: 240n * price }, { machine: "m1", fromMs: 0, untilMs: 600_000, amountPico: 600n * price }]
+    assert.deepStrictEqual(reconcile([ours, again], lines).map(({ differences, leaseId, theirsPico }) => [leaseId, theirsPico, differences.length]), [["lse_a", 600n * price, 0], ["lse_b", 240n * price, 0]])
+  })
   const Ms = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 10_000_000 })))
   it.prop("explains every part of every difference", [Ms, Ms, Ms, Ms, Ms], ([sinceMs, lasts, fromMs, theyLast, amount]) => {
     const [one] = reconcile([{ ...ours, sinceMs, untilMs: sinceMs + lasts }], [{ machine: "m1", fromMs, untilMs: fromMs + theyLast, amountPico: BigInt(amount) * 1_000_000n }])

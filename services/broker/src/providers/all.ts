@@ -2,6 +2,7 @@ import type { ProviderLimits, ProviderName } from "@millrace/schemas"
 import { Context, Effect, Layer, Redacted, Schema } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { readFile } from "node:fs/promises"
+import { withBillsIn } from "./bill-folder.ts"
 import { coreWeaveEntry } from "./coreweave.ts"
 import { ec2Entry } from "./ec2.ts"
 import { entryFields, type Opening } from "./entry.ts"
@@ -52,7 +53,7 @@ const textIn = (provider: string, path: string): Effect.Effect<string, ProviderU
   Effect.tryPromise({ try: () => readFile(path, "utf8"), catch: () => new ProviderUnusable({ provider, detail: `its key file ${path} cannot be read` }) })
 
 const openOne = Effect.fnUntraced(function*(settings: ProviderSettings) {
-  const { endpoint, everyMs, keyFile, name, speaks, visibleWithinMs } = settings
+  const { bills, endpoint, everyMs, keyFile, name, speaks, visibleWithinMs } = settings
   if (!/^[a-z][a-z0-9-]{0,39}$/u.test(name)) return yield* new ProviderUnusable({ provider: name, detail: "a name is lower-case letters, digits and dashes" })
   const key = Redacted.make((yield* textIn(name, keyFile)).trim())
   const can = {
@@ -61,7 +62,8 @@ const openOne = Effect.fnUntraced(function*(settings: ProviderSettings) {
   }
   // The settings are of the cloud that they speak: the file was read so.
   const { open } = clouds[speaks] as Opening<Record<never, never>>
-  return yield* Effect.mapError(open({ name: name as ProviderName, endpoint, keyFile, key, can }, settings), (detail) => new ProviderUnusable({ provider: name, detail }))
+  const opened = yield* Effect.mapError(open({ name: name as ProviderName, endpoint, keyFile, key, can }, settings), (detail) => new ProviderUnusable({ provider: name, detail }))
+  return withBillsIn(bills, opened)
 })
 
 /** Opens each provider of the settings with the key of its file. */

@@ -1,10 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Journal, verify } from "@millrace/journal"
-import type { Ec2Api } from "@millrace/sky"
+import { costReportOf, type Ec2Api } from "@millrace/sky"
 import { Clock, Effect, type Scope } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { reconcile } from "../domain/bill.ts"
 import { broker, comparable } from "../domain/broker.ts"
 import { type Life, type LifeOptions, livingAt, small } from "../testing/life.ts"
 import { atAmazon as amazon } from "../testing/vendors.ts"
+import { withBillsIn } from "./bill-folder.ts"
+import type { Provider } from "./provider.ts"
 
 const atAmazon = <A, E>(options: LifeOptions, story: (life: Life<Ec2Api>) => Effect.Effect<A, E, Scope.Scope>) => livingAt(amazon, { turns: 12, ...options }, story)
 
@@ -35,6 +41,31 @@ describe("a lease of an instance", () => {
       assert.strictEqual(life.api.tooFast, 0)
       const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, life.journal))
       assert.deepStrictEqual(verdict.mismatches, [])
+    })))
+
+  it.effect("costs what the vendor's report of costs says, to the cent, with the cause of each difference", () =>
+    atAmazon({}, (life) => Effect.gen(function*() {
+      yield* wholeLife(life)
+      const bills = life.books.bills(yield* Clock.currentTimeMillis)
+      const folder = mkdtempSync(join(tmpdir(), "bills-"))
+      writeFileSync(join(folder, "2026-11.csv"), costReportOf(bills))
+      const provider = withBillsIn(folder, { name: amazon.name } as Provider)
+      const told = yield* Effect.promise(() => Effect.runPromise(provider.bill!(0, Number.MAX_SAFE_INTEGER)))
+      rmSync(folder, { recursive: true })
+      const theirs = told._tag === "Told" ? told.value : []
+      assert.isAbove(theirs.length, 0)
+      const leases = new Map(life.said("LeaseGranted").map((one) => [one.leaseId, one]))
+      const compared = reconcile(life.said("LeaseEnded").map(({ endedAtMs, leaseId }) => {
+        const { billedSinceMs = 0, machine, pricePicoPerSecond, ...billing } = leases.get(leaseId)!
+        return { leaseId, machine, sinceMs: billedSinceMs, untilMs: endedAtMs, pricePicoPerSecond, billing }
+      }), theirs)
+      const total = compared.reduce((sum, { theirsPico }) => sum + theirsPico, 0n)
+      assert.strictEqual(total, bills.reduce((sum, { costPico }) => sum + costPico, 0n))
+      for (const { differences, machine, oursPico, theirsPico } of compared) {
+        assert.strictEqual(differences.reduce((sum, { pico }) => sum + pico, 0n), theirsPico - oursPico)
+        // It runs a little later than it was asked for, and its end is seen a little late: time alone, and parts of a cent.
+        assert.includeMembers(["time", "rounding"], differences.map(({ cause }) => cause), machine)
+      }
     })))
 
   it.effect("is bought once and ended, wherever its broker dies", () => Effect.gen(function*() {

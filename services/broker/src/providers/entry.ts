@@ -14,7 +14,9 @@ export const entryFields = {
   /** What it lets our account have at most, its share of all GPUs in thousandths at most, and what is paid for there, used or not. */
   quotas: ProviderLimits.fields.quotas,
   sharePermilleMax: ProviderLimits.fields.sharePermilleMax,
-  reserved: ProviderLimits.fields.reserved
+  reserved: ProviderLimits.fields.reserved,
+  /** A folder of bills as CSV, where the provider itself cannot be asked for them. */
+  bills: Schema.optionalKey(Schema.NonEmptyString)
 }
 
 /** An entry, with its key read. */

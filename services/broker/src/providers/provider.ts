@@ -1,5 +1,6 @@
 import type { Column, LeaseId, Offer, ProviderName, RentalQuota } from "@millrace/schemas"
 import { type Effect, Schema } from "effect"
+import type { Theirs } from "../domain/bill.ts"
 import type { Billing } from "../domain/money.ts"
 import type { Listed } from "../domain/sweep.ts"
 
@@ -100,12 +101,7 @@ export interface Check {
 }
 
 /** What a provider says that a machine has cost within a period. */
-export interface BillLine {
-  readonly machine: string
-  readonly fromMs: number
-  readonly untilMs: number
-  readonly amountPico: bigint
-}
+export type BillLine = Theirs
 
 /** Perhaps it happened, perhaps it did not. The one kind of answer that costs money: look, then ask again. */
 export class ProviderUnclear extends Schema.TaggedError<ProviderUnclear>()("ProviderUnclear", {

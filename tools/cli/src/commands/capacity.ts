@@ -1,5 +1,6 @@
 import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { readFile } from "node:fs/promises"
 import type { BillView, CapacityView, LeaseView, PlanView, ReapView } from "../../../../services/broker/src/api/api.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
@@ -168,28 +169,61 @@ const why = Command.make("why", {
 
 const optionalText = (name: string, what: string) => Flag.String(name).pipe(Flag.withDescription(what), Flag.optional)
 
+type Bill = typeof BillView.Type
+
+/** Held against a bill in a file instead of what its provider says. */
+const against = Effect.fnUntraced(function*(bill: Bill, file: string): Effect.fn.Return<Bill, Trouble> {
+  const trouble = (what: string) => new Trouble({ code: "bill_unreadable", what, where: file, remedy: "take a CSV file with the columns machine, from, until and amount, or a cost and usage report of AWS", ending: "usage" })
+  const text = yield* Effect.tryPromise({ try: () => readFile(file, "utf8"), catch: (cause) => trouble(String(cause)) })
+  const { billIn, reconcile } = yield* Effect.promise(() => import("@millrace/broker/billing"))
+  const lines = yield* Effect.mapError(Effect.fromResult(billIn(text)), (error) => trouble(error.message))
+  const ours = bill.machines.flatMap(({ leaseId, machine, terms }) =>
+    terms === null || leaseId === null ? [] : [{ leaseId, machine, sinceMs: terms.sinceMs, untilMs: terms.untilMs, pricePicoPerSecond: BigInt(terms.pricePicoPerSecond), billing: terms }])
+  const compared = reconcile(ours, lines.filter((line) => line.fromMs < bill.untilMs && line.untilMs > bill.fromMs))
+  const termsOf = new Map(bill.machines.map(({ leaseId, terms }) => [leaseId, terms]))
+  return {
+    ...bill,
+    detail: null,
+    oursPico: compared.reduce((sum, { oursPico }) => sum + oursPico, 0n).toString(),
+    theirsPico: compared.reduce((sum, { theirsPico }) => sum + theirsPico, 0n).toString(),
+    machines: compared.map(({ differences, leaseId = null, machine, oursPico, theirsPico }) => ({
+      machine, leaseId, oursPico: oursPico.toString(), theirsPico: theirsPico.toString(), terms: termsOf.get(leaseId) ?? null,
+      differences: differences.map((one) => ({ ...one, pico: one.pico.toString() }))
+    }))
+  }
+})
+
+const billText = (one: Bill): string => [
+  fieldsText([["provider", one.provider], ["ours", dollarsExact(one.oursPico)], ["theirs", one.theirsPico === null ? one.detail ?? "-" : dollarsExact(one.theirsPico)]]),
+  table(["MACHINE", "LEASE", "OURS", "THEIRS", "DIFFERENCES"], one.machines.map((machine) => [
+    machine.machine, orDash(machine.leaseId), dollarsExact(machine.oursPico), machine.theirsPico === null ? "-" : dollarsExact(machine.theirsPico),
+    machine.differences.map(({ cause, detail, pico }) => `${dollarsExact(pico)} ${cause.replaceAll("_", " ")}: ${detail}`).join("; ") || "none"
+  ]))
+].join("\n\n")
+
 const bill = Command.make("bill", {
   provider: optionalText("provider", "this provider alone"),
   from: optionalText("from", "from this moment on; a day ago unless told"),
   until: optionalText("until", "until this moment; now unless told"),
+  file: optionalText("file", "its bill as CSV, for one that cannot be asked: with machine, from, until and amount, or a cost and usage report of AWS"),
   output,
   ...apiFlags
 }, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {
-    const { from, provider, until } = given
-    const answer = yield* origin.get<{ bills: ReadonlyArray<typeof BillView.Type> }>("/v1/capacity/bill", queryOf({ from, provider, until }))
-    if (given.output === "json") return sayJson(answer)
-    return say(answer.bills.map((one) => [
-      fieldsText([["provider", one.provider], ["ours", dollarsExact(one.oursPico)], ["theirs", one.theirsPico === null ? one.detail ?? "-" : dollarsExact(one.theirsPico)]]),
-      table(["MACHINE", "LEASE", "OURS", "THEIRS", "DIFFERENCES"], one.machines.map((machine) => [
-        machine.machine, orDash(machine.leaseId), dollarsExact(machine.oursPico), machine.theirsPico === null ? "-" : dollarsExact(machine.theirsPico),
-        machine.differences.map(({ cause, detail, pico }) => `${dollarsExact(pico)} ${cause.replaceAll("_", " ")}: ${detail}`).join("; ") || "none"
-      ]))
-    ].join("\n\n")).join("\n\n"))
+    const { file, from, provider, until } = given
+    if (file._tag === "Some" && provider._tag === "None") {
+      return yield* new Trouble({ code: "provider_missing", what: "a bill is of one provider", where: "the command line", remedy: "name it: --provider NAME --file FILE", ending: "usage" })
+    }
+    const answer = yield* origin.get<{ bills: ReadonlyArray<Bill> }>("/v1/capacity/bill", queryOf({ from, provider, until }))
+    const bills = file._tag === "None" ? answer.bills : yield* Effect.forEach(answer.bills, (one) => against(one, file.value))
+    return given.output === "json" ? sayJson({ ...answer, bills }) : say(bills.map(billText).join("\n\n"))
   }))).pipe(
   Command.withDescription("What machines have cost by our own account, beside what their provider bills, with the cause of every difference."),
   Command.withShortDescription("our account beside the providers' bills"),
-  Command.withExamples([{ command: "millrace capacity bill --provider lambda --from 2026-11-01T00:00:00Z", description: "This month's, at one provider" }])
+  Command.withExamples([
+    { command: "millrace capacity bill --provider lambda --from 2026-11-01T00:00:00Z", description: "This month's, at one provider" },
+    { command: "millrace capacity bill --provider aws --from 2026-11-01T00:00:00Z --file report.csv", description: "Beside a bill in a file" }
+  ])
 )
 
 export const capacity = Command.make("capacity", read, overview).pipe(
