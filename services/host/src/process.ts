@@ -7,6 +7,7 @@ import { cellDoors } from "./cell-doors.ts"
 import { enrol } from "./machine/enrolment.ts"
 import { type GangNetwork, withGangNetwork } from "./machine/gang/network.ts"
 import { gangNetwork } from "./machine/gang/offer.ts"
+import { findGpus, gpusLayer, withGpus } from "./machine/gpus.ts"
 import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
 import { noop } from "./machine/noop.ts"
@@ -32,6 +33,9 @@ export const hostProcess = service({
     blobs: setting("MILLRACE_BLOBS", { purpose: "the folder that holds blobs", wants: "a path", read: Config.NonEmptyString }),
     cpuMilliMax: setting("MILLRACE_HOST_CPU_MILLI", { purpose: "at most so many thousandths of a core are offered; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
     memoryMibMax: setting("MILLRACE_HOST_MEMORY_MIB", { purpose: "at most so much memory is offered, in MiB; without it all of the machine", wants: "a whole number", read: Config.Int, default: undefined }),
+    smi: setting("MILLRACE_NVIDIA_SMI", { purpose: "the driver's tool, which tells of the machine's GPUs; without it the nvidia-smi on PATH, and without that there are none", wants: "a path", read: Config.NonEmptyString, default: undefined }),
+    gpuTest: setting("MILLRACE_GPU_TEST", { purpose: "a program that tests the one GPU that CUDA_VISIBLE_DEVICES names, and ends with 0 if it is well; without it the dcgmi on PATH, else the driver's word", wants: "a path", read: Config.NonEmptyString, default: undefined }),
+    kernelLog: setting("MILLRACE_KERNEL_LOG", { purpose: "the kernel's log, where the driver writes the errors of GPUs", wants: "a path", read: Config.NonEmptyString, default: "/dev/kmsg" }),
     cacheMibMax: setting("MILLRACE_HOST_CACHE_MIB", { purpose: "at most so much disk holds copies of what work begins with, in MiB, 0 for none; without it a twentieth of what is free", wants: "a whole number", read: Config.Int, default: undefined }),
     runsc: setting("MILLRACE_RUNSC", { purpose: "gVisor's runsc, which the work of others runs in; without it the one on PATH, and without that none of their work is taken", wants: "a path", read: Config.NonEmptyString, default: undefined }),
     apiUrl: setting("MILLRACE_API_URL", { purpose: "the cell's API, which programs ask over their sockets; without it they have none", wants: "an address such as https://cell.example", read: Config.NonEmptyString, default: undefined }),
@@ -46,7 +50,7 @@ export const hostProcess = service({
       default: "leave" as const
     })
   }),
-  layer: ({ accessUrl, apiUrl, atStop, blobs, cacheMibMax, cellKey, cpuMilliMax, folder, gangAddress, gangMbitMax, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey }) => {
+  layer: ({ accessUrl, apiUrl, atStop, blobs, cacheMibMax, cellKey, cpuMilliMax, folder, gangAddress, gangMbitMax, gpuTest, kernelLog, keys, memoryMibMax, oneTimeKey, relayUrl, runsc, servers, sessionKey, smi }) => {
     const store = Blobs.folder(blobs)
     const keyring = keyringInFolder(keys)
     const copies = localCopies(join(folder, "copies"), copiesBytesOf(folder, cacheMibMax))
@@ -60,7 +64,7 @@ export const hostProcess = service({
       const { apiPrefix, epoch, hostId, nats, relayToken } = yield* enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers })
       // Found out by doing it, and before anything is promised: what the machine says it can do is what it did since its boot.
       const proof = { runsc, folder, agentVersion }
-      const found = yield* provenSandbox(proof)
+      const [found, gpus] = yield* Effect.all([provenSandbox(proof), findGpus({ smi, test: gpuTest, kernelLog, folder })], { concurrency: 2 })
       const verifying = worker(Effect.delay(verifyProof(proof, found), verifyAfterMs), { name: "host.sandbox-proof", mends: () => false })
       const gangs = yield* Effect.provide(gangNetwork({ found, address: gangAddress, bytesPerSecondMax: gangMbitMax * 125_000 }), keyring)
       return Layer.merge(hostService({ atStop }), verifying).pipe(
@@ -70,9 +74,10 @@ export const hostProcess = service({
           decorated(layerJetStream({ nats, apiPrefix, host: { epoch } })),
           store,
           copies,
+          gpusLayer(gpus),
           keyring,
           Ledger.layerFile(join(folder, "ledger.jsonl")),
-          Machine.layer(hostId, withGangNetwork(withSandbox(ownCapabilities({ cpuMilliMax, memoryMibMax }), found), gangs)),
+          Machine.layer(hostId, withGangNetwork(withSandbox(withGpus(ownCapabilities({ cpuMilliMax, memoryMibMax }), gpus), found), gangs)),
           runtimesWith(found, "why" in gangs ? undefined : gangs.network),
           WarrantVerifier.layer(cellKey)
         ])

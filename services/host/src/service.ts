@@ -15,6 +15,7 @@ import type { Runtimes } from "./machine/runtime.ts"
 import { openLease } from "./reactors/hold-lease.ts"
 import { openPlacements } from "./reactors/run-placements.ts"
 import { openVoice } from "./reactors/voice.ts"
+import { openGpuWatch } from "./reactors/watch-gpus.ts"
 
 /** The version that hosts say they run. */
 export const agentVersion = "0.1.0"
@@ -50,7 +51,8 @@ const serve = Effect.fnUntraced(function*(atStop: AtStop) {
   const lease = yield* openLease
   // What follows the work ends behind the last words about it, and before the voices.
   const watching = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
-  const placements = yield* Scope.provide(openPlacements(attempts, lease), watching)
+  const gpus = yield* openGpuWatch((word, atMs) => say({ ...word, hostId }, `${word._tag} ${word.gpu} ${atMs}`))
+  const placements = yield* Scope.provide(openPlacements(attempts, lease, gpus.ended), watching)
 
   const say = Effect.fnUntraced(function*(event: MillFact, what: string) {
     const nowMs = yield* Clock.currentTimeMillis
@@ -106,6 +108,7 @@ const serve = Effect.fnUntraced(function*(atStop: AtStop) {
     heard("ACCESS", "warrant"),
     lease.keep({ attempts: placements.running, renewed: placements.renewed, lost }),
     Effect.forever(copies.changed.pipe(Effect.andThen(resident), Effect.andThen(Effect.sleep(residentEveryMs)))),
+    gpus.keep,
     attempts.lost,
     voice.lost
   ], { concurrency: "unbounded", discard: true }).pipe(Effect.onInterrupt(() => Effect.sync(() => void (stopped.asked = true))))

@@ -25,7 +25,7 @@ export const processRuntime = (work: string, keeper: Keeper["Service"]): Runtime
   return {
     name: "process",
     start: Effect.fnUntraced(function*({ deadlineMs, made, program, socket }) {
-      const { attemptId, jobId, spec: { array }, task } = made
+      const { attemptId, jobId, gpus, spec: { array }, task } = made
       if (program.argv.length === 0) return yield* cannot("argv is empty: say what to run")
       if (program.files !== undefined && program.files.length > 0) return yield* cannot("it brings no files along: take runtime sandbox")
       const folder = at(attemptId)
@@ -40,6 +40,8 @@ export const processRuntime = (work: string, keeper: Keeper["Service"]): Runtime
         ...(task === undefined ? {} : { MILLRACE_TASK: String(task) }),
         ...(array === undefined ? {} : { MILLRACE_TASKS: String(array.tasks) }),
         ...gangEnv(made),
+        // By the driver's own numbers, which are those of the bus.
+        ...(gpus === undefined ? {} : { CUDA_DEVICE_ORDER: "PCI_BUS_ID", CUDA_VISIBLE_DEVICES: gpus.join(","), NVIDIA_VISIBLE_DEVICES: gpus.join(",") }),
         ...(socket === undefined ? {} : { MILLRACE_SOCKET: socket })
       }
       yield* crashPoint("start work before")

@@ -100,7 +100,8 @@ const unproven = (why: string): Unproven => ({ why })
  */
 const groundOfRoot = (folder: string): string => join("/var/lib/millrace/sandboxes", createHash("sha256").update(folder).digest("hex").slice(0, 8))
 
-const onPath = (name: string): string | undefined =>
+/** The program of this name that a shell would run. */
+export const onPath = (name: string): string | undefined =>
   (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "").map((folder) => join(folder, name)).find((path) => {
     try {
       accessSync(path, constants.X_OK)

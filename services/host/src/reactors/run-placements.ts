@@ -13,6 +13,7 @@ import { CannotStart, type Ended, type Running, Runtimes } from "../machine/runt
 import { artefactKept, entered, exited, refused, snapshotWritten, started, type Story } from "./attempt-facts.ts"
 import type { HeldLease } from "./hold-lease.ts"
 import type { Voice } from "./voice.ts"
+import type { GpuWatch } from "./watch-gpus.ts"
 
 const openProgram = openValue(Program)
 
@@ -34,7 +35,7 @@ interface Underway {
  * adds nothing. An agent that restarts first takes up what the one before had begun and still runs, and
  * tells the end of what does not.
  */
-export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: HeldLease) {
+export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: HeldLease, heardEnd: GpuWatch["ended"] = () => Effect.void) {
   const blobs = yield* Blobs
   const doors = yield* Doors
   const keyring = yield* Keyring
@@ -170,6 +171,7 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     const cause = ended.cause === "lease_ended" ? ended.cause : Option.getOrElse(stopped, () => ended.cause ?? "exited")
     const end = exited(story, ended.at ?? (yield* moment), { ...ended, cause })
     yield* tellEnd(story, [...before, ...kept, end])
+    yield* Effect.forkIn(heardEnd(story.made, ended, cause), scope)
     underway.delete(attemptId)
     yield* Deferred.succeed(over, undefined)
     yield* running.release

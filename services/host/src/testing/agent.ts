@@ -6,6 +6,7 @@ import { Keyring, keyringInMemory, sealValue, WarrantSigner, warrantPair, Warran
 import { Context, Deferred, Effect, Fiber, Layer, Option, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { Doors } from "../machine/doors.ts"
+import { Gpus, type GpusShape } from "../machine/gpus.ts"
 import { type Kept, Ledger, nothingKept } from "../machine/ledger.ts"
 import { LocalCopies, type LocalCopiesShape } from "../machine/local-copies.ts"
 import { Machine } from "../machine/machine.ts"
@@ -92,6 +93,9 @@ export class Site {
   unanswered = 0
   /** The copies that the machine's disk holds; none without. */
   copies: LocalCopiesShape | undefined
+  /** The machine's GPUs; none without. */
+  gpus: GpusShape | undefined
+  capabilities = capabilities
   /** What the scheduler answers to beats; nothing: it does not. */
   answer: BeatAnswer | undefined = { term: 1, leaseMs: 15_000, lost: false }
   beats = 0
@@ -140,9 +144,10 @@ export class Site {
       })),
       Layer.effect(Ledger, Effect.map(Ledger, ({ remember, ...rest }) =>
         ({ ...rest, remember: (attempt, remembered) => around(remember(attempt, remembered)) }))).pipe(Layer.provide(Ledger.layerKept(this.kept))),
-      Machine.layerSimulated(hostId, "boot", capabilities),
+      Machine.layerSimulated(hostId, "boot", this.capabilities),
       Doors.none,
       this.copies === undefined ? Layer.empty : Layer.succeed(LocalCopies, this.copies),
+      this.gpus === undefined ? Layer.empty : Layer.succeed(Gpus, this.gpus),
       Layer.succeed(Beats, {
         beat: () => Effect.sync(() => {
           this.beats += 1
