@@ -91,10 +91,12 @@ export const trustOf = ({ trust }: JobRequest, vouches: boolean): JobSpec["trust
 
 /** The part that everybody who reads the log may see. */
 export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): JobSpec => {
-  const { attemptsMax, onSilence, resources, runMsMax, runtime } = request
+  const { attemptsMax, gang, onSilence, resources, runMsMax } = request
   const trust = trustOf(request, vouches)
+  // Sandboxes alone have networks: who asks for one has asked for them.
+  const runtime = request.runtime ?? (trust === "own" && gang?.network !== "private" ? "process" : "sandbox")
   return {
-    runtime: runtime ?? (trust === "own" ? "process" : "sandbox"),
+    runtime,
     trust,
     resources,
     program,
@@ -104,6 +106,8 @@ export const specOf = (request: JobRequest, program: Sealed, vouches: boolean): 
     // The members of a gang are its tasks to everybody who tells of it.
     ...(request.gang === undefined ? {} : { array: { tasks: request.gang.members } }),
     ...given(request, "queueMsMax", "startMsMax", "idleMsMax", "deadline", "array", "after", "gpu", "where", "priority", "gang", "reads", "startFrom", "egress", "snapshotAtEnd"),
+    // Members in sandboxes that could not speak to each other would be no gang: they may be asked for, and are not the rule.
+    ...(gang === undefined || runtime !== "sandbox" ? {} : { gang: { ...gang, network: gang.network ?? "private" } }),
     ...dialectOf(request)
   }
 }
