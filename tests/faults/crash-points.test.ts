@@ -31,8 +31,6 @@ const isOfBirth = (service: ServiceName, point: string): boolean => saidWithAnot
 
 const scope = Scope.makeUnsafe()
 let cell: Cell
-/** What each service passes when it starts again with nothing left to do. */
-let atStart: Readonly<Record<ServiceName, ReadonlySet<string>>>
 /** What each service passes only where it finds no tables. */
 let onEmptyTables: Readonly<Record<ServiceName, ReadonlySet<string>>>
 let passed: Points
@@ -50,7 +48,6 @@ beforeAll(() => run(Effect.gen(function*() {
   const livesBefore = each((name) => services[name].lives.length)
   yield* Effect.all(serviceNames.map((name) => services[name].kill("SIGTERM")), { concurrency: "unbounded" })
   yield* Effect.all(serviceNames.map((name) => services[name].ready), { concurrency: "unbounded" })
-  atStart = each((name) => new Set(services[name].life().passed()))
   const second = yield* work(cell, "recorded again", key)
   yield* settled(cell, second)
   assert.deepStrictEqual(wrongEnds(cell, first), [])

@@ -1,3 +1,4 @@
+export { type AsOf, MomentMalformed, MomentText, pastOf, readOptionsOf, timeFrom } from "./as-of.ts"
 export { Database, type DatabaseOptions, type DatabaseShape, DatabaseUnavailable, StatementFailed } from "./database.ts"
 export { asOf, foldHistory, type History, history } from "./history.ts"
 export { cutAt } from "./marks.ts"

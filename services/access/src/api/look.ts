@@ -1,7 +1,7 @@
 import { type ActionName, decisionMade, resourceOf } from "@millrace/authority"
-import { read, type Reading, type ReadOptions } from "@millrace/readmodel"
-import { type Cut, type Digest, Reach, type StreamName } from "@millrace/schemas"
-import { askOf, Authority, Caller, Forbidden, NotFound, Unavailable } from "@millrace/service"
+import { type AsOf, MomentMalformed, pastOf, read, type Reading, type ReadOptions } from "@millrace/readmodel"
+import { type Cut, cutFrom, type Digest, Reach, type StreamName } from "@millrace/schemas"
+import { askOf, Authority, BadRequest, Caller, Forbidden, NotFound, Unavailable } from "@millrace/service"
 import { Clock, Effect, Schema } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { sql } from "kysely"
@@ -11,19 +11,12 @@ import { grantHistory, type GrantRow, grants, type GrantTables } from "../projec
 import { credentialHistory, principalHistory, principals, type PrincipalTables } from "../projections/principals.ts"
 import { Register } from "../reactors/register.ts"
 import { Api } from "./api.ts"
-import { cutIn, momentOf } from "./moment.ts"
 import type { DecisionView, GrantView } from "./reads.ts"
 
 /** How many rows a page has unless told. */
 const pageRows = 100
 /** How long a refusal waits for the log, in ms. */
 const tellMsMax = 5_000
-
-interface Query {
-  readonly after?: string
-  readonly at?: string
-  readonly waitMs?: number
-}
 
 /** Answers from access's own tables, for those who may look. */
 export const ReadsLive = HttpApiBuilder.group(Api, "reads", Effect.fn(function*(handlers) {
@@ -129,19 +122,19 @@ export const ReadsLive = HttpApiBuilder.group(Api, "reads", Effect.fn(function*(
 }))
 
 /** Which rows are read, and the moment that their ends are compared with. */
-const when = Effect.fnUntraced(function*({ after, at, waitMs }: Query, streams: ReadonlyArray<StreamName>) {
+const when = Effect.fnUntraced(function*({ after, at, waitMs }: AsOf, streams: ReadonlyArray<StreamName>) {
   const nowMs = yield* Clock.currentTimeMillis
-  const moment = at === undefined ? undefined : yield* from(momentOf(at, streams))
+  const moment = at === undefined ? undefined : yield* from(pastOf(at, streams))
   const options: ReadOptions = {
-    ...(after === undefined ? {} : { after: cutIn(after) }),
+    ...(after === undefined ? {} : { after: cutFrom(after) ?? {} }),
     ...(moment === undefined || streams.length > 1 ? {} : { at: moment.cut }),
     ...(waitMs === undefined ? {} : { waitMsMax: waitMs })
   }
-  return { atMs: moment?.timeMs ?? nowMs, at: moment?.cut as Cut | undefined, options }
+  return { atMs: moment?.atMs ?? nowMs, at: moment?.cut as Cut | undefined, options }
 })
 
 const from = <A, E extends { readonly _tag: string; readonly message: string }, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.mapError(effect, (error) => new Unavailable({
+  Effect.mapError(effect, (error) => error instanceof MomentMalformed ? new BadRequest(error.words) : new Unavailable({
     code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
     what: error.message,
     where: "access's tables",

@@ -1,8 +1,8 @@
 import { Authentication, BadRequest, Forbidden, NotFound, Unavailable, Wellformed } from "@millrace/service"
-import { Count, Cut, EpochMillis, GrantId, MissingCapability, Reach, Role } from "@millrace/schemas"
+import { MomentText } from "@millrace/readmodel"
+import { Count, Cut, CutText, EpochMillis, GrantId, MissingCapability, Reach, Role } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
-import { CutText, MomentText } from "./moment.ts"
 
 const Limit = Schema.NumberFromString.pipe(Schema.check(Schema.isInt()), Schema.check(Schema.isBetween({ minimum: 1, maximum: 1000 })))
 const Wait = Schema.NumberFromString.pipe(Schema.check(Schema.isInt()), Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 })))

@@ -1,5 +1,6 @@
+import { MomentText } from "@millrace/readmodel"
 import { Authentication, BadRequest, Forbidden, NotFound, Unavailable, Wellformed } from "@millrace/service"
-import { Count, Cut, EpochMillis } from "@millrace/schemas"
+import { Count, Cut, CutText, EpochMillis } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 
@@ -7,8 +8,6 @@ const Pico = Schema.String
 const maybe = <S extends Schema.Top>(schema: S) => Schema.NullOr(schema)
 
 /** A cut as it travels in a query (`BROKER=12`), or a moment (`2026-11-22T08:00:00Z`). */
-const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u)))
-const AtText = Schema.String.pipe(Schema.check(Schema.isPattern(/^(([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})|\d{4}-\d{2}-\d{2}T[0-9:.]+(Z|[+-]\d{2}:\d{2}))$/u)))
 
 export const LeaseStands = Schema.Literals(["asked", "refused", "withdrawn", "held", "released", "ended", "orphan"])
 
@@ -126,7 +125,7 @@ export type ReapView = typeof ReapView.Type
 
 const read = {
   after: Schema.optionalKey(CutText),
-  at: Schema.optionalKey(AtText),
+  at: Schema.optionalKey(MomentText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 }))))
 }
 

@@ -1,12 +1,12 @@
 import { Journal } from "@millrace/journal"
-import { Database, type Reading } from "@millrace/readmodel"
+import { type AsOf, Database, type Reading } from "@millrace/readmodel"
 import { Authority, mayRead } from "@millrace/service"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { perHour } from "../domain/money.ts"
 import { boundsHistory, type CapacityTables, type LeaseRow, leasesHistory, type MarketRow, marketsHistory, type PartRow, partsHistory, type PlanRow, plansHistory } from "../projections/leases.ts"
 import { Api, type LeaseView, type PlanView } from "./api.ts"
-import { type ReadQuery, readingOf } from "./reading.ts"
+import { readingOf } from "./reading.ts"
 
 /** Leases that are over are many; those of interest are the newest. */
 const leasesMax = 1000
@@ -19,7 +19,7 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
 
   const allowed = Effect.provideService(mayRead("capacity.read"), Authority, authority)
 
-  const reading = <A>(query: ReadQuery, ask: (reading: Reading<CapacityTables>) => Promise<A>) =>
+  const reading = <A>(query: AsOf, ask: (reading: Reading<CapacityTables>) => Promise<A>) =>
     readingOf(query, ask).pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal))
 
   return handlers.handleAll({

@@ -1,20 +1,14 @@
-import { Bytes, Count, Cut, EpochMillis, Sequence } from "@millrace/schemas"
+import { MomentText } from "@millrace/readmodel"
+import { Bytes, Count, Cut, CutText, EpochMillis, Sequence } from "@millrace/schemas"
 import { Authentication, Wellformed } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
-import { cutPattern } from "../domain/cuts.ts"
 import { JobRequest } from "../domain/request.ts"
 import { AskGroup } from "./ask-endpoints.ts"
 import { BlobBytes, JobBytes } from "./bytes.ts"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
 import { EventGroup, HookGroup, TriggerGroup } from "./trigger-endpoints.ts"
-
-/** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
-export const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(cutPattern))).annotate({
-  description: "a read position: the last sequence of each stream, as every write and read returns it",
-  examples: ["GATEWAY=12,SCHEDULER=40"]
-})
 
 export const JobAnswer = Schema.Struct({
   jobId: Schema.String,
@@ -83,10 +77,7 @@ const natural = (minimum: number, maximum: number) => Schema.NumberFromString.pi
 const fresh = { after: Schema.optionalKey(CutText), waitMs: Schema.optionalKey(natural(0, 30_000)) }
 const read = {
   ...fresh,
-  at: Schema.optionalKey(Schema.String.annotate({
-    description: "how it was: a cut, or a moment such as 2026-03-01T12:00:00Z (what the log had stored by then)",
-    examples: ["GATEWAY=12,SCHEDULER=40", "2026-03-01T12:00:00Z"]
-  }))
+  at: Schema.optionalKey(MomentText)
 }
 const job = { params: { jobId: Schema.String } }
 const page = {

@@ -2,11 +2,11 @@ import type { ActionName } from "@millrace/authority"
 import { Blobs } from "@millrace/blobs"
 import { Journal } from "@millrace/journal"
 import { Database } from "@millrace/readmodel"
-import { type Cut, JobId } from "@millrace/schemas"
+import { type Cut, cutFrom, JobId } from "@millrace/schemas"
 import { Caller } from "@millrace/service"
 import { Clock, Effect, Option, Random, Schema } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { cutFrom, placeFrom } from "../domain/cuts.ts"
+import { placeFrom } from "../domain/telling-place.ts"
 import { digestOf, IdempotencyKey } from "../domain/request.ts"
 import { Entrance } from "../reactors/entrance.ts"
 import { Gate } from "../reactors/gate.ts"
@@ -14,7 +14,7 @@ import { Submissions } from "../reactors/submissions.ts"
 import { Api } from "./api.ts"
 import { BadRequest, cellTrouble, logSilent, noSuchJob } from "./errors.ts"
 import { storyEvents } from "./events.ts"
-import { jobAt, jobRow, jobRows, pastOf, storyRows, taskRows } from "./reading.ts"
+import { jobAt, jobRow, jobRows, pastAt, storyRows, taskRows } from "./reading.ts"
 import { refusalOf, submissionRefusal } from "./refusals.ts"
 import { cursorFrom, cursorText, isOver, jobView, storyLines, taskView } from "./views.ts"
 
@@ -57,13 +57,13 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
       const { workspace } = yield* reading(jobId, query)
       const { cut, row } = yield* (query.at === undefined
         ? jobRow(workspace, jobId, within(query))
-        : Effect.flatMap(pastOf(query.at), (at) => jobAt(workspace, jobId, at, query.waitMs))).pipe(Effect.provideContext(stores))
+        : Effect.flatMap(pastAt(query.at), (at) => jobAt(workspace, jobId, at, query.waitMs))).pipe(Effect.provideContext(stores))
       return { job: jobView(row), cut }
     }),
     story: Effect.fnUntraced(function*({ params: { jobId }, query }) {
       const { workspace } = yield* reading(jobId, query)
       return yield* Effect.gen(function*() {
-        const at = query.at === undefined ? undefined : yield* pastOf(query.at)
+        const at = query.at === undefined ? undefined : yield* pastAt(query.at)
         if (at === undefined) yield* jobRow(workspace, jobId, within(query))
         else yield* jobAt(workspace, jobId, at, query.waitMs)
         const { cut, value } = yield* storyRows(jobId, {
@@ -131,7 +131,7 @@ type ListQuery = Fresh & { readonly at?: string; readonly limit?: number; readon
 
 const listed = Effect.fnUntraced(function*(workspace: Parameters<typeof jobRow>[0], query: ListQuery, from: ReturnType<typeof cursorFrom>) {
   const { at: atText, limit = 100, state } = query
-  const at = atText === undefined ? undefined : yield* pastOf(atText)
+  const at = atText === undefined ? undefined : yield* pastAt(atText)
   const options = at === undefined ? within(query) : { ...within(query), after: { ...within(query).after, ...at } }
   const found: Array<ReturnType<typeof jobView>> = []
   let cursor = from

@@ -1,9 +1,8 @@
 import type { Journal } from "@millrace/journal"
-import { cutAt, Database, type DatabaseUnavailable, read, type ReadOptions, type ReadTooOld, type StatementFailed } from "@millrace/readmodel"
+import { Database, type DatabaseUnavailable, MomentMalformed, pastOf, read, type ReadOptions, type ReadTooOld, type StatementFailed } from "@millrace/readmodel"
 import { type Cut, JobId, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { type Expression, type ExpressionBuilder, type Kysely, type SqlBool, sql } from "kysely"
-import { cutFrom } from "../domain/cuts.ts"
 import { after, type Change, type State } from "../domain/standing.ts"
 import type { CauseRow, JobRow, JobTables, LineRow, TaskRow } from "../projections/jobs.ts"
 import { tables } from "../projections/tables.ts"
@@ -24,19 +23,8 @@ export const unreadable = (error: Trouble): Unavailable =>
   })
 
 /** The cut that `at` names: a cut as text, or what was stored by a moment. */
-export const pastOf = (at: string): Effect.Effect<Cut, BadRequest | Unavailable, Database | Journal> => {
-  const cut = at === "" ? undefined : cutFrom(at)
-  if (cut !== undefined) return Effect.succeed(cut)
-  const atMs = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T/u.test(at) ? Date.parse(at) : Number.NaN
-  return Number.isNaN(atMs)
-    ? Effect.fail(new BadRequest({
-      code: "moment_malformed",
-      what: `${JSON.stringify(at.slice(0, 60))} is neither a cut nor a moment`,
-      where: "at in the query",
-      remedy: "write a cut as answers carry it, such as GATEWAY=12,SCHEDULER=40, or a moment such as 2026-03-01T12:00:00Z"
-    }))
-    : Effect.mapError(cutAt(tables.hears, atMs), unreadable)
-}
+export const pastAt = (at: string): Effect.Effect<Cut, BadRequest | Unavailable, Database | Journal> =>
+  Effect.mapBoth(pastOf(at, tables.hears), { onFailure: (error) => error instanceof MomentMalformed ? new BadRequest(error.words) : unreadable(error), onSuccess: ({ cut }) => cut })
 
 /** One job of the workspace, as its row says now. */
 export const jobRow = Effect.fnUntraced(function*(workspace: WorkspaceName, jobId: string, options: ReadOptions = {}) {

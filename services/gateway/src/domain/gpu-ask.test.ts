@@ -15,15 +15,14 @@ describe("what a request says of GPUs and places", () => {
     const apart = { resources, where: { only: { isolation: ["gvisor"] } } }
     assert.deepStrictEqual([where({ ...apart, runtime: "process" }), where({ ...apart, runtime: "sandbox" })], ["where.only.isolation", undefined])
     assert.isUndefined(where({ resources, runtime: "process", where: { only: { isolation: ["gvisor", "none"] } } }))
-    const apart = { resources, where: { only: { isolation: ["gvisor"] } } }
-    assert.deepStrictEqual([where({ ...apart, runtime: "process" }), where({ ...apart, runtime: "sandbox" })], ["where.only.isolation", undefined])
-    assert.isUndefined(where({ resources, runtime: "process", where: { only: { isolation: ["gvisor", "none"] } } }))
     assert.strictEqual(where({ resources: { ...resources, gpus: 1, gpuMilli: 500 } }), "resources.gpuMilli")
     assert.strictEqual(where({ resources: { ...resources, gpus: 17 } }), "resources.gpus")
     assert.strictEqual(where({ resources, gpu: [{ model: "H100" }] }), "gpu")
     assert.strictEqual(where({ resources: { ...resources, gpus: 1 }, gpu: [] }), "gpu")
     assert.strictEqual(where({ resources, array: { tasks: 2 }, gang: { members: 2, topology: "anywhere", onLoss: "end" } }), "gang")
     assert.strictEqual(where({ resources: { ...resources, gpuMilli: 500 }, gang: { members: 2, topology: "host", onLoss: "end" } }), "gang.topology")
+    const apartFromAll = { resources, gang: { members: 2, topology: "anywhere", onLoss: "end", network: "private" } } as const
+    assert.deepStrictEqual([where({ ...apartFromAll, runtime: "process" }), where({ ...apartFromAll, runtime: "sandbox" }), where(apartFromAll)], ["gang.network", undefined, undefined])
     assert.strictEqual(where({ resources, where: { only: { providers: [] } } }), "where.only.providers")
   })
 })

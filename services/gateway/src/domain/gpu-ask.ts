@@ -31,6 +31,9 @@ export const contradictionIn = ({ array, gang, gpu, resources: { gpuMilli = 0, g
   if (gang?.topology === "host" && gpuMilli > 0) {
     return { what: "its members are to share one host, each with a part of a GPU", where: "gang.topology", remedy: "ask for whole GPUs, or for members that share a fabric, a zone or a provider" }
   }
+  if (gang?.network === "private" && runtime !== undefined && runtime !== "sandbox") {
+    return { what: `its members are to have a network of their own, and work of the ${runtime} runtime has none`, where: "gang.network", remedy: "submit it with runtime: sandbox, or leave gang.network out" }
+  }
   if (where?.only?.isolation !== undefined && runtime !== "sandbox" && !where.only.isolation.includes(unisolated)) {
     return { what: `it asks to be kept apart by ${where.only.isolation.join(" or ")}, and work of the ${runtime} runtime is kept apart by nothing`, where: "where.only.isolation", remedy: "submit it with runtime: sandbox, or leave the rung out" }
   }

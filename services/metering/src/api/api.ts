@@ -1,10 +1,10 @@
-import { Count, Cut, EpochMillis, Millis } from "@millrace/schemas"
+import { MomentText } from "@millrace/readmodel"
+import { Count, Cut, CutText, EpochMillis, Millis } from "@millrace/schemas"
 import { Authentication, BadRequest, Forbidden, Unavailable, Wellformed } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 
 /** A cut as it travels in a query: `SCHEDULER=12,METERING=40`. */
-const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u)))
 /** An amount twice: whole pico-dollars, and the same in dollars, both exact decimal texts. */
 const money = { amountPico: Schema.String, dollars: Schema.String }
 /** A moment (`2026-03-01T12:00:00Z`), a day in UTC (`2026-03-01`), or milliseconds since 1970. */
@@ -96,7 +96,7 @@ const read = {
   after: Schema.optionalKey(CutText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isInt(), Schema.isBetween({ minimum: 0, maximum: 30_000 })))),
   /** As it was at a cut or at a moment. */
-  at: Schema.optionalKey(Schema.String.pipe(Schema.check(Schema.isMaxLength(200))))
+  at: Schema.optionalKey(MomentText)
 }
 const error = [BadRequest, Forbidden, Unavailable]
 

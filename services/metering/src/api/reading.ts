@@ -1,8 +1,10 @@
 import { BadRequest, Unavailable } from "@millrace/service"
 import { Journal, type JournalUnavailable } from "@millrace/journal"
 import { noBooks, type PriceBooks, publish } from "@millrace/pricing"
-import { cutAt, Database, type DatabaseUnavailable, HistoryNotKept, read, type Reading, type ReadOptions, ReadTooOld, type StatementFailed } from "@millrace/readmodel"
-import { type Cut, PriceBook, type WorkspaceName } from "@millrace/schemas"
+import {
+  type AsOf, Database, type DatabaseUnavailable, HistoryNotKept, type MomentMalformed, read, type Reading, type ReadOptions, readOptionsOf, ReadTooOld, type StatementFailed
+} from "@millrace/readmodel"
+import { PriceBook, type WorkspaceName } from "@millrace/schemas"
 import { Effect, Schema } from "effect"
 import { sql } from "kysely"
 import { type AccountRow, accounts, type BookRow, books, losses, placed, type PlacedRow, spent, usage, type UsageTables, words, type WordsRow } from "../projections/tables.ts"
@@ -10,52 +12,19 @@ import { type AccountRow, accounts, type BookRow, books, losses, placed, type Pl
 /** More attempts than this are not summed at once. */
 export const attemptsMax = 50_000
 
-export interface Asked {
-  readonly after?: string
-  readonly waitMs?: number
-  readonly at?: string
-}
-
 type Trouble = ReadTooOld | HistoryNotKept | DatabaseUnavailable | StatementFailed | JournalUnavailable
 
-/** The tables do not answer, or are not as far as they were asked to be. */
-export const unreadable = (error: Trouble): Unavailable =>
-  new Unavailable({
+/** The tables do not answer, or are not as far as they were asked to be; or what was asked names no moment. */
+export const unreadable = (error: Trouble | MomentMalformed): BadRequest | Unavailable =>
+  error._tag === "MomentMalformed" ? new BadRequest(error.words) : new Unavailable({
     code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
     what: error.message,
     where: "metering's tables",
     remedy: "ask again in a moment; what was used is safe in the log"
   })
 
-/** The moment that a text names, in ms; undefined when it names none. */
-export const momentOf = (text: string): number | undefined => {
-  if (/^[0-9]{1,15}$/u.test(text)) return Number(text)
-  const atMs = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)/u.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isNaN(atMs) ? undefined : atMs
-}
-
-const cutFrom = (text: string): Cut | undefined =>
-  /^[A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9}$/u.test(text)
-    ? Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
-    : undefined
-
 /** Which rows are read: the newest, those behind a write, or those of a cut or a moment in the past. */
-export const optionsOf = Effect.fnUntraced(function*({ after, at, waitMs }: Asked): Effect.fn.Return<ReadOptions, BadRequest | Unavailable, Database | Journal> {
-  const wanted = { ...(after ? { after: cutFrom(after) ?? {} } : {}), ...(waitMs === undefined ? {} : { waitMsMax: waitMs }) }
-  if (at === undefined) return wanted
-  const cut = cutFrom(at)
-  if (cut !== undefined) return { ...wanted, at: cut }
-  const atMs = momentOf(at)
-  if (atMs === undefined) {
-    return yield* new BadRequest({
-      code: "moment_malformed",
-      what: `${JSON.stringify(at.slice(0, 60))} is neither a cut nor a moment`,
-      where: "at in the query",
-      remedy: "write a cut as answers carry it, such as METERING=12,SCHEDULER=40, or a moment such as 2026-03-01T12:00:00Z"
-    })
-  }
-  return { ...wanted, at: yield* Effect.mapError(cutAt(usage.hears, atMs), unreadable) }
-})
+export const optionsOf = (asked: AsOf): Effect.Effect<ReadOptions, BadRequest | Unavailable, Database | Journal> => Effect.mapError(readOptionsOf(asked, usage.hears), unreadable)
 
 /** A book as the tables hold it, and since which of our facts. */
 export interface BookKept extends BookRow {

@@ -1,6 +1,6 @@
 import { Journal } from "@millrace/journal"
 import { dollarsText, ratesAt } from "@millrace/pricing"
-import { Database } from "@millrace/readmodel"
+import { Database, timeFrom } from "@millrace/readmodel"
 import type { WorkspaceName } from "@millrace/schemas"
 import { Authority, BadRequest, mayRead } from "@millrace/service"
 import { Clock, Effect } from "effect"
@@ -9,7 +9,7 @@ import { midnights, sumOf, type Summed, sumsBy } from "../domain/sums.ts"
 import { rowsOf } from "../domain/usage.ts"
 import type { AccountRow } from "../projections/tables.ts"
 import { type AccountView, Api, type PriceView, type UsageRow } from "./api.ts"
-import { accountsOf, type AttemptKept, attemptsMax, attemptsOf, type BookKept, booksBefore, booksOf, momentOf, optionsOf } from "./reading.ts"
+import { accountsOf, type AttemptKept, attemptsMax, attemptsOf, type BookKept, booksBefore, booksOf, optionsOf } from "./reading.ts"
 
 /** What the outside asks of usage, accounts and prices, answered from this service's own tables. */
 export const UsageLive = HttpApiBuilder.group(Api, "usage", Effect.fn(function*(handlers) {
@@ -54,7 +54,7 @@ export const UsageLive = HttpApiBuilder.group(Api, "usage", Effect.fn(function*(
     prices: Effect.fnUntraced(function*({ query }) {
       const workspace = yield* allowed("usage.read")
       const { cut, value } = yield* provided(Effect.flatMap(optionsOf(query), (options) => booksOf(workspace, options)))
-      const atMs = (query.at === undefined ? undefined : momentOf(query.at)) ?? (yield* Clock.currentTimeMillis)
+      const atMs = (query.at === undefined ? undefined : timeFrom(query.at)) ?? (yield* Clock.currentTimeMillis)
       const rates = ratesAt(booksBefore(value), { workspace, atMs })
       return {
         rates: rates?.name ?? null,
@@ -78,7 +78,7 @@ const tooMany = new BadRequest({
 })
 
 const boundOf = (text: string | undefined, name: string): Effect.Effect<number | undefined, BadRequest> => {
-  const atMs = text === undefined ? undefined : momentOf(text)
+  const atMs = text === undefined ? undefined : timeFrom(text)
   return text === undefined || atMs !== undefined
     ? Effect.succeed(atMs)
     : Effect.fail(new BadRequest({

@@ -1,10 +1,10 @@
-import { Count, Cut, Dialect, EpochMillis, Gpu, GpuWish, QuotaLimit, Resources, Runtime, Trust, Where } from "@millrace/schemas"
+import { MomentText } from "@millrace/readmodel"
+import { Count, Cut, CutText, Dialect, EpochMillis, Gpu, GpuWish, QuotaLimit, Resources, Runtime, Trust, Where } from "@millrace/schemas"
 import { Authentication } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
 import { hostStates } from "../domain/nearest.ts"
 import { BadRequest, Forbidden, NotFound, Unavailable } from "./errors.ts"
-import { CutText } from "./reading.ts"
 
 const text = Schema.NullOr(Schema.String)
 const moment = Schema.NullOr(EpochMillis)
@@ -133,7 +133,7 @@ const read = {
   after: Schema.optionalKey(CutText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isInt(), Schema.isBetween({ minimum: 0, maximum: 30_000 })))),
   /** As it was at a cut or at a moment. */
-  at: Schema.optionalKey(Schema.String.pipe(Schema.check(Schema.isMaxLength(200))))
+  at: Schema.optionalKey(MomentText)
 }
 const error = [BadRequest, Forbidden, Unavailable] as const
 

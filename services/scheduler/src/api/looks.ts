@@ -1,6 +1,6 @@
 import { type ActionName, resourceOf } from "@millrace/authority"
 import { headsOf, Journal } from "@millrace/journal"
-import { Database, read, type Reading } from "@millrace/readmodel"
+import { type AsOf, Database, read, type Reading } from "@millrace/readmodel"
 import { askOf, Authority, Caller } from "@millrace/service"
 import { Effect, type Layer } from "effect"
 import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
@@ -14,7 +14,7 @@ import { standings } from "../projections/jobs.ts"
 import { Api, type HostView, Wellformed, type WhyView } from "./api.ts"
 import { BadRequest, Forbidden, NotFound } from "./errors.ts"
 import { jobAt, type JobKept } from "./job-known.ts"
-import { type Asked, heldAt, type HostKept, hostsAt, optionsOf, unreadable } from "./reading.ts"
+import { heldAt, type HostKept, hostsAt, optionsOf, unreadable } from "./reading.ts"
 import { quotasAt } from "./quotas-seen.ts"
 import type { Rounds } from "./rounds.ts"
 
@@ -43,7 +43,7 @@ export const LooksLive = (rounds?: Rounds) => HttpApiBuilder.group(Api, "looks",
       ...(decision.missing === undefined ? {} : { missing: decision.missing })
     })
   })
-  const looking = <A>(asked: Asked, query: (reading: Reading<CellTables>, past: boolean) => Promise<A>) =>
+  const looking = <A>(asked: AsOf, query: (reading: Reading<CellTables>, past: boolean) => Promise<A>) =>
     Effect.flatMap(optionsOf(asked), (options) => Effect.mapError(read(cell, (reading) => query(reading, options.at !== undefined), options), unreadable)).pipe(
       Effect.provideService(Database, database),
       Effect.provideService(Journal, journal)
@@ -80,7 +80,7 @@ export const LooksLive = (rounds?: Rounds) => HttpApiBuilder.group(Api, "looks",
     }),
     why: Effect.fnUntraced(function*({ params: { jobId }, query }) {
       const workspace = yield* allowed("job.read", "job", /^job_[0-9A-Z]{26}$/u.test(jobId) ? jobId : "unknown")
-      const look = (asked: Asked) => looking(asked, (reading, past) => jobAt(reading, past, workspace, jobId))
+      const look = (asked: AsOf) => looking(asked, (reading, past) => jobAt(reading, past, workspace, jobId))
       let { cut, value } = yield* look(query)
       if (value === undefined && query.at === undefined) {
         // It may have been submitted a moment ago: before it is denied, everything that is in the log is looked at.

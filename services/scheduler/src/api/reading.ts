@@ -1,7 +1,9 @@
 import { Journal, type JournalUnavailable } from "@millrace/journal"
-import { cutAt, Database, type DatabaseUnavailable, type HistoryNotKept, type Reading, type ReadOptions, type ReadTooOld, type StatementFailed } from "@millrace/readmodel"
+import {
+  type AsOf, Database, type DatabaseUnavailable, type HistoryNotKept, type MomentMalformed, type Reading, type ReadOptions, readOptionsOf, type ReadTooOld, type StatementFailed
+} from "@millrace/readmodel"
 import type { Cut, Resources } from "@millrace/schemas"
-import { Effect, Schema } from "effect"
+import { Effect } from "effect"
 import { sql } from "kysely"
 import { type HostRoom, hostStateOf, type Said, takesWork } from "../domain/nearest.ts"
 import { labelsOf } from "../domain/fleet.ts"
@@ -11,54 +13,19 @@ import { type AdmissionRow, admissions, type JudgementRow, judgements, type Rent
 import type { PlacementRow } from "../projections/jobs.ts"
 import { BadRequest, Unavailable } from "./errors.ts"
 
-/** A cut as it travels in a query: `SCHEDULER=12,HOSTS=40`. */
-export const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^[A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9}$/u)))
-
-export interface Asked {
-  readonly after?: string
-  readonly at?: string
-  readonly waitMs?: number
-}
-
 type Trouble = ReadTooOld | HistoryNotKept | DatabaseUnavailable | StatementFailed | JournalUnavailable
 
-/** The tables do not answer, or are not as far as they were asked to be. Nothing that is decided waits for them. */
-export const unreadable = (error: Trouble): Unavailable =>
-  new Unavailable({
+/** The tables do not answer, or are not as far as they were asked to be, for which nothing that is decided waits; or what was asked names no moment. */
+export const unreadable = (error: Trouble | MomentMalformed): BadRequest | Unavailable =>
+  error._tag === "MomentMalformed" ? new BadRequest(error.words) : new Unavailable({
     code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
     what: error.message,
     where: "the scheduler's tables",
     remedy: "ask again in a moment; work is placed meanwhile as ever"
   })
 
-const cutFrom = (text: string): Cut | undefined =>
-  /^[A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9}$/u.test(text)
-    ? Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
-    : undefined
-
-const momentOf = (text: string): number | undefined => {
-  if (/^[0-9]{1,15}$/u.test(text)) return Number(text)
-  const atMs = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)/u.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isNaN(atMs) ? undefined : atMs
-}
-
 /** Which rows are read: the newest, those behind a write, or those of a cut or a moment in the past. */
-export const optionsOf = Effect.fnUntraced(function*({ after, at, waitMs }: Asked): Effect.fn.Return<ReadOptions, BadRequest | Unavailable, Database | Journal> {
-  const wanted = { ...(after ? { after: cutFrom(after) ?? {} } : {}), ...(waitMs === undefined ? {} : { waitMsMax: waitMs }) }
-  if (at === undefined) return wanted
-  const cut = cutFrom(at)
-  if (cut !== undefined) return { ...wanted, at: cut }
-  const atMs = momentOf(at)
-  if (atMs === undefined) {
-    return yield* new BadRequest({
-      code: "moment_malformed",
-      what: `${JSON.stringify(at.slice(0, 60))} is neither a cut nor a moment`,
-      where: "at in the query",
-      remedy: "write a cut as answers carry it, such as SCHEDULER=12,HOSTS=40, or a moment such as 2026-03-01T12:00:00Z"
-    })
-  }
-  return { ...wanted, at: yield* Effect.mapError(cutAt(cell.hears, atMs), unreadable) }
-})
+export const optionsOf = (asked: AsOf): Effect.Effect<ReadOptions, BadRequest | Unavailable, Database | Journal> => Effect.mapError(readOptionsOf(asked, cell.hears), unreadable)
 
 /** A host with everything that was said of it, and what it holds. */
 export interface HostKept extends HostRoom {

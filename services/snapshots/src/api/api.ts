@@ -1,4 +1,5 @@
-import { Bytes, Cut, EpochMillis, JobId, SnapshotId } from "@millrace/schemas"
+import { MomentText } from "@millrace/readmodel"
+import { Bytes, Cut, CutText, EpochMillis, JobId, SnapshotId } from "@millrace/schemas"
 import { Authentication, BadRequest, Forbidden, NotFound, Unavailable, Wellformed } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
@@ -6,8 +7,6 @@ import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api
 const maybe = <S extends Schema.Top>(schema: S) => Schema.NullOr(schema)
 
 /** A cut as it travels in a query (`SNAPSHOTS=12`), or a moment (`2026-11-22T08:00:00Z`). */
-const CutText = Schema.String.pipe(Schema.check(Schema.isPattern(/^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u)))
-const AtText = Schema.String.pipe(Schema.check(Schema.isPattern(/^(([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})|\d{4}-\d{2}-\d{2}T[0-9:.]+(Z|[+-]\d{2}:\d{2}))$/u)))
 
 export const SnapshotStands = Schema.Literals(["planned", "available", "abandoned", "expired"])
 
@@ -32,7 +31,7 @@ export type SnapshotView = typeof SnapshotView.Type
 
 const read = {
   after: Schema.optionalKey(CutText),
-  at: Schema.optionalKey(AtText),
+  at: Schema.optionalKey(MomentText),
   waitMs: Schema.optionalKey(Schema.NumberFromString.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 30_000 }))))
 }
 

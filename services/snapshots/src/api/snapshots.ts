@@ -1,17 +1,10 @@
 import { Journal } from "@millrace/journal"
-import { cutAt, Database, read, type Reading, type ReadOptions } from "@millrace/readmodel"
-import type { Cut } from "@millrace/schemas"
+import { type AsOf, Database, type MomentMalformed, read, type Reading, readOptionsOf } from "@millrace/readmodel"
 import { Authority, BadRequest, mayRead, NotFound, Unavailable } from "@millrace/service"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { type SnapshotRow, snapshotsHistory, snapshotsKept, type SnapshotTables } from "../projections/snapshots.ts"
 import { Api, type SnapshotView } from "./api.ts"
-
-interface ReadQuery {
-  readonly after?: string
-  readonly at?: string
-  readonly waitMs?: number
-}
 
 /** What the outside asks of snapshots, answered from the service's own tables. A caller sees its own workspace alone. */
 export const SnapshotsLive = HttpApiBuilder.group(Api, "snapshots", Effect.fn(function*(handlers) {
@@ -21,32 +14,19 @@ export const SnapshotsLive = HttpApiBuilder.group(Api, "snapshots", Effect.fn(fu
 
   const allowed = (...within: ReadonlyArray<string>) => Effect.provideService(mayRead("snapshot.read", ...within), Authority, authority)
 
-  const unavailable = (error: { readonly _tag: string; readonly message: string }) => new Unavailable({
+  const unreadable = (error: MomentMalformed | { readonly _tag: "ReadTooOld" | "HistoryNotKept" | "DatabaseUnavailable" | "StatementFailed" | "JournalUnavailable"; readonly message: string }) => error._tag === "MomentMalformed" ? new BadRequest(error.words) : new Unavailable({
     code: error._tag === "ReadTooOld" ? "read_too_old" : "read_model_unavailable",
     what: error.message,
     where: "the tables of snapshots",
     remedy: "ask again in a moment"
   })
 
-  const cutByTime = (text: string): Effect.Effect<Cut, BadRequest | Unavailable> => {
-    const timeMs = Date.parse(text)
-    return Number.isNaN(timeMs)
-      ? Effect.fail(new BadRequest({ code: "time_malformed", what: `${text} is no moment`, where: "the query's field at", remedy: "write it as 2026-11-22T08:00:00Z, or as a cut: SNAPSHOTS=12" }))
-      : cutAt(["SNAPSHOTS"], timeMs).pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal), Effect.mapError(unavailable))
-  }
-
-  const options = Effect.fnUntraced(function*({ after, at, waitMs }: ReadQuery): Effect.fn.Return<ReadOptions, BadRequest | Unavailable> {
-    const atCut = at === undefined ? undefined : at.includes("=") ? cutOf(at) : yield* cutByTime(at)
-    return {
-      ...(after ? { after: cutOf(after) } : {}),
-      ...(atCut === undefined ? {} : { at: atCut }),
-      ...(waitMs === undefined ? {} : { waitMsMax: waitMs })
-    }
-  })
-
-  const reading = <A>(query: ReadQuery, ask: (reading: Reading<SnapshotTables>) => Promise<A>) =>
-    Effect.flatMap(options(query), (given) =>
-      read(snapshotsKept, ask, given).pipe(Effect.provideService(Database, database), Effect.mapError(unavailable)))
+  const reading = <A>(query: AsOf, ask: (reading: Reading<SnapshotTables>) => Promise<A>) =>
+    Effect.flatMap(readOptionsOf(query, ["SNAPSHOTS"]), (given) => read(snapshotsKept, ask, given)).pipe(
+      Effect.provideService(Database, database),
+      Effect.provideService(Journal, journal),
+      Effect.mapError(unreadable)
+    )
 
   return handlers.handleAll({
     list: Effect.fnUntraced(function*({ query }) {
@@ -68,8 +48,6 @@ export const SnapshotsLive = HttpApiBuilder.group(Api, "snapshots", Effect.fn(fu
     })
   })
 }))
-
-const cutOf = (text: string): Cut => Object.fromEntries(text.split(",").map((entry) => [entry.split("=")[0]!, Number(entry.split("=")[1])]))
 
 const numberOf = (value: number | string | null): number | null => (value === null ? null : Number(value))
 

@@ -1,15 +1,4 @@
-import type { Cut } from "@millrace/schemas"
-
-/** A cut as it travels in a query: `GATEWAY=12,SCHEDULER=40`. */
-export const cutPattern = /^([A-Z]+=[0-9]{1,15}(,[A-Z]+=[0-9]{1,15}){0,9})?$/u
-
-export const cutText = (cut: Cut): string =>
-  Object.entries(cut).sort(([left], [right]) => (left < right ? -1 : 1)).map(([stream, sequence]) => `${stream}=${sequence}`).join(",")
-
-export const cutFrom = (text: string): Cut | undefined =>
-  cutPattern.test(text)
-    ? Object.fromEntries(text === "" ? [] : text.split(",").map((entry) => [entry.slice(0, entry.indexOf("=")), Number(entry.slice(entry.indexOf("=") + 1))]))
-    : undefined
+import { type Cut, cutFrom, cutText } from "@millrace/schemas"
 
 /**
  * A place in the telling of a story: `from~to~told` says that all up to `from` was told, and the first
