@@ -37,6 +37,7 @@ export const jobFlags = {
   gang: Flag.Int("gang").pipe(Flag.withDescription("so many members that run at the same time or not at all, each with its number in MILLRACE_RANK"), Flag.optional),
   near: Flag.Literals("near", ["host", "fabric", "zone", "provider", "anywhere"]).pipe(Flag.withDescription("of a gang: what its members share (fabric)"), Flag.withDefault("fabric" as const)),
   onLoss: Flag.Literals("on-loss", ["restart", "end"]).pipe(Flag.withDescription("of a gang: what follows when a member ends badly (restart)"), Flag.withDefault("restart" as const)),
+  network: Flag.Literals("network", ["private", "none"]).pipe(Flag.withDescription("of a gang: whether its members have a network of their own, where they and nobody else find each other (private, in a sandbox)"), Flag.optional),
   after: several("after", "a job that must have succeeded first; JOB:over for one that must only be over", "job"),
   from: text("from", "the snapshot that it starts from, instead of an empty state"),
   snapshot: switched("snapshot", "keep its files as a snapshot when it ends"),
@@ -80,7 +81,7 @@ export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: Read
     onNone: () => ({}),
     onSome: (tasks) => ({ array: { tasks, ...optionally("parallelismMax", given.parallel), ...optionally("failuresMax", given.failures) } })
   }),
-  ...Option.match(given.gang, { onNone: () => ({}), onSome: (members) => ({ gang: { members, topology: given.near, onLoss: given.onLoss } }) }),
+  ...Option.match(given.gang, { onNone: () => ({}), onSome: (members) => ({ gang: { members, topology: given.near, onLoss: given.onLoss, ...optionally("network", given.network) } }) }),
   ...(given.after.length === 0 ? {} : { after: given.after.map(dependencyOf) }),
   ...optionally("startFrom", given.from),
   ...(given.snapshot ? { snapshotAtEnd: "files" } : {}),

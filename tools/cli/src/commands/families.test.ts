@@ -232,6 +232,25 @@ describe("the command's families, against a running cell", () => {
     assert.match((await here("run", "--gang", "2", "--tasks", "2", "--", "/bin/true")).stderr, /gang/u)
   })
 
+  it("a gang's members in sandboxes speak to each other in a network of their own, or are told that no host makes one", async () => {
+    const offered = await vi.waitFor(async () => {
+      const { hosts } = await json<{ hosts: ReadonlyArray<{ hostId: string }> }>("hosts")
+      const { host } = await json<{ host: { capabilities: { labels: Readonly<Record<string, string>> } | null } }>("hosts", "show", hosts[0]!.hostId)
+      return host.capabilities!.labels["gang-network"] ?? "none"
+    }, { timeout: 30_000, interval: 500 })
+    // Rank 0 answers the first that speaks to it, and the others speak to it under the name that torch gives it.
+    const meeting = `use Socket; $| = 1; socket(S, PF_INET, SOCK_STREAM, 0);
+      if ($ENV{RANK} == 0) { setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1); bind(S, sockaddr_in($ENV{MASTER_PORT}, INADDR_ANY)); listen(S, 1); accept(C, S); print "heard ", scalar <C>; exit }
+      for (1..200) { if (connect(S, sockaddr_in($ENV{MASTER_PORT}, inet_aton($ENV{MASTER_ADDR})))) { syswrite S, "rank $ENV{RANK} of $ENV{WORLD_SIZE}\\n"; print "said\\n"; exit } select(undef, undef, undef, 0.1) }
+      exit 1`
+    const asked = ["run", "--name", "meeting", "--gang", "2", "--near", "host", "--runtime", "sandbox", "--cpu", "0.1", "--memory", "64MiB", "--queue-limit", "20s", "--", "/usr/bin/perl", "-e", meeting]
+    const gang = await here(...asked)
+    if (offered.startsWith("none")) return assert.notStrictEqual(gang.code, 0)
+    assert.strictEqual(gang.code, 0, gang.stderr)
+    const { jobs } = await json<{ jobs: ReadonlyArray<{ jobId: string }> }>("ls", "--name", "meeting")
+    assert.deepStrictEqual(await Promise.all(["0", "1"].map(async (rank) => (await here("logs", jobs[0]!.jobId, "--task", rank)).stdout)), ["heard rank 1 of 2\n", "said\n"])
+  })
+
   it("the past is shown as it was", async () => {
     const { jobs } = await json<{ jobs: ReadonlyArray<{ jobId: string; state: string }> }>("ls", "--limit", "2")
     const earlier = await json<{ jobs: ReadonlyArray<unknown> }>("ls", "--at", "2026-01-01T00:00:00Z")
