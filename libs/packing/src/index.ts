@@ -1,3 +1,4 @@
+export { type Ahead, startMsOf } from "./start.ts"
 export { type Choice, Fleet, type Mark, type Reason, type Starts } from "./fleet.ts"
 export { devicesMax, type Free, type Host, type Placed, wholeMilli } from "./host.ts"
 export { Mix, type SavedMix, type Typical } from "./mix.ts"

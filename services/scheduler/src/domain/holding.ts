@@ -20,7 +20,7 @@ const lookEveryMs = 5_000
 const heldMax = 16
 
 /** Why a job waits for room or for its workspace's quota. */
-export type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget"> & { readonly fair?: "room" | "quota" }
+export type Short = Pick<JobDeferred, "reason" | "arithmetic" | "unblockedBy" | "budget" | "dueAtMs"> & { readonly fair?: "room" | "quota" }
 
 /** A job that waits, what is left of it to place, and where it could run. */
 export interface Waiting {

@@ -1,5 +1,5 @@
 import type { Link } from "@millrace/authority"
-import type { Choice } from "@millrace/packing"
+import type { Choice, Request } from "@millrace/packing"
 import { type BudgetShare, type Constraints, type GangTerms, wishesInWords } from "@millrace/schemas"
 import { dialectOf, requestOf } from "./ask.ts"
 import { amountsOf, noAmounts, sum } from "./fair/amounts.ts"
@@ -18,7 +18,7 @@ import { classOfJob, likenessOf } from "./reindex.ts"
 import { gpuMilliOf, inWords } from "./resources.ts"
 import type { Saying } from "./saying.ts"
 import { deny, exceed, oldestFirst, refuse } from "./settle.ts"
-import { startsOf } from "./starts.ts"
+import { soonerElsewhere, startsOf } from "./starts.ts"
 import { mayBegin, tasksOf } from "./tasks.ts"
 import { type HostState, isFrozen, type JobState, newTask, type TaskState, type World } from "./world.ts"
 
@@ -206,6 +206,7 @@ class Placing {
       if (this.#placed.has(task)) continue
       if (this.#saying.done.has(job)) return undefined
       const short = this.#one(job, task)
+      if (short === "later") return undefined
       if (short !== undefined || this.#saying.done.has(job)) return short
       this.#placed.add(task)
       yield
@@ -215,6 +216,7 @@ class Placing {
     while (mayBegin(job) > (this.#begun.get(job) ?? 0) && !this.#saying.done.has(job)) {
       const begun = this.#begun.get(job) ?? 0
       const short = this.#one(job, newTask(job, job.next + begun))
+      if (short === "later") return undefined
       if (short !== undefined || this.#saying.done.has(job)) return short
       this.#begun.set(job, begun + 1)
       yield
@@ -289,7 +291,7 @@ class Placing {
     return shares
   }
 
-  #one(job: JobState, task: TaskState): Short | undefined {
+  #one(job: JobState, task: TaskState): Short | "later" | undefined {
     const known = this.#holding.holds(job) ? undefined : this.#shortOf(job)
     if (known !== undefined) return known
     const share = this.#purse.shareFor(job)
@@ -315,6 +317,7 @@ class Placing {
     const choice = this.#holding.within(job, () => fleet.choose(this.#requestOf(job, links, dialect), startsOf(this.#world, job)))
     if (choice === undefined) return this.#remember(job, { ...this.#noRoom(job, links, dialect), fair: "room" })
     const { devices, on: host } = choice
+    if (choice.reason.startMs > 0 && this.#waitsForState(job, this.#requestOf(job, links, dialect), choice.reason.startMs)) return "later"
     const amounts = takenBy(ledger.tree, { resources, gpuModel: devices.length === 0 ? undefined : gpuModelOf(host) })
     const overModel = this.#holding.within(job, () => ledger.over(node, amounts))
     if (overModel !== undefined) return this.#remember(job, overQuota(overModel))
@@ -325,6 +328,23 @@ class Placing {
     this.#purse.take(links, share, first ? tasksOf(job) : 0)
     this.#left -= 1
     return undefined
+  }
+
+  /**
+   * Whether a job begins sooner where what it reads is ready, though others run there: then it is told so, once, and
+   * looked at again when it no longer is. One of those that are alike at a time; the others go round it.
+   */
+  #waitsForState(job: JobState, request: Request, loadingMs: number): boolean {
+    const { atMs } = this.#saying.round
+    if ((this.#world.index.waiting.get(likenessOf(job))?.items[0] ?? job) !== job || this.#begun.has(job)) return false
+    const held = new Set(this.#holding.hosts)
+    const sooner = soonerElsewhere(this.#world, job, request, loadingMs, atMs, (host) => !held.has(host) && !this.#saying.lost.has(host))
+    if (sooner === undefined) return false
+    if (job.told?.reason !== "backing_off" || (job.told.dueAtMs ?? 0) <= atMs) {
+      const { host, startMs, untilMs } = sooner
+      this.#defer(job, { reason: "backing_off", unblockedBy: "time", dueAtMs: untilMs, arithmetic: `what it reads is ready on ${host.id}, where there is room soon: it begins there within ${startMs} ms, and elsewhere only after loading for ${loadingMs} ms` })
+    }
+    return true
   }
 
   /** What a job asks of a host, within what its grant allows. */

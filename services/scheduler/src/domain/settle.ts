@@ -1,4 +1,5 @@
 import type { Decision } from "@millrace/authority"
+import { DateTime } from "effect"
 import type { FactId, JobRefused, JobRetried, JobSettled, LateWordNoted, Outcome, PlacementWithdrawn, TaskSettled } from "@millrace/schemas"
 import { endingText } from "./ending.ts"
 import { gangOf } from "./gangs.ts"
@@ -166,7 +167,7 @@ const settleTask = (world: World, task: TaskState, saying: Saying): void => {
 /** Its machine is taken back before it could end: it is told to end there while that host can still say that it has, so that it begins elsewhere at once. A gang does whole. */
 const leave = (world: World, task: TaskState, saying: Saying): void => {
   const { goneAtMs, id } = world.hosts.get(task.current!.hostId)!
-  const why = `the provider of ${id} takes that machine back at ${new Date(goneAtMs!).toISOString()}, before this must have ended; it begins again elsewhere, and this takes none of its attempts`
+  const why = `the provider of ${id} takes that machine back at ${DateTime.formatIso(DateTime.makeUnsafe(goneAtMs!))}, before this must have ended; it begins again elsewhere, and this takes none of its attempts`
   const whole = gangOf(task.job) === undefined ? [task] : [...task.job.tasks.values()]
   for (const one of whole.sort(byAge)) if (stageOf(world, one) === "placed" && one.withdrawn === undefined) withdraw(one, "preempted", saying, { why })
 }

@@ -1,5 +1,6 @@
-import type { Starts } from "@millrace/packing"
-import type { HostState, JobState, World } from "./world.ts"
+import { type Request, startMsOf, type Starts } from "@millrace/packing"
+import { fits } from "./resources.ts"
+import type { HostState, JobState, TaskState, World } from "./world.ts"
 
 /** What a host that has not measured it reads in a millisecond from where state is kept, as long as no other has: 100 MiB a second, which is what one stream of an object store gives. */
 const loadedBytesPerMs = 104_858
@@ -29,6 +30,52 @@ export const startsOf = (world: World, job: JobState): Starts | undefined => {
   if (spared.size === 0) return undefined
   const usual = usualSpeed(world)
   return { usualMs: msOf(all, usual), at: new Map([...spared].map(([host, bytes]) => [host.id, msOf(all - bytes, host.loadBytesPerMs ?? usual)])) }
+}
+
+/** So many hosts that hold what a job reads are looked at, in the order of their ids. */
+const holdersMax = 64
+
+/** A busy host on which a job would begin sooner than on any that has room, and until when it waits for that. */
+export interface Sooner {
+  readonly host: HostState
+  readonly startMs: number
+  readonly untilMs: number
+}
+
+/**
+ * Where waiting for room and loading the rest takes less time than loading everything where there is room now: on a host
+ * that holds what is read, and on which enough must have ended soon (by `runMsMax`). Nobody waits longer for it than the
+ * loading would take, and nobody for what should have ended and has not.
+ */
+export const soonerElsewhere = (world: World, job: JobState, request: Request, loadingMs: number, atMs: number, isOpen: (host: HostState) => boolean): Sooner | undefined => {
+  const patienceEndsMs = (job.waitingSinceMs ?? atMs) + loadingMs
+  const starts = patienceEndsMs <= atMs ? undefined : startsOf(world, job)
+  if (starts === undefined) return undefined
+  const able = new Set(world.index.fleet.able(request).filter((host) => starts.at.has(host.id) && isOpen(host)))
+  let best: Sooner | undefined
+  for (const host of [...able].sort((left, right) => (left.id < right.id ? -1 : 1)).slice(0, holdersMax)) {
+    const freeAtMs = roomAtMs(world, host, request)
+    if (freeAtMs === undefined || freeAtMs <= atMs) continue
+    const startMs = startMsOf({ freeAtMs, loadMs: starts.at.get(host.id)! }, atMs)
+    if (startMs < (best?.startMs ?? loadingMs)) best = { host, startMs, untilMs: Math.min(freeAtMs, patienceEndsMs) }
+  }
+  return best
+}
+
+/** When so much of what runs on a host must have ended that a request has room there; never where its end is not known. */
+const roomAtMs = ({ index: { fleet } }: World, host: HostState, { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }: Request): number | undefined => {
+  const ends = [...host.holds].map(([attemptId, { task }]) => ({ attemptId, atMs: endsAtMs(task) })).sort((left, right) => left.atMs - right.atMs || (left.attemptId < right.attemptId ? -1 : 1))
+  for (const [at, { atMs }] of ends.entries()) {
+    if (!Number.isFinite(atMs)) return undefined
+    const free = fleet.freeWithout(host, ends.slice(0, at + 1).map(({ attemptId }) => attemptId))
+    if (fits({ cpuMilli, memoryMib, diskMib, gpus }, free) && gpuMilli <= free.largestMilli) return atMs
+  }
+  return undefined
+}
+
+const endsAtMs = (task: TaskState | undefined): number => {
+  const runMsMax = task?.job.submitted?.fact.spec.runMsMax
+  return task?.current === undefined || runMsMax === undefined ? Number.POSITIVE_INFINITY : task.current.atMs + runMsMax
 }
 
 const msOf = (bytes: number, bytesPerMs: number): number => Math.ceil(bytes / bytesPerMs)

@@ -1,4 +1,4 @@
-import { Fleet, type Request, type Starts } from "@millrace/packing"
+import { Fleet, type Request, startMsOf, type Starts } from "@millrace/packing"
 import { Effect } from "effect"
 import type { Bench } from "../main.ts"
 import { quantile } from "../figures.ts"
@@ -63,7 +63,7 @@ const byChoice = (): Pick => {
   for (const id of names) fleet.addHost({ id, cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 0, kinds: 0, open: true })
   const request: Request = { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 0, kinds: 0 }
   return (call, busy, atMs) => {
-    const at = new Map(names.map((name, host) => [name, Math.round(Math.max(0, busy[host]!.untilMs - atMs) + (busy[host]!.model === call.model ? 0 : loadMs))]))
+    const at = new Map(names.map((name, host) => [name, startMsOf({ freeAtMs: busy[host]!.untilMs, loadMs: busy[host]!.model === call.model ? 0 : loadMs }, atMs)]))
     const starts: Starts = { usualMs: 0, at }
     return names.indexOf(fleet.choose(request, starts)!.host)
   }
