@@ -16,6 +16,7 @@ const benches = {
   packing: { about: "how much of a fleet is given out, beside gradient descent and first fit", load: () => import("./packing/packing.ts") },
   placements: { about: "decisions a second over a thousand to ten thousand hosts, with departures", load: () => import("./placements/placements.ts") },
   burst: { about: "an array of 100,000 tasks and 100,000 jobs placed on 1,000 hosts through the log", load: () => import("./burst/burst.ts") },
+  running: { about: "memory of a million running jobs on 10,000 hosts, their checkpoint, and a start from it", load: () => import("./running/running.ts") },
   "scale-up": { about: "from nothing to a thousand GPUs at clouds with limits, beside the soonest that those allow", load: () => import("./scale-up/scale-up.ts") },
   residency: { about: "how soon work starts where models must be loaded, over a trace", load: () => import("./residency/residency.ts") }
 } as const

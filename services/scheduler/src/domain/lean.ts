@@ -4,6 +4,7 @@ import type { Placed } from "./world.ts"
 /** Values that are kept once: of more, all are forgotten and met anew. What was handed out before stays as it is. */
 const valuesMax = 8_192
 const values = new Map<string, unknown>()
+const texts = new Map<string, unknown>()
 
 /**
  * One value for all that say the same: of a million jobs most want what others want. Who is handed it must not change
@@ -11,11 +12,14 @@ const values = new Map<string, unknown>()
  */
 export const once = <A>(value: A): A => {
   if (value === undefined) return value
-  const key = JSON.stringify(value)
-  const known = values.get(key)
-  if (known !== undefined) return known as A
-  if (values.size >= valuesMax) values.clear()
-  values.set(key, value)
+  return typeof value === "string" ? kept(texts, value, value) : kept(values, JSON.stringify(value), value)
+}
+
+const kept = <A>(known: Map<string, unknown>, key: string, value: A): A => {
+  const same = known.get(key)
+  if (same !== undefined) return same as A
+  if (known.size >= valuesMax) known.clear()
+  known.set(key, value)
   return value
 }
 

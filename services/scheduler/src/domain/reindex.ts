@@ -120,7 +120,8 @@ export const jobChanged = (world: World, job: JobState): void => {
   stand(world, job, waits > 0 ? likenessOf(job) : undefined)
   toggle(world.index.held, job, waits > 0 && job.heldOn.length > 0)
   const wantsRoom = job.told?.reason === "no_host" || job.told?.reason === "no_room"
-  demand(world, job, classOfJob(job), wantsRoom ? Math.ceil(waits / onOneMachine(fact.spec.gang)) : 0)
+  const wanted = wantsRoom ? Math.ceil(waits / onOneMachine(fact.spec.gang)) : 0
+  demand(world, job, wanted === 0 ? undefined : classOfJob(job), wanted)
   toggle(shaken, job, fact.grant !== undefined && !standing(world, job))
   world.index.agenda.move(job, dueOf(world, job))
 }

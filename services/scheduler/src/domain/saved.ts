@@ -206,9 +206,10 @@ export const load = (saved: SavedWorld): World => {
 const loadJob = (world: World, { tasks, ...saved }: SavedJob): void => {
   const id = own(saved.id)
   const { heldOn, submitted, tally } = saved
-  const job = Object.assign(newJob(id), saved, {
+  const job: JobState = {
+    ...newJob(id), ...saved,
     id, heldOn: once(heldOn), tally: once(tally), submitted: submitted === undefined ? undefined : { fact: lean(submitted.fact, id), factId: own(submitted.factId) }
-  })
+  }
   world.jobs.set(job.id, job)
   for (const { words, ...kept } of tasks) {
     const { current } = kept
