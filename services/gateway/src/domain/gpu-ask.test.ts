@@ -21,6 +21,8 @@ describe("what a request says of GPUs and places", () => {
     assert.strictEqual(where({ resources: { ...resources, gpus: 1 }, gpu: [] }), "gpu")
     assert.strictEqual(where({ resources, array: { tasks: 2 }, gang: { members: 2, topology: "anywhere", onLoss: "end" } }), "gang")
     assert.strictEqual(where({ resources: { ...resources, gpuMilli: 500 }, gang: { members: 2, topology: "host", onLoss: "end" } }), "gang.topology")
+    const apartFromAll = { resources, gang: { members: 2, topology: "anywhere", onLoss: "end", network: "private" } } as const
+    assert.deepStrictEqual([where({ ...apartFromAll, runtime: "process" }), where({ ...apartFromAll, runtime: "sandbox" }), where(apartFromAll)], ["gang.network", undefined, undefined])
     assert.strictEqual(where({ resources, where: { only: { providers: [] } } }), "where.only.providers")
   })
 })
