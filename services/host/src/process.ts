@@ -17,7 +17,7 @@ import { processRuntime } from "./machine/process.ts"
 import { type Runtime, Runtimes } from "./machine/runtime.ts"
 import { sandboxRuntime } from "./machine/sandbox.ts"
 import { withSandbox } from "./machine/sandbox-probe.ts"
-import { provenSandbox, verifyAfterMs, verifyProof } from "./machine/sandbox-proof.ts"
+import { provenSandbox, verifyProof } from "./machine/sandbox-proof.ts"
 import { agentVersion, hostService } from "./service.ts"
 
 /** The host agent as a process: its settings, and what it stands on. */
@@ -65,7 +65,7 @@ export const hostProcess = service({
       // Found out by doing it, and before anything is promised: what the machine says it can do is what it did since its boot.
       const proof = { runsc, folder, agentVersion }
       const [found, gpus] = yield* Effect.all([provenSandbox(proof), findGpus({ smi, test: gpuTest, kernelLog, folder })], { concurrency: 2 })
-      const verifying = worker(Effect.delay(verifyProof(proof, found), verifyAfterMs), { name: "host.sandbox-proof", mends: () => false })
+      const verifying = worker(verifyProof(proof, found), { name: "host.sandbox-proof", mends: () => false })
       const gangs = yield* Effect.provide(gangNetwork({ found, address: gangAddress, bytesPerSecondMax: gangMbitMax * 125_000 }), keyring)
       return Layer.merge(hostService({ atStop }), verifying).pipe(
         Layer.provide([

@@ -20,6 +20,8 @@ export interface Proven {
   readonly pids: boolean
   readonly cpu: boolean
   readonly disk: boolean
+  /** Limits that a program went past. One that is neither here nor held could not be tried. */
+  readonly passed: ReadonlyArray<"memory" | "processes" | "disk">
   /** Whether members of gangs can have a network of their own. */
   readonly network: NetworkProven
 }
@@ -61,7 +63,7 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
     const unlimited: Ground = { ...ground, disk: "none", controls: { kind: "none", why: first.said } }
     const again = yield* runs(unlimited, "exit 42", {})
     if (again.code !== 42) return unproven(`a program in the sandbox did not run: ${again.said}`)
-    return { ground: unlimited, version: named, memory: false, pids: false, cpu: false, disk: false, network: { why: "the sandbox has no limits here" } }
+    return { ground: unlimited, version: named, memory: false, pids: false, cpu: false, disk: false, passed: [], network: { why: "the sandbox has no limits here" } }
   }
   return {
     ground,
@@ -70,6 +72,7 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
     pids: pids.code !== 42,
     cpu: memory.throttled,
     disk: ground.disk !== "none" && disk.code === 42,
+    passed: [...(memory.code === 43 ? ["memory"] as const : []), ...(pids.code === 42 ? ["processes"] as const : []), ...(disk.code === 43 ? ["disk"] as const : [])],
     network
   }
 })

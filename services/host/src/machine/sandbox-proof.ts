@@ -43,7 +43,7 @@ export const provenSandbox = Effect.fnUntraced(function*(options: ProofOptions):
     if ((yield* circumstances(options.agentVersion, ground, runsc)) === kept.value.under) {
       // A network of gangs that could not be made may be possible now: it takes no limit away to look.
       const network = kept.value.network === true ? { made: true as const } : yield* probeNetwork(ground, "probe-network")
-      return { ground, version: kept.value.version, memory: true, pids: true, cpu: true, disk: true, network }
+      return { ground, version: kept.value.version, memory: true, pids: true, cpu: true, disk: true, passed: [], network }
     }
   }
   const found = yield* probeSandbox(options)
@@ -54,22 +54,30 @@ export const provenSandbox = Effect.fnUntraced(function*(options: ProofOptions):
   return found
 })
 
-/** How long after its start an agent looks whether what it took from an earlier start still holds, in ms. */
-export const verifyAfterMs = 60_000
+/** How long after its start an agent looks whether what it took from an earlier start still holds, and how long after a look that could not tell, in ms. */
+const verifyAfterMs = 60_000
+const verifyAgainMs = 600_000
 
 /**
- * Proves a kept proof anew, beside the work. Twice less than it says: the proof is thrown away, and it fails.
- * It is asked twice because a machine under load may be too slow for a probe once.
+ * Proves a kept proof anew, beside the work, and succeeds when it holds. Where a program goes past a limit, twice in a row, the
+ * proof is thrown away and it fails. A probe that could not be tried, as on a full disk, shows no such thing: work does
+ * not start then either. It is tried again, and the next start of the agent proves for itself.
  */
-export const verifyProof = Effect.fnUntraced(function*(options: ProofOptions, said: Proven | Unproven): Effect.fn.Return<void, ProofBroken> {
+export const verifyProof = Effect.fnUntraced(function*(options: ProofOptions, said: Proven | Unproven, afterMs = verifyAfterMs): Effect.fn.Return<void, ProofBroken> {
   if (!holdsAll(said)) return
-  let found: Proven | Unproven = said
-  for (let look = 0; look < 2; look += 1) {
-    found = yield* probeSandbox(options)
-    if (holdsAll(found) && ("made" in found.network || !("made" in said.network))) return
+  const holds = (found: Proven | Unproven): boolean => holdsAll(found) && ("made" in found.network || !("made" in said.network))
+  let waitMs = afterMs
+  while (true) {
+    yield* Effect.sleep(waitMs)
+    const first = yield* probeSandbox(options)
+    if (holds(first)) return
+    yield* forget(options.folder)
+    const found = yield* probeSandbox(options)
+    const passed = "passed" in first && "passed" in found ? first.passed.filter((limit) => found.passed.includes(limit)) : []
+    if (passed.length > 0) return yield* new ProofBroken({ detail: `a program went past its limit of ${passed.join(" and of ")}` })
+    yield* Effect.logWarning(`Whether the sandbox still holds could not be found out: ${"why" in found ? found.why : [...lacking(found), ..."why" in found.network ? [found.network.why] : []].join(", ")}`)
+    waitMs = verifyAgainMs
   }
-  yield* forget(options.folder)
-  return yield* new ProofBroken({ detail: "why" in found ? found.why : [...lacking(found), ..."why" in found.network ? [found.network.why] : []].join(", ") })
 })
 
 const holdsAll = (found: Proven | Unproven): found is Proven => !("why" in found) && lacking(found).length === 0
