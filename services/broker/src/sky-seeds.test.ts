@@ -23,8 +23,11 @@ const spell = (chance: Chance, [worst, best]: readonly [Partial<Weather>, Partia
   return [{ atMs, happen: ({ sky }) => void sky.set(worst) }, { atMs: atMs + chance.between(msMax / 4, msMax), happen: ({ sky }) => void sky.set(best) }]
 }
 
-/** What a broker must live through without a machine too many, or a cent that nobody can explain. */
-const weatherOf = (chance: Chance, seed: number, sometimes: Sometimes): { readonly first: Partial<Weather>; readonly turns: ReadonlyArray<Turn> } => {
+/**
+ * What a broker must live through without a machine too many, or a cent that nobody can explain. `numbers`: its machines
+ * have numbers of the vendor's, one of which may be given again; pools have names of our own.
+ */
+const weatherOf = (chance: Chance, seed: number, sometimes: Sometimes, numbers: boolean): { readonly first: Partial<Weather>; readonly turns: ReadonlyArray<Turn> } => {
   let number = 0
   /** Each kind comes to one seed in three by its number, so that a dozen of seeds have met all; some come together. */
   const some = <A>(name: string, value: () => A): ReadonlyArray<A> => {
@@ -44,6 +47,7 @@ const weatherOf = (chance: Chance, seed: number, sometimes: Sometimes): { readon
     ...some("never boots", () => ({ neverBoots: 1 })),
     ...some("doubled", () => ({ doubled: 1 })),
     ...some("listed twice", () => ({ listedTwice: true })),
+    ...(numbers ? some("number given again", () => ({ duplicateIds: 1 })) : []),
     ...some("zombie", () => ({ zombies: 1 })),
     ...some("lie", () => ({ lies: 1 }))
   ) as Partial<Weather>
@@ -62,7 +66,7 @@ const weatherOf = (chance: Chance, seed: number, sometimes: Sometimes): { readon
 const through = <Room extends CloudRoom>(vendor: Vendor<Room>, options: LifeOptions & { readonly stepMs?: number; readonly wants?: object; readonly refills?: boolean }, seed: number, sometimes: Sometimes) => {
   const chance = new Chance(`sky ${vendor.name} ${seed}`)
   const { refills = false, stepMs = 1_000, wants = {}, ...rest } = options
-  const { first, turns } = weatherOf(chance, seed, sometimes)
+  const { first, turns } = weatherOf(chance, seed, sometimes, !refills)
   return livingAt(vendor, { ...rest, weather: first, ...(chance.happens(0.5) ? { dieAt: chance.between(5, 60) } : {}) }, (life) => Effect.gen(function*() {
     yield* life.waits({ ...small, waiting: chance.between(1, 3), ...wants })
     let passedMs = 0
@@ -78,6 +82,9 @@ const through = <Room extends CloudRoom>(vendor: Vendor<Room>, options: LifeOpti
     // What its cloud has said to be gone runs on unknown to everybody: the bill alone tells of it.
     const left = life.books.running.filter((machine) => life.site.said(machine) !== "terminated")
     assert.deepStrictEqual(left.map(({ id, name }) => `${name} ${id}`), [], says)
+    // A pool whose machine was taken back is kept for ten minutes, wanting none, so that its end can be seen.
+    const told = life.books.all.filter(({ ended }) => ended === "reclaimed" || ended === "no_capacity").map(({ name }) => name)
+    assert.deepStrictEqual(life.api.left.filter((one) => !told.some((name) => one.endsWith(`/${name}`))), [], says)
     const names = life.books.all.map(({ name }) => name)
     const twice = names.filter((name, at) => names.indexOf(name) !== at)
     const beside = (first.doubled ?? 0) - life.sky.now.doubled

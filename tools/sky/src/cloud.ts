@@ -34,6 +34,8 @@ export interface Out {
 /** One vendor's protocol, over a site. Requests under `/sky/` never reach it. */
 export interface CloudRoom {
   readonly answer: (request: Request) => Answer
+  /** What was made for machines, by kind and name, and is there although its machine is not: keys, scripts, disks, addresses, pools. */
+  readonly left: ReadonlyArray<string>
   /** What time brings about there besides what it does at every site. */
   readonly settle?: (atMs: number) => void
   /** How a machine is taken back there, where that is not its end. */

@@ -79,8 +79,8 @@ const ledger = ({ api, site }: OpenCloud, atMs: number) => ({
     return { id, name, stands, said: site.said(machine), type: ware.name, region, zone, market }
   }),
   bills: site.books.bills(atMs),
-  // What outlives its machine, and costs money still, where the room has such things.
-  left: "left" in api ? api.left : [],
+  // What outlives its machine.
+  left: api.left,
   // How often it was asked faster than the vendor's documents allow, where the room counts that.
   tooFast: "tooFast" in api ? api.tooFast : 0
 })

@@ -65,7 +65,7 @@ export class Site {
   make({ id, picoPerHour, ...asked }: Asked, atMs: number): Machine {
     const absent = this.sky.strikes("lies")
     const fails = !absent && this.sky.strikes("lateFailures")
-    const ended = this.sky.now.duplicateIds > 0 ? this.books.all.find(({ stands }) => stands === "terminated")?.id : undefined
+    const ended = this.sky.now.duplicateIds > 0 ? this.books.all.find((before) => before.stands === "terminated" && this.said(before) === "terminated")?.id : undefined
     if (ended !== undefined) this.sky.strikes("duplicateIds")
     const machine: Machine = {
       ...asked,

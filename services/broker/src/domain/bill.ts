@@ -78,10 +78,13 @@ export const reconcile = (ours: ReadonlyArray<Ours>, theirs: ReadonlyArray<Their
   ]
 }
 
-/** A provider may give a machine the number of one that has ended: a line is about the one whose time it shares the most of, or is nearest to. */
-const meantBy = (several: ReadonlyArray<Ours>, { fromMs, untilMs }: Theirs): Ours => {
-  const shared = (one: Ours): number => Math.min(one.untilMs, untilMs) - Math.max(one.sinceMs, fromMs)
-  return several.reduce((best, one) => (shared(one) > shared(best) ? one : best))
+/** Moments of two clocks may be told apart by so much. */
+const apartMs = 5_000
+
+/** A provider may give a machine the number of one that has ended: a line is about the one that had begun last when it begins. */
+const meantBy = (several: ReadonlyArray<Ours>, { fromMs }: Theirs): Ours => {
+  const inOrder = several.length === 1 ? several : [...several].sort((a, b) => a.sinceMs - b.sinceMs)
+  return inOrder.findLast(({ sinceMs }) => sinceMs <= fromMs + apartMs) ?? inOrder[0]!
 }
 
 /** What a bill says of one machine: its time as a whole, and what was charged besides. */

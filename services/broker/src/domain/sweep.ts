@@ -30,6 +30,15 @@ export interface Listed {
   readonly deadManAtMs?: number
 }
 
+/** Machines by their provider's number; where it has given one twice, the one that is there still. */
+export const byMachineIn = (listed: ReadonlyArray<Listed>): ReadonlyMap<string, Listed> => {
+  const byMachine = new Map<string, Listed>()
+  for (const one of listed) if (!isGone(one) || !byMachine.has(one.machine)) byMachine.set(one.machine, one)
+  return byMachine
+}
+
+const isGone = ({ stands }: Listed): boolean => stands === "terminated" || stands === "reclaimed"
+
 /** What one look at a provider says of one lease. */
 export interface Seen {
   readonly lease: LeaseId
@@ -63,7 +72,7 @@ export const sweep = (
 
 /** Machines of ours that their provider means to take back, told once, and again only when it will be sooner. */
 const reclaims = (state: State, own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>): ReadonlyArray<Seen> => {
-  const byMachine = new Map(listed.map((one) => [one.machine, one]))
+  const byMachine = byMachineIn(listed)
   return own.flatMap((lease): ReadonlyArray<Seen> => {
     const machine = machineOf(lease)
     const deadlineAtMs = stageOf(lease) === "held" ? byMachine.get(machine ?? "")?.reclaimAtMs : undefined
@@ -120,8 +129,8 @@ const strangers = (
         cell,
         runningSinceMs: sinceMs,
         costSoFarPico: one.stands === "declared" ? 0n : costPico(one.pricePicoPerSecond, billing, sinceMs, atMs),
-        // What is declared costs nothing, and what a list does not know the price of is not free.
-        ...(one.stands === "declared" || one.pricePicoPerSecond <= 0n ? {} : { pricePicoPerSecond: one.pricePicoPerSecond, billedStepMs: billing.billedStepMs, billedMsMin: billing.billedMsMin }),
+        // What a list does not know the price of is not free; and of what is declared a machine may still come.
+        ...(one.pricePicoPerSecond <= 0n ? {} : { pricePicoPerSecond: one.pricePicoPerSecond, billedStepMs: billing.billedStepMs, billedMsMin: billing.billedMsMin }),
         sweeps: (before?.found?.fact.sweeps ?? 0) + 1
       }
     }]
@@ -129,7 +138,7 @@ const strangers = (
 }
 
 const missing = (own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>, atMs: number, visibleWithinMs: number): ReadonlyArray<Seen> => {
-  const byMachine = new Map(listed.map((one) => [one.machine, one]))
+  const byMachine = byMachineIn(listed)
   return own.flatMap((lease): ReadonlyArray<Seen> => {
     const machine = machineOf(lease)
     if (machine === undefined) return []

@@ -31,6 +31,7 @@ const open = Effect.gen(function*() {
     noneLeft: { reason: "out_of_capacity", narrows: "market" },
     overQuota: { reason: "quota", narrows: "market" },
     paid: () => sky.books.running.filter(({ stands }) => stands !== "terminating").map(({ name }) => name),
+    left: () => sky.api.left,
     weather: (change) => void sky.weather.set(change),
     loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
     tooMany: (tooMany) => sky.weather.set({ tooMany }),

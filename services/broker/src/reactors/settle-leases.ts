@@ -7,7 +7,7 @@ import { offerOf } from "../domain/choosing.ts"
 import { drainsForMs } from "../domain/ending.ts"
 import { hostOf } from "../domain/hosts.ts"
 import { type Lease, machineOf, stageOf } from "../domain/lease.ts"
-import { type Listed, ended, missesMax } from "../domain/sweep.ts"
+import { byMachineIn, ended, type Listed, missesMax } from "../domain/sweep.ts"
 import type { State } from "../domain/state.ts"
 import { answerMsMax, type Provider, type Refusal } from "../providers/provider.ts"
 import type { Providers } from "../providers/all.ts"
@@ -250,7 +250,7 @@ const giveBack = Effect.fnUntraced(function*({ order }: Settling, provider: Prov
     const looked = yield* Effect.result(provider.list)
     const nowMs = yield* Clock.currentTimeMillis
     if (looked._tag === "Success" && looked.success._tag === "Told") {
-      const found = looked.success.value.find((one) => one.machine === machine)
+      const found = byMachineIn(looked.success.value).get(machine)
       const visible = nowMs - (lease.granted?.fact.billedSinceMs ?? lease.released?.atMs ?? nowMs) >= provider.can.visibleWithinMs
       if (found?.stands === "terminated" || found?.stands === "reclaimed") {
         const confirmed = found.stands

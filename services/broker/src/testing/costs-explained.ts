@@ -38,19 +38,20 @@ export const costsExplained = Effect.fnUntraced(function*<Room extends CloudRoom
   const ours = oursIn(life)
   // A declared pool is known to us by the pool's name, and to the ledger by its machine's.
   const known = new Set(ours.map(({ machine }) => machine))
-  const theirs = bills.map((bill) => ({ ...bill, own: known.has(bill.machine) || !known.has(bill.name) ? bill.machine : bill.name }))
+  const theirs = bills.map((bill, at) => ({ ...bill, truly: life.books.all[at]!, own: known.has(bill.machine) || !known.has(bill.name) ? bill.machine : bill.name }))
   const compared = reconcile(ours, theirs.map(({ billedMs, costPico, own, sinceMs }) => ({ machine: own, fromMs: sinceMs, untilMs: sinceMs + billedMs, amountPico: costPico })))
   const ledgerPico = bills.reduce((sum, { costPico }) => sum + costPico, 0n)
   const oursPico = ours.reduce((sum, { costPico }) => sum + costPico, 0n)
   const explainedPico = compared.flatMap(({ differences }) => differences).reduce((sum, { pico }) => sum + pico, 0n)
   assert.strictEqual(oursPico + explainedPico, ledgerPico, `${says}: the causes do not add up to the ledger`)
-  for (const { differences, machine, oursPico: own, theirsPico } of compared) {
+  for (const { differences, leaseId, machine, oursPico: own, theirsPico } of compared) {
     const about = `${says}: ${machine}`
     assert.strictEqual(differences.reduce((sum, { pico }) => sum + pico, 0n), theirsPico - own, about)
-    assert.strictEqual(ours.find((one) => one.machine === machine)?.costPico ?? 0n, own, `${about} is written down otherwise than it follows`)
-    const billed = theirs.filter((one) => one.own === machine)
-    const [bill] = billed
-    const truly = bill === undefined ? undefined : life.books.get(bill.machine)
+    assert.strictEqual(ours.find((one) => one.leaseId === leaseId)?.costPico ?? 0n, own, `${about} is written down otherwise than it follows`)
+    const sinceMs = ours.find((one) => one.leaseId === leaseId)?.sinceMs
+    // Of machines with one number it is the one that began when this lease did.
+    const [bill] = theirs.filter((one, _, all) => one.own === machine && (one.costPico > 0n || !all.some((other) => other.own === machine && other.costPico > 0n))).sort((x, y) => sinceMs === undefined ? 0 : Math.abs(x.sinceMs - sinceMs) - Math.abs(y.sinceMs - sinceMs))
+    const truly = bill?.truly
     for (const { cause, detail, pico } of differences) {
       switch (cause) {
         case "began":
@@ -59,7 +60,7 @@ export const costsExplained = Effect.fnUntraced(function*<Room extends CloudRoom
           continue
         case "not_billed":
           // It failed before it ran, or never was: nobody charges it, and we cannot know that.
-          assert.isTrue(billed.every(({ costPico }) => costPico === 0n), `${about}: ${detail}`)
+          assert.strictEqual(bill?.costPico ?? 0n, 0n, `${about}: ${detail}`)
           continue
         case "price": {
           assert.isDefined(truly, `${about}: ${detail}`)
@@ -68,11 +69,8 @@ export const costsExplained = Effect.fnUntraced(function*<Room extends CloudRoom
           continue
         }
         case "unknown_to_us":
-          // The one beside what we asked for, and it ended by itself before anybody had to have found it.
-          assert.isTrue(
-            truly !== undefined && truly.ended !== "asked" && (truly.endedAtMs ?? Infinity) - truly.bornAtMs < foundMsMax && life.books.all.filter(({ name }) => name === truly.name).length > 1,
-            `${about}: ${detail}`
-          )
+          // One whose cloud said that it was gone, or one that ended by itself before anybody had to have found it.
+          assert.isTrue(truly !== undefined && truly.ended !== "asked" && (truly.says === "terminated" || (truly.endedAtMs ?? Infinity) - truly.bornAtMs <= foundMsMax), `${about}: ${detail}`)
       }
     }
   }

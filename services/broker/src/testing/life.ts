@@ -76,8 +76,7 @@ export interface LifeOptions {
 /** Nobody answers at a cloud that is down; elsewhere that is its server's to say. */
 const orDown = <Room extends CloudRoom>(room: Room, { sky }: Site): Room => {
   const answer = room.answer.bind(room)
-  room.answer = (request) => sky.now.down ? { status: 0, body: "", cut: true } : answer(request)
-  return room
+  return Object.assign(room, { answer: (request: Parameters<Room["answer"]>[0]) => (sky.now.down ? { status: 0, body: "", cut: true } : answer(request)) })
 }
 
 /** A cell's life around one broker: a log, a pretend cloud, hosts that join when their machine is up, and time. */

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { LeaseId } from "@millrace/schemas"
 import type { Weather } from "@millrace/sky"
-import { Effect, type Scope } from "effect"
+import { Effect, Fiber, type Scope } from "effect"
 import { tokenOf } from "../domain/decide.ts"
 import type { Provider, Refusal, Wish } from "../providers/provider.ts"
 
@@ -18,6 +18,8 @@ export interface ProviderUnderTest {
   readonly overQuota?: Pick<Refusal, "reason" | "narrows">
   /** The names of the machines that truly cost money now. */
   readonly paid: () => ReadonlyArray<string>
+  /** What was made for machines that are not there any more: keys, scripts, disks, addresses, pools. */
+  readonly left: () => ReadonlyArray<string>
   /** The next create happens, and its answer is lost. */
   readonly loseNextAnswer: () => void
   /** The next requests are refused as too many. */
@@ -49,6 +51,13 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
   const under = (says: string, holds: (test: ProviderUnderTest) => Effect.Effect<void, unknown>) =>
     it.live(says, () => Effect.scoped(Effect.flatMap(open, holds)))
   const reasonOf = (answer: { readonly _tag: string; readonly reason?: string }) => (answer._tag === "Refusal" ? answer.reason : answer._tag)
+
+  /** The provider's numbers of what is there, or of what was asked for under a token. */
+  const named = Effect.fnUntraced(function*(provider: Provider, token?: string) {
+    const told = yield* provider.list
+    const there = told._tag === "Told" ? told.value.filter((one) => (token === undefined || one.token === token) && one.stands !== "terminated") : []
+    return there.map(({ machine }) => machine)
+  })
 
   describe(`${name} keeps its promises`, () => {
     under("offers have prices, resources and places", ({ provider }) => Effect.gen(function*() {
@@ -86,7 +95,16 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       assert.deepStrictEqual([left, paid()], [[], []])
     }))
 
-    under("a token buys one machine, whether it is asked for again or looked for", ({ column, paid, provider }) => Effect.gen(function*() {
+    under("a token buys one machine, whether its answer came or was lost, and whether it is asked for again or looked for", ({ column, loseNextAnswer, paid, provider }) => Effect.gen(function*() {
+      loseNextAnswer()
+      const lost = wish("lost", column)
+      assert.strictEqual((yield* Effect.flip(provider.create(lost)))._tag, "ProviderUnclear")
+      const found = yield* named(provider, lost.token)
+      assert.deepStrictEqual([found.length, paid()], [1, [lost.token]])
+      // Who does not know the token again is looked at, and not asked.
+      const recovered = provider.can.idempotent ? yield* answered(provider, lost) : { _tag: "Bought" as const, machine: found[0]! }
+      assert.deepInclude(recovered, { _tag: "Bought", machine: found[0]! })
+      yield* provider.terminate(found[0]!)
       const asked = wish("once", column)
       const first = yield* answered(provider, asked)
       const machine = first._tag === "Bought" ? first.machine : ""
@@ -94,6 +112,53 @@ export const keepsItsPromises = (name: string, open: Effect.Effect<ProviderUnder
       assert.deepStrictEqual(listed._tag === "Told" ? listed.value.filter(({ token }) => token === asked.token).map((one) => one.machine) : [], [machine])
       if (provider.can.idempotent) assert.deepInclude(yield* answered(provider, asked), { _tag: "Bought", machine })
       assert.deepStrictEqual(paid(), [asked.token])
+    }))
+
+    under("nothing is sent that may not be, and who may is asked each time anew, last of all", ({ column, paid, provider }) => Effect.gen(function*() {
+      const never = wish("never", column)
+      const held = yield* Effect.forkChild(provider.create({ ...never, maySend: Effect.never }))
+      const atOnce = wish("may", column)
+      let times = 0
+      const before: Array<ReadonlyArray<string>> = []
+      const maySend = Effect.sync(() => {
+        times += 1
+        before.push(paid())
+      })
+      // Whoever waits for leave and does not get it is given up, as a broker that is overtaken gives everything up.
+      yield* Effect.sleep(50)
+      yield* Fiber.interrupt(held)
+      assert.deepStrictEqual(paid(), [])
+      const bought = yield* answered(provider, { ...atOnce, maySend })
+      assert.deepStrictEqual([bought._tag, times, before, paid()], ["Bought", 1, [[]], [atOnce.token]])
+    }))
+
+    under("nothing outlives a machine: one that ended, one that failed, one that was refused, or one whose answer was lost", ({ column, left, loseNextAnswer, noCapacity, paid, provider, quotaExceeded, weather }) => Effect.gen(function*() {
+      yield* answered(provider, wish("ends", column))
+      weather({ lateFailures: 1 })
+      yield* answered(provider, wish("fails", column))
+      loseNextAnswer()
+      yield* Effect.result(provider.create(wish("lost", column)))
+      for (const machine of yield* named(provider)) yield* provider.terminate(machine)
+      noCapacity(true)
+      assert.strictEqual((yield* answered(provider, wish("none", column)))._tag, "Refusal")
+      noCapacity(false)
+      quotaExceeded(true)
+      assert.strictEqual((yield* answered(provider, wish("quota", column)))._tag, "Refusal")
+      quotaExceeded(false)
+      yield* named(provider)
+      assert.deepStrictEqual([paid(), left()], [[], []])
+    }))
+
+    under("a place that is not there any more, and a type that nobody has, are told by their name, and buy nothing", ({ column, left, paid, provider, unsold }) => Effect.gen(function*() {
+      const { zone: _, ...anywhere } = column
+      // A single offer is where it is.
+      const places = provider.can.manner === "market" ? [] : [{ ...anywhere, region: "mars-north-1" }]
+      for (const gone of [...places, unsold ?? { ...column, machineType: "9xZ900" }]) {
+        const answer = yield* answered(provider, wish("gone", gone))
+        assert.include(["offer_gone", "invalid"], reasonOf(answer), JSON.stringify(gone))
+        assert.isAbove(answer._tag === "Refusal" ? answer.detail.length : 0, 0)
+      }
+      assert.deepStrictEqual([paid(), left()], [[], []])
     }))
 
     under("machines of another cell are listed as that cell's", ({ column, provider }) => Effect.gen(function*() {

@@ -19,6 +19,7 @@ export const underWeather = <Room extends CloudRoom>(cloud: Cloud<Room>, client:
       ...own,
       provider: yield* Effect.provide(client(sky), FetchHttpClient.layer),
       paid: () => sky.books.running.filter((machine) => sky.site.said(machine) !== "terminating").map(({ name }) => tokenIn(name)),
+      left: () => sky.api.left,
       weather: (change) => void sky.weather.set(change),
       loseNextAnswer: () => sky.weather.set({ answersLost: 1 }),
       tooMany: (tooMany) => sky.weather.set({ tooMany }),

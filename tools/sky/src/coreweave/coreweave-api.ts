@@ -71,6 +71,12 @@ export class CoreWeaveApi implements CloudRoom {
     this.#pools.settle(atMs)
   }
 
+  /** Pools without a machine, and what boots machines of which there are none. */
+  get left(): ReadonlyArray<string> {
+    const there = new Set(this.#site.books.running.map(({ name }) => name))
+    return ["nodepools", "secrets", "daemonsets"].flatMap((plural) => this.named(plural).filter((name) => !there.has(name)).map((name) => `${plural}/${name}`))
+  }
+
   /** The names of everything of one resource. */
   named(plural: string): ReadonlyArray<string> {
     return resources.filter((resource) => resource.plural === plural).flatMap((resource) => this.objects.list(resource).map(({ metadata }) => metadata.name))

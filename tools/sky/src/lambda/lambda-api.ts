@@ -39,6 +39,8 @@ export class LambdaApi implements CloudRoom {
   #count = 0
   /** Requests that came faster than the documents allow: a well-behaved client causes none. */
   tooFast = 0
+  /** A launch makes nothing beside its machine: keys are the account's own. */
+  readonly left: ReadonlyArray<string> = []
 
   constructor(account: LambdaAccount, site: Site) {
     this.#account = account

@@ -72,6 +72,8 @@ export class VastApi implements CloudRoom {
   #count = 0
   /** Requests that came faster than the documents allow: a well-behaved client causes none. */
   tooFast = 0
+  /** A contract is a machine and its disk in one, and keys are the account's own. */
+  readonly left: ReadonlyArray<string> = []
 
   constructor(account: VastAccount, site: Site) {
     this.#account = account
