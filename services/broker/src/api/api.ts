@@ -37,7 +37,9 @@ export const LeaseView = Schema.Struct({
   /** The plan that wanted it. */
   plan: maybe(Schema.String),
   /** Who asked for its end. */
-  askedBy: maybe(Schema.String)
+  askedBy: maybe(Schema.String),
+  /** The lease whose machine, which costs more, it is to take the place of. */
+  replaces: maybe(Schema.String)
 })
 export type LeaseView = typeof LeaseView.Type
 

@@ -133,7 +133,8 @@ const viewOf = (row: LeaseRow): LeaseView => ({
   reclaimAtMs: numberOf(row.reclaim_at_ms),
   insteadOf: row.instead_of,
   plan: row.plan,
-  askedBy: row.asked_by
+  askedBy: row.asked_by,
+  replaces: row.replaces
 })
 
 interface KeptOffer {

@@ -170,14 +170,14 @@ const isCounted = (state: State, lease: Lease): boolean => {
     host.joined.sequence <= state.demand.sawHosts && host.admitted.sequence <= state.demand.sawAccess
 }
 
-/** Capacity that is on its way, or has come since the scheduler last said what waits. A second attempt is no more capacity than the first. */
+/** Capacity that is on its way, or has come since the scheduler last said what waits. A second attempt is no more capacity than the first, nor is a successor. */
 export const onTheWay = (state: State): ReadonlyArray<Room> =>
   inOrder(state).flatMap((lease) => {
     const { provider, requested } = lease
     const stage = stageOf(lease)
     if ((stage !== "asked" && stage !== "held") || requested === undefined || lease.reclaim !== undefined || isCounted(state, lease)) return []
-    const { column, gpuModel, insteadOf, resources } = requested.fact
-    if ((insteadOf !== undefined && state.leases.has(insteadOf)) || shortOf(state, lease) !== undefined) return []
+    const { column, gpuModel, insteadOf, replaces, resources } = requested.fact
+    if (lease.retiring !== undefined || (insteadOf !== undefined && state.leases.has(insteadOf)) || (replaces !== undefined && state.leases.has(replaces)) || shortOf(state, lease) !== undefined) return []
     const offer = offerOf(state, provider, column)
     return [roomOf(provider, column, resources, { gpuModel, gpuMemoryMib: offer?.gpuMemoryMib, sells: offer?.sells, fabric: offer?.fabric } as Parameters<typeof roomOf>[3])]
   })

@@ -1,6 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import type { Round, Said } from "@millrace/journal"
-import { Digest, type FactId, type LeaseId, type LeaseReleased, type LeaseWithdrawn, type MillFact, type ProviderName } from "@millrace/schemas"
+import { Digest, type FactId, type HostId, type LeaseId, type LeaseReleased, type LeaseWithdrawn, type MillFact, type ProviderName } from "@millrace/schemas"
 import { beyondBounds, inOrder } from "./bounds.ts"
 import { choicesIn, freshPlan, insteadOf, keptByPlan, onTheWay, planMsMax, Purse, takeOne } from "./choosing.ts"
 import { type Choice, chooseGreedily } from "./greedy.ts"
@@ -8,6 +8,7 @@ import { hostOf, shortOf } from "./hosts.ts"
 import { hedgesIn, isAwaited, isOutrun, lateFromMs, lateOnes } from "./lateness.ts"
 import { type Lease, stageOf } from "./lease.ts"
 import type { State } from "./state.ts"
+import { isLookedFor, mayRetire, replacements, successorsIn } from "./replacing.ts"
 import { dangersMs, steered } from "./spot/steering.ts"
 import { stepMs, suspensions } from "./suspensions.ts"
 
@@ -31,6 +32,7 @@ interface Look {
   readonly beyond: ReadonlySet<LeaseId>
   readonly kept: ReadonlySet<LeaseId>
   readonly hedges: ReadonlyMap<LeaseId, Lease>
+  readonly successors: ReadonlyMap<LeaseId, Lease>
 }
 
 /**
@@ -46,7 +48,7 @@ export const decide = (state: State, round: Round): ReadonlyArray<Said> => {
     })
   }
   if (state.bounds === undefined) return said
-  const look: Look = { state, atMs: round.atMs, beyond: beyondBounds(state), kept: keptByPlan(state, round.atMs), hedges: hedgesIn(state) }
+  const look: Look = { state, atMs: round.atMs, beyond: beyondBounds(state), kept: keptByPlan(state, round.atMs), hedges: hedgesIn(state), successors: successorsIn(state) }
   const frozen = (provider: ProviderName): boolean => isFrozen(state, provider)
   for (const lease of inOrder(state)) {
     if (frozen(lease.provider)) continue
@@ -55,6 +57,8 @@ export const decide = (state: State, round: Round): ReadonlyArray<Said> => {
     if (enrolled !== undefined) say(lease, enrolled.event, enrolled.causedBy)
     const withdrawn = withdrawal(look, lease)
     if (withdrawn !== undefined) say(lease, { _tag: "LeaseWithdrawn", ...which, ...withdrawn }, lease.factId)
+    const retiring = retirement(look, lease)
+    if (retiring !== undefined) say(lease, { _tag: "MachineRetiring", ...which, ...retiring.what }, retiring.causedBy)
     const released = release(look, lease)
     if (released !== undefined) say(lease, { _tag: "LeaseReleased", ...which, ...released.why }, released.causedBy)
   }
@@ -108,12 +112,27 @@ const withdrawal = ({ atMs, beyond, hedges, kept, state }: Look, lease: Lease): 
   if (hostOf(state, lease)?.joined !== undefined && atMs < answerByMs + state.bounds!.bootMsMax) return undefined
   if (atMs >= answerByMs) return { cause: "too_late" }
   // A plan that was made of what waits now may want it all the same, to have it ready.
-  const ready = kept.has(lease.id) && state.plan?.demand === state.demand?.factId
+  const { replaces } = lease.requested.fact
+  const ready = (kept.has(lease.id) && state.plan?.demand === state.demand?.factId) || (replaces !== undefined && stillWorks(state, replaces))
   if (!ready && state.demand !== undefined && state.demand.fact.classes.every(({ waiting }) => waiting === 0)) return { cause: "not_needed" }
   if (isOutrun(state, lease, hedges)) return { cause: "not_needed", detail: otherWasFirst }
   // What waits is to be had elsewhere meanwhile; a machine that comes of it after all is given back.
   if (state.suspended.get(lease.provider)?.reason === "outage") return { cause: "not_needed", detail: "its provider does not answer" }
   return beyond.has(lease.id) ? { cause: "cap_reached" } : undefined
+}
+
+/** Whether a machine that is to be replaced is still there, with work on it. */
+const stillWorks = (state: State, id: LeaseId): boolean => {
+  const lease = state.leases.get(id)
+  return lease !== undefined && stageOf(lease) === "held" && (hostOf(state, lease)?.running.size ?? 0) > 0
+}
+
+/** Its successor is there: nothing more begins on it. */
+const retirement = ({ state, successors }: Look, lease: Lease): { readonly what: { readonly hostId?: HostId; readonly by: LeaseId }; readonly causedBy: FactId } | undefined => {
+  const successor = successors.get(lease.id)
+  if (lease.retiring !== undefined || stageOf(lease) !== "held" || successor?.granted === undefined || !mayRetire(state, successor)) return undefined
+  const hostId = hostOf(state, lease)?.id
+  return { what: { ...(hostId === undefined ? {} : { hostId }), by: successor.id }, causedBy: successor.granted.factId }
 }
 
 interface Release {
@@ -140,6 +159,7 @@ const release = (look: Look, lease: Lease): Release | undefined => {
   const short = shortOf(state, lease)
   if (short !== undefined && host.running.size === 0) return { why: { cause: "unhealthy", detail: short }, causedBy }
   if (lease.reclaim !== undefined && (host.running.size === 0 || atMs >= lease.reclaim.deadlineAtMs)) return { why: { cause: "reclaimed" }, causedBy: lease.reclaim.factId }
+  if (lease.retiring !== undefined && host.running.size === 0) return { why: { cause: "replaced", detail: `by ${lease.retiring.by}` }, causedBy: lease.retiring.factId }
   if (host.goneSinceMs !== undefined) return atMs >= host.goneSinceMs + lostMsMax ? { why: { cause: "unhealthy" }, causedBy } : undefined
   return host.running.size === 0 ? idle(look, lease, host.lastWorkAtMs, host.worked, bounds.idleMsMax) : undefined
 }
@@ -158,7 +178,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   if (demand === undefined || bounds === undefined || bounds.dryRun === true || isFrozenDemand(state)) return []
   const waits = demand.fact.classes.some(({ waiting }) => waiting > 0) && state.fruitless !== demand.factId
   const planned = planIsCurrent(state, round.atMs)
-  if (!waits && !planned) return []
+  if (!waits && !planned && !isLookedFor(state, round.atMs)) return []
   const purse = new Purse(state, round.atMs)
   // Most facts leave nothing to buy for: what is offered is then not looked through.
   let offered: ReadonlyArray<Choice> | undefined
@@ -174,7 +194,8 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
       if (choice !== undefined) chosen.push({ choice, lease })
     }
   }
-  return chosen.map(({ choice, lease }, ordinal) => {
+  chosen.push(...replacements(state, choices, purse, round.atMs))
+  return chosen.map(({ choice, lease, replaces }, ordinal) => {
     const leaseId = deriveId<LeaseId>("lse", round.atMs, demand.factId, choice.provider, ordinal, round.epoch, round.saw["BROKER"] ?? 0)
     const { arrivesMs = 0, fabric, gpuModel, pricePicoPerSecond, resources } = choice.offer
     const event: MillFact = {
@@ -191,7 +212,8 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
       oneTimeKeyDigest: digestToCome,
       answerByMs: round.atMs + Math.max(bounds.answerMsMax, Math.trunc(arrivesMs * 1.5)),
       ...(choice.lacking > 0 && state.plan !== undefined ? { plan: state.plan.factId } : {}),
-      ...(lease === undefined ? {} : { insteadOf: lease.id })
+      ...(lease === undefined ? {} : { insteadOf: lease.id }),
+      ...(replaces === undefined ? {} : { replaces: replaces.id })
     }
     return { subject: { kind: "machine", scope: choice.provider, story: leaseId }, facts: [{ event, partOf: demand.partOf, causedBy: demand.factId }] }
   })
@@ -201,6 +223,8 @@ interface Asked {
   readonly choice: Choice
   /** The late lease that this is a second attempt at. */
   readonly lease?: Lease
+  /** The machine at work that this one is to take the place of. */
+  readonly replaces?: Lease
 }
 
 /** The newest plan was made of what waits now, and nothing has been asked for since: what it lacks is still lacking. */

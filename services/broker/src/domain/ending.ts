@@ -15,7 +15,7 @@ export const drainsForMs = (state: State, lease: Lease, atMs: number): number =>
   const { released } = lease
   const host = hostOf(state, lease)
   if (released === undefined || host?.joined === undefined || host.goneSinceMs !== undefined || host.left) return 0
-  if (!["idle", "unused", "asked"].includes(released.cause)) return 0
+  if (!["idle", "unused", "asked", "replaced"].includes(released.cause)) return 0
   if (host.running.size > 0) return Math.max(0, released.atMs + drainMsMax - atMs)
   return Math.max(0, released.atMs + heardMs - atMs)
 }

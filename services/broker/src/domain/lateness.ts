@@ -41,7 +41,7 @@ export const lateOnes = (state: State, atMs: number): ReadonlyArray<Lease> => {
   const may = Math.max(1, Math.trunc((state.leases.size * hedgesPerHundred) / 100)) - [...hedges.keys()].filter((id) => state.leases.has(id)).length
   if (may <= 0) return []
   return inOrder(state).filter((lease) => {
-    if (hedges.has(lease.id) || lease.requested?.fact.insteadOf !== undefined || !isAwaited(state, lease)) return false
+    if (hedges.has(lease.id) || lease.requested?.fact.insteadOf !== undefined || lease.requested?.fact.replaces !== undefined || !isAwaited(state, lease)) return false
     return atMs >= (lateFromMs(state, lease) ?? Number.POSITIVE_INFINITY)
   }).slice(0, may)
 }

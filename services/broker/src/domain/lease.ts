@@ -19,6 +19,8 @@ export interface Lease {
   hostId?: HostId
   /** Its provider will take it back then. */
   reclaim?: { readonly deadlineAtMs: number; readonly factId: FactId }
+  /** Nothing more begins on its machine: that lease's takes its place. */
+  retiring?: { readonly by: LeaseId; readonly factId: FactId }
   /** How many sweeps in a row have missed its machine. */
   missed: number
 }

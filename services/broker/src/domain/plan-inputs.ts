@@ -73,7 +73,7 @@ const buyableOf = (state: State, provider: ProviderName, offer: Offer, column: B
 /** Machines that are there or on their way, and stay. */
 const ours = (lease: Lease): boolean => {
   const stage = stageOf(lease)
-  return lease.requested !== undefined && (stage === "asked" || stage === "held") && lease.reclaim === undefined
+  return lease.requested !== undefined && (stage === "asked" || stage === "held") && lease.reclaim === undefined && lease.retiring === undefined
 }
 
 /** What is to be ready of each kind of GPU, beyond what waits. */

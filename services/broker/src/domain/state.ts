@@ -23,6 +23,8 @@ export interface Host {
   /** Exits that were heard before their placement: streams order nothing between them. */
   readonly endedEarly: Set<AttemptId>
   lastWorkAtMs: number
+  /** How many attempts have ended here. */
+  ended: number
   /** Something was placed here once. */
   worked: boolean
 }
@@ -135,7 +137,7 @@ export const emptyState = (): State => ({
 const hostIn = (state: State, id: HostId): Host => {
   const known = state.hosts.get(id)
   if (known !== undefined) return known
-  const host: Host = { id, left: false, running: new Set(), endedEarly: new Set(), lastWorkAtMs: 0, worked: false }
+  const host: Host = { id, left: false, running: new Set(), endedEarly: new Set(), lastWorkAtMs: 0, ended: 0, worked: false }
   state.hosts.set(id, host)
   return host
 }
@@ -177,6 +179,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
     case "LeaseWithdrawn":
     case "MachineEnrolled":
     case "ReclaimNoticed":
+    case "MachineRetiring":
     case "LeaseReleased":
     case "GhostFound": {
       const lease = state.leases.get(event.leaseId)
@@ -186,6 +189,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       else if (event._tag === "LeaseWithdrawn") lease.withdrawn = { factId: id, atMs }
       else if (event._tag === "MachineEnrolled") enrolled(state, lease, event.hostId, atMs)
       else if (event._tag === "ReclaimNoticed") reclaimed(state, lease, event.deadlineAtMs, id)
+      else if (event._tag === "MachineRetiring") lease.retiring ??= { by: event.by, factId: id }
       else if (event._tag === "LeaseReleased") released(state, lease, event, id, atMs)
       else lease.missed = event.sweeps
       return state
@@ -308,7 +312,8 @@ const failed = (state: State, { provider, requested }: Lease, atMs: number): voi
 const released = (state: State, lease: Lease, { cause }: LeaseReleased, id: FactId, atMs: number): void => {
   if (lease.released !== undefined) return
   lease.released = { cause, factId: id, atMs }
-  if (cause === "unused") state.fruitless = lease.requested?.demand
+  // A machine that was to take another's place was bought for no work that waits.
+  if (cause === "unused" && lease.requested?.fact.replaces === undefined) state.fruitless = lease.requested?.demand
   if (cause === "never_enrolled" || (cause === "unhealthy" && state.hosts.get(lease.hostId as HostId)?.worked !== true)) failed(state, lease, atMs)
 }
 
@@ -356,6 +361,7 @@ const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: 
     case "AttemptRefused": {
       const host = hostIn(state, event.hostId)
       if (!host.running.delete(event.attemptId)) host.endedEarly.add(event.attemptId)
+      if (event._tag === "AttemptExited") host.ended += 1
       host.lastWorkAtMs = Math.max(host.lastWorkAtMs, atMs)
       return state
     }

@@ -38,6 +38,8 @@ export interface LeaseRow {
   /** The plan that wanted it. */
   readonly plan: string | null
   readonly asked_by: string | null
+  /** The lease whose machine it is to take the place of. */
+  readonly replaces: string | null
 }
 
 export interface MarketRow {
@@ -108,7 +110,7 @@ export const boundsHistory = history({ table: "bounds", stream: "BROKER", key: [
 /** What we rent, and from whom it could be rented. Answers "what do we hold, since when, at what price, and what have we not seen end". */
 export const leases = projection<CapacityTables>()<Minded>({
   name: "broker.leases",
-  version: 3,
+  version: 4,
   hears: ["BROKER"],
   only: [
     "LeaseRequested", "LeaseGranted", "LeaseRefused", "LeaseWithdrawn", "MachineEnrolled", "ReclaimNoticed", "LeaseReleased", "LeaseEnded", "OrphanFound",
@@ -144,7 +146,8 @@ export const leases = projection<CapacityTables>()<Minded>({
         .addColumn("reclaim_at_ms", "bigint")
         .addColumn("instead_of", "text")
         .addColumn("plan", "text")
-        .addColumn("asked_by", "text")),
+        .addColumn("asked_by", "text")
+        .addColumn("replaces", "text")),
     ...plansHistory.create(schema, (table) =>
       table.addColumn("cell", "text", (column) => column.notNull())
         .addColumn("fact_id", "text", (column) => column.notNull())
@@ -232,7 +235,7 @@ const newLease = (leaseId: string, provider: string): LeaseRow => ({
   lease_id: leaseId, provider, stands: "asked", machine: null, machine_type: null, region: null, gpu_model: null, cpu_milli: null, memory_mib: null,
   gpus: null, host_id: null, price_pico_per_second: null, billed_step_ms: null, billed_ms_min: null, requested_at_ms: null, since_ms: null,
   released_at_ms: null, ended_at_ms: null, cost_pico: null, because: null, missed: 0, zone: null, market: null,
-  quote_source: null, quote_read_at_ms: null, reclaim_at_ms: null, instead_of: null, plan: null, asked_by: null
+  quote_source: null, quote_read_at_ms: null, reclaim_at_ms: null, instead_of: null, plan: null, asked_by: null, replaces: null
 })
 
 const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: number): LeaseRow => {
@@ -252,7 +255,8 @@ const leaseAfter = (before: LeaseRow | undefined, event: AboutLease, atMs: numbe
         zone: event.column.zone ?? null,
         market: event.column.market,
         instead_of: event.insteadOf ?? null,
-        plan: event.plan ?? null
+        plan: event.plan ?? null,
+        replaces: event.replaces ?? null
       }
     case "LeaseGranted":
       return {

@@ -145,7 +145,7 @@ const leaseFields = (one: LeaseView): ReadonlyArray<readonly [string, string]> =
   ["price an hour", one.pricePicoPerHour === null ? "-" : dollarsExact(one.pricePicoPerHour)],
   ["read", one.quote === null ? "no machine was handed over" : `${timeText(one.quote.readAtMs)}, ${one.quote.source}`],
   ["asked for", timeText(one.requestedAtMs)],
-  ["because", one.insteadOf !== null ? `${one.insteadOf} was late` : one.plan !== null ? `the plan ${one.plan} wanted it: millrace capacity plan` : one.stands === "orphan" ? "nobody accounts for it" : "something waited, and it was the best to be had at once"],
+  ["because", one.insteadOf !== null ? `${one.insteadOf} was late` : one.replaces !== null ? `the machine of ${one.replaces} costs more` : one.plan !== null ? `the plan ${one.plan} wanted it: millrace capacity plan` : one.stands === "orphan" ? "nobody accounts for it" : "something waited, and it was the best to be had at once"],
   ...(one.reclaimAtMs === null ? [] : [["taken back", timeText(one.reclaimAtMs)] as const]),
   ...(one.askedBy === null ? [] : [["ended by", one.askedBy] as const]),
   ...(one.costPico === null ? [] : [["cost", dollarsExact(one.costPico)] as const])
