@@ -10,25 +10,30 @@ export interface ClientsOptions {
   readonly chance: Chance
   readonly desks: ReadonlyArray<Desk>
   readonly jobs: number
-  readonly forMs: number
   readonly sometimes: Sometimes
   readonly workspaces: ReadonlyArray<WorkspaceName>
   readonly grants: ReadonlyArray<SimulatedGrant>
   /** How far access's stream reached when the grants were known. */
   readonly viewAt: number
+  /** How many of them act under a grant, from 0 to 1. */
+  readonly underGrant: number
+  /** When one of them asks, in ms from the beginning. */
+  readonly asksAtMs: (chance: Chance, workspace: WorkspaceName) => number
+  /** What one of them asks for. */
+  readonly requestOf: (chance: Chance) => JobRequest
   /** Filled as answers come. */
   readonly acknowledged: Set<JobId>
   readonly cancelled: Set<JobId>
 }
 
 /** Everybody who submits and cancels in one run. Ends when each has got its answers. */
-export const clients = ({ acknowledged, cancelled, chance, desks, forMs, grants, jobs, sometimes, viewAt, workspaces }: ClientsOptions): Effect.Effect<void> =>
+export const clients = ({ acknowledged, asksAtMs, cancelled, chance, desks, grants, jobs, requestOf, sometimes, underGrant, viewAt, workspaces }: ClientsOptions): Effect.Effect<void> =>
   Effect.suspend(() => {
     /** In the order of the answers, for those that follow. */
     const submitted: Array<{ readonly jobId: JobId; readonly workspace: WorkspaceName }> = []
     return Effect.forEach(Array.from({ length: jobs }, (_, index) => index), (index) => Effect.gen(function*() {
       const own = chance.fork(`client ${index}`)
-      const grant = own.happens(0.35) ? own.oneOf(grants) : undefined
+      const grant = own.happens(underGrant) ? own.oneOf(grants) : undefined
       const acting: Acting = grant === undefined
         ? { principal: "user:ada" as Principal, workspace: own.oneOf(workspaces), decision: { rule: "role.owner", view: {} } }
         : { principal: grant.holder, workspace: grant.workspace, grant: grant.grantId, decision: { rule: "grant", view: { ACCESS: viewAt } } }
@@ -36,7 +41,7 @@ export const clients = ({ acknowledged, cancelled, chance, desks, forMs, grants,
       const plain = requestOf(own)
       const cancels = own.happens(0.3)
       const follows = own.happens(0.25)
-      yield* Effect.sleep(own.between(0, Math.floor(forMs * 0.8)))
+      yield* Effect.sleep(asksAtMs(own, acting.workspace))
       const before = submitted.filter(({ workspace }) => workspace === acting.workspace)
       const request = follows && before.length > 0
         ? { ...plain, after: [{ jobId: own.oneOf(before).jobId, on: own.happens(0.5) ? "over" as const : "succeeded" as const }] }
@@ -75,7 +80,8 @@ const untilAnswered = <A, E extends { readonly _tag: string }>(
     }
   })
 
-const requestOf = (chance: Chance): JobRequest => ({
+/** Small jobs, of which most are soon over. */
+export const plainRequest = (chance: Chance): JobRequest => ({
   runtime: chance.happens(0.25) ? "noop" : "process",
   trust: "own",
   resources: {

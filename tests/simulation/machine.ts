@@ -7,6 +7,12 @@ import { Machine } from "../../services/host/src/machine/machine.ts"
 import { noop } from "../../services/host/src/machine/noop.ts"
 import { CannotStart, type Running, type Runtime, Runtimes } from "../../services/host/src/machine/runtime.ts"
 
+/** The most of the work is short. */
+export const mostlyShortMs = (chance: Chance): number => chance.happens(0.2) ? chance.between(2_000, 8_000) : chance.between(1, 800)
+
+/** All of it lasts for seconds, so that a lease may end under it. */
+export const longMs = (chance: Chance): number => chance.between(6_000, 15_000)
+
 interface How {
   readonly code?: number
   readonly signal?: string
@@ -45,24 +51,24 @@ export class SimulatedMachine {
   readonly #marks: Array<WorkMark>
   readonly #work = new Map<AttemptId, Work>()
   readonly #bugs: MachineBugs
-  readonly #longWork: boolean
+  readonly #lastsMs: (chance: Chance) => number
   #boots = 1
 
-  constructor({ broker, bugs, capabilities, chance, hostId, longWork, marks }: {
+  constructor({ broker, bugs, capabilities, chance, hostId, lastsMs, marks }: {
     readonly broker: Broker
     readonly chance: Chance
     readonly hostId: HostId
     readonly capabilities: Capabilities
     readonly marks: Array<WorkMark>
     readonly bugs: MachineBugs
-    /** All work lasts for seconds; without it the most of it is short. */
-    readonly longWork: boolean
+    /** How long work lasts that nobody ends. */
+    readonly lastsMs: (chance: Chance) => number
   }) {
     this.#broker = broker
     this.#chance = chance
     this.#marks = marks
     this.#bugs = bugs
-    this.#longWork = longWork
+    this.#lastsMs = lastsMs
     this.hostId = hostId
     this.capabilities = capabilities
   }
@@ -148,9 +154,7 @@ export class SimulatedMachine {
     // A second start of one attempt is what must never happen: it is marked, and the laws find it.
     const work: Work = { made, started: this.#mark(made, "started"), how: undefined, deadlineMs: 0, listeners: [] }
     this.#work.set(made.attemptId, work)
-    const lastsMs = this.#longWork
-      ? this.#chance.between(6_000, 15_000)
-      : this.#chance.happens(0.2) ? this.#chance.between(2_000, 8_000) : this.#chance.between(1, 800)
+    const lastsMs = this.#lastsMs(this.#chance)
     const code = this.#chance.happens(0.75) ? 0 : 1
     this.#broker.time.after(lastsMs, () => {
       if (this.#work.get(made.attemptId) === work) this.#stop(made.attemptId, { code })

@@ -1,6 +1,7 @@
 /**
  * Brings one simulated run back: `npm run sim -- --seed 7`. Shows its story, what it met, and the laws that it
- * broke; `--job` shows one job alone (the last letters of its id will do), `--bug` plants a bug.
+ * broke; `--job` shows one job alone (the last letters of its id will do), `--bug` plants a bug, `--contested` is the
+ * cell that is fought over.
  */
 import type { StoredCommit } from "@millrace/journal"
 import { parseArgs } from "node:util"
@@ -15,7 +16,8 @@ const { values } = parseArgs({
     bug: { type: "string" },
     job: { type: "string", default: "" },
     minutes: { type: "string" },
-    hosts: { type: "string", default: "3" },
+    contested: { type: "boolean", default: false },
+    hosts: { type: "string" },
     jobs: { type: "string" }
   }
 })
@@ -28,7 +30,8 @@ if (values.seed === undefined || !Number.isSafeInteger(seed) || (values.bug !== 
 
 const run = simulate({
   seed,
-  hosts: Number(values.hosts),
+  ...(values.contested ? { contested: true } : {}),
+  ...(values.hosts === undefined ? {} : { hosts: Number(values.hosts) }),
   ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
   ...(values.jobs === undefined ? {} : { jobs: Number(values.jobs) }),
   ...(values.bug === undefined ? {} : { bug: values.bug as PlantedBugName })

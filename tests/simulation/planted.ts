@@ -1,13 +1,14 @@
-import type { Commit, JournalShape, StreamDecider } from "@millrace/journal"
+import type { Commit, JournalShape, Seat, StreamDecider } from "@millrace/journal"
 import { deriveId } from "@millrace/decider"
-import type { AttemptId, FactId, HostId } from "@millrace/schemas"
-import type { FaultName, JournalBugs } from "@millrace/sim"
+import type { AttemptId, FactId, HostId, MillFact } from "@millrace/schemas"
+import { calm, type FaultName, type JournalBugs, type Swarm } from "@millrace/sim"
 import { Effect } from "effect"
 import type { Ledger } from "../../services/metering/src/domain/ledger.ts"
 import { metering } from "../../services/metering/src/domain/metering.ts"
 import { letGo as release } from "../../services/scheduler/src/domain/evolve.ts"
 import { scheduler } from "../../services/scheduler/src/domain/scheduler.ts"
-import type { World } from "../../services/scheduler/src/domain/world.ts"
+import { holds } from "../../services/scheduler/src/domain/quotas.ts"
+import type { Placed, World } from "../../services/scheduler/src/domain/world.ts"
 import type { MachineBugs } from "./machine.ts"
 
 type Wrap = (journal: JournalShape) => JournalShape
@@ -21,10 +22,16 @@ export interface Plants {
   readonly host?: Wrap
   readonly machine?: MachineBugs
   readonly journal?: JournalBugs
+  /** All of the faults there are, where the seed is not to choose. */
+  readonly swarm?: Swarm
   /** Faults that its circumstances need, as bad as they get. */
   readonly faults?: ReadonlyArray<FaultName>
   /** All work lasts for seconds, so that a lease may end under it. */
   readonly longWork?: boolean
+  /** In a cell that is fought over: see `SimulateOptions`. */
+  readonly contested?: boolean
+  /** Stands between each scheduler and the seat. */
+  readonly seat?: (seat: Seat["Service"]) => Seat["Service"]
   /** A larger world than the usual one. */
   readonly size?: { readonly jobs: number; readonly minutes: number }
   /** How wide the fence of a line is; 0 is none. */
@@ -60,6 +67,49 @@ const letGo = (world: World, hostId: string, attemptId: string): World => {
   if (held === true) release(world, { hostId: hostId as HostId, attemptId: attemptId as AttemptId })
   return world
 }
+
+/** In a contested cell, a scheduler that hears facts otherwise than they are, or not at all. */
+const hearing = (otherwise: (event: MillFact) => MillFact | undefined): Plants => ({
+  contested: true,
+  decider: {
+    ...scheduler,
+    evolve: (world, fact) => {
+      const event = otherwise(fact.event)
+      return event === undefined ? world : scheduler.evolve(world, { ...fact, event })
+    }
+  }
+})
+
+/** In a contested cell, a scheduler that leaves out some of what it decided. */
+const saying = (says: (event: MillFact) => boolean): Plants => ({
+  contested: true,
+  decider: {
+    ...scheduler,
+    decide: (world, round) =>
+      scheduler.decide(world, round).flatMap((said) => {
+        const facts = said.facts.filter(({ event }) => says(event))
+        return facts.length === 0 ? [] : [{ ...said, facts: facts as unknown as typeof said.facts }]
+      })
+  }
+})
+
+/** In a contested cell, a scheduler that remembers what it placed otherwise than it was. */
+const runningOtherwise = (otherwise: (placed: Placed) => Placed): Plants => ({
+  contested: true,
+  decider: {
+    ...scheduler,
+    evolve: (world, fact) => {
+      const next = scheduler.evolve(world, fact)
+      if (fact.event._tag !== "PlacementMade") return next
+      const task = next.jobs.get(fact.event.jobId)?.tasks.get(fact.event.task ?? 0)
+      if (task?.current?.attemptId !== fact.event.attemptId) return next
+      holds(next, task, task.current, -1)
+      task.current = otherwise(task.current)
+      holds(next, task, task.current, 1)
+      return next
+    }
+  }
+})
 
 let decisions = 0
 
@@ -263,6 +313,110 @@ export const plantedBugs = {
           )
       })
     }
+  },
+  gang_one_by_one: {
+    what: "the members of a gang are said one after the other, not in one batch",
+    law: "a gang is placed whole or not at all",
+    plants: {
+      contested: true,
+      faults: ["lost_request", "crash_point", "crash"],
+      scheduler: (journal) => ({
+        ...journal,
+        line: (stream, after) =>
+          Effect.map(journal.line(stream, after), (line) => ({
+            last: line.last,
+            send: (...commits) => commits.map((commit) => line.send(commit))[0]!
+          }))
+      })
+    }
+  },
+  gang_wherever: {
+    what: "the scheduler does not mind how near to each other the members of a gang must be",
+    law: "a gang lies where its topology says",
+    plants: hearing((event) => event._tag === "JobSubmitted" && event.spec.gang !== undefined ? { ...event, spec: { ...event.spec, gang: { ...event.spec.gang, topology: "anywhere" } } } : event)
+  },
+  gang_leaves_members: {
+    what: "the others of a gang are not told when one of them has ended",
+    law: "when a member ends badly, all are told to end",
+    plants: saying((event) => event._tag !== "PlacementWithdrawn" || event.cause !== "settled")
+  },
+  gang_beside_itself: {
+    what: "a gang that lost a host begins again while its members may still run",
+    law: "of a gang only one attempt runs at a time",
+    plants: {
+      ...hearing((event) => event._tag === "JobRetried" ? { ...event, notBeforeMs: 1 } : event),
+      faults: ["partition"],
+      longWork: true
+    }
+  },
+  quota_is_wider: {
+    what: "the scheduler takes quotas for ten times as wide as they are",
+    law: "nobody takes beyond its quota",
+    plants: hearing((event) => event._tag === "QuotaSet" ? { ...event, terms: { ...event.terms, limits: event.terms.limits.map((limit) => ({ ...limit, nominal: limit.nominal * 10 })) } } : event)
+  },
+  forgets_urgency: {
+    what: "the scheduler forgets how urgent that is which runs",
+    law: "only what stands lower gives way",
+    plants: runningOtherwise((placed) => ({ ...placed, urgency: 0 }))
+  },
+  spares_nobody: {
+    what: "the scheduler takes what has just begun for old",
+    law: "what has just begun is spared",
+    plants: runningOtherwise((placed) => ({ ...placed, atMs: placed.atMs - 60_000 }))
+  },
+  takes_turns: {
+    what: "what runs counts as less urgent than what waits, so that they push each other aside",
+    law: "giving way comes to an end",
+    plants: runningOtherwise((placed) => ({ ...placed, atMs: placed.atMs - 60_000, urgency: 0 }))
+  },
+  machines_are_smaller: {
+    what: "the scheduler takes machines for smaller than they are",
+    law: "nothing that fits an empty cluster is refused",
+    plants: hearing((event) => event._tag === "HostJoined"
+      ? { ...event, capabilities: { ...event.capabilities, resources: { ...event.capabilities.resources, cpuMilli: 1_000 } } }
+      : event._tag === "OffersObserved" ? { ...event, rows: event.rows?.map((row) => ({ ...row, resources: { ...row.resources, cpuMilli: 1_000 } })) ?? [] } : event)
+  },
+  ignores_notices: {
+    what: "the scheduler does not hear that a rented machine goes back",
+    law: "nothing begins on a machine that goes back",
+    plants: hearing((event) => event._tag === "ReclaimNoticed" || event._tag === "LeaseReleased" ? undefined : event)
+  },
+  leaves_too_late: {
+    what: "the scheduler takes the moment at which a machine is taken back for a later one",
+    law: "work leaves a machine that is taken back",
+    plants: hearing((event) => event._tag === "ReclaimNoticed" ? { ...event, deadlineAtMs: event.deadlineAtMs + 1_000_000 } : event)
+  },
+  ignores_suspicion: {
+    what: "the scheduler does not hear that a GPU is suspected",
+    law: "nothing begins on a suspected GPU",
+    plants: hearing((event) => event._tag === "GpuSuspected" ? undefined : event)
+  },
+  halves_parts: {
+    what: "the scheduler counts half of a part of a GPU",
+    law: "no host is over-committed in the scheduler's order",
+    plants: hearing((event) => event._tag === "PlacementMade" && event.spec.resources.gpuMilli !== undefined
+      ? { ...event, spec: { ...event.spec, resources: { ...event.spec.resources, gpuMilli: event.spec.resources.gpuMilli / 2 } } }
+      : event)
+  },
+  leaks_quota: {
+    what: "a quota is counted once too often",
+    law: "when all is over nothing is held",
+    plants: {
+      contested: true,
+      decider: {
+        ...scheduler,
+        evolve: (world, fact) => {
+          const next = scheduler.evolve(world, fact)
+          if (fact.event._tag === "PlacementMade") next.index.ledger.take(`workspace/${fact.event.workspace}`, new Map([["cpuMilli", 1]]))
+          return next
+        }
+      }
+    }
+  },
+  asks_nobody: {
+    what: "a standby takes the seat for free without asking",
+    law: "a scheduler that is well is left alone",
+    plants: { contested: true, swarm: calm, seat: (seat) => ({ ...seat, ask: Effect.succeed("free") }) }
   }
 } as const satisfies Readonly<Record<string, PlantedBug>>
 

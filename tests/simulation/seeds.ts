@@ -9,11 +9,11 @@ export class SeedFailed extends Error {
   readonly seed: number
   readonly violations: ReadonlyArray<Violation>
 
-  constructor({ bug, seed }: Pick<SimulateOptions, "seed" | "bug">, violations: ReadonlyArray<Violation>) {
+  constructor({ bug, contested, seed }: Pick<SimulateOptions, "seed" | "bug" | "contested">, violations: ReadonlyArray<Violation>) {
     super(
       `seed ${seed} broke ${violations.length === 1 ? "a law" : `${violations.length} laws`}:\n` +
         violations.slice(0, 10).map(({ detail, law }) => `  ${law}: ${detail}`).join("\n") +
-        `\nBring it back with: npm run sim -- --seed ${seed}${bug === undefined ? "" : ` --bug ${bug}`}\n` +
+        `\nBring it back with: npm run sim -- --seed ${seed}${contested === true ? " --contested" : ""}${bug === undefined ? "" : ` --bug ${bug}`}\n` +
         "When it is mended, keep the seed in tests/simulation/regressions.ts."
     )
     this.seed = seed
@@ -34,10 +34,10 @@ export const tryOne = (options: SimulateOptions): { readonly violations: Readonl
 }
 
 /** Runs seeds one after the other, both bounds included; fails at the first that breaks a law. */
-export const trySeeds = ({ from, sometimes, to }: { readonly from: number; readonly to: number; readonly sometimes: Sometimes }): void => {
+export const trySeeds = ({ contested = false, from, sometimes, to }: { readonly contested?: boolean; readonly from: number; readonly to: number; readonly sometimes: Sometimes }): void => {
   for (let seed = from; seed <= to; seed += 1) {
-    const tried = tryOne({ seed })
-    if (tried.violations.length > 0) throw new SeedFailed({ seed }, tried.violations)
+    const tried = tryOne({ seed, contested })
+    if (tried.violations.length > 0) throw new SeedFailed({ seed, contested }, tried.violations)
     sometimes.add(tried.sometimes.toJSON())
   }
 }

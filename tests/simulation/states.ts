@@ -36,6 +36,7 @@ export const countStates = (history: History, sometimes: Sometimes): void => {
     }
   }
   countMeans(history, sometimes)
+  countShares(history, sometimes)
   for (const { event } of factsIn(history, "HOSTS", "AttemptExited", "AttemptRefused")) {
     if (event._tag === "AttemptRefused") sometimes.saw("a host refused an attempt")
     else {
@@ -79,7 +80,71 @@ const countMeans = (history: History, sometimes: Sometimes): void => {
   }
 }
 
+/** The same for gangs, for what is shared out and for who gives way. */
+const countShares = (history: History, sometimes: Sometimes): void => {
+  for (const { event } of factsIn(history, "SCHEDULER", "PlacementMade", "PlacementWithdrawn", "JobRetried", "TaskSettled", "QuotaSet", "PriorityChanged", "JobDeferred")) {
+    switch (event._tag) {
+      case "PlacementMade":
+        if (event.gang?.rank === 0) sometimes.saw(`a gang was placed: ${event.spec.gang?.topology}`)
+        if (event.gang !== undefined && event.attempt > 1 && event.gang.rank === 0) sometimes.saw("a gang began again")
+        if (event.spec.gang !== undefined && (event.gpus ?? []).length > 0) sometimes.saw("a gang had GPUs")
+        break
+      case "PlacementWithdrawn":
+        if (event.by === undefined) break
+        sometimes.saw(event.by.workspace === event.workspace ? "work gave way in its own workspace" : "work gave way to another workspace")
+        if (event.cause === "preempted" && event.task !== undefined) sometimes.saw("a task gave way")
+        break
+      case "JobRetried":
+        if (event.preempted === true) sometimes.saw("what gave way began again")
+        if (event.gang === true) sometimes.saw("a member began again for its gang's sake")
+        break
+      case "TaskSettled":
+        break
+      case "JobDeferred":
+        if (event.heldOn !== undefined) sometimes.saw("a host was held for a job")
+        break
+      default:
+        sometimes.saw(event._tag)
+    }
+  }
+}
+
 /** What must happen at least once in some hundreds of seeds: every fault, and every state worth meeting. */
+export const mustHappenIn = (contested: boolean): ReadonlyArray<string> => contested ? mustHappenWhereContested : mustHappen
+
+const mustHappenWhereContested: ReadonlyArray<string> = [
+  ...faultNames,
+  "a scheduler took over from another",
+  "a gang was placed: host",
+  "a gang was placed: fabric",
+  "a gang was placed: zone",
+  "a gang was placed: provider",
+  "a gang was placed: anywhere",
+  "a gang had GPUs",
+  "a gang began again",
+  "a member began again for its gang's sake",
+  "work gave way in its own workspace",
+  "work gave way to another workspace",
+  "what gave way began again",
+  "a host was held for a job",
+  "QuotaSet",
+  "PriorityChanged",
+  "GpuSuspected",
+  "GpuCleared",
+  "a machine was rented",
+  "a machine was given back",
+  "a machine was taken back",
+  "a machine was taken back without a word",
+  "a job waited: quota",
+  "a job waited: no_room",
+  "a host was declared lost",
+  "a lost host returned",
+  "a job succeeded",
+  "a job failed",
+  "a job was cancelled after it was placed",
+  "a job was cancelled before it was placed"
+]
+
 export const mustHappen: ReadonlyArray<string> = [
   ...faultNames,
   "reader_replaced",

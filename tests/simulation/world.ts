@@ -1,6 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
-import { asReadBack, Beats, type Checkpoint, Checkpoints, crashPoint, Seat } from "@millrace/journal"
+import { asReadBack, Beats, type Checkpoint, Checkpoints, crashPoint, Seat, type StreamDecider } from "@millrace/journal"
 import type { Capabilities, FactId, HostId, JobId, Principal, Warrant, WorkspaceName } from "@millrace/schemas"
 import { Keyring, keyringInMemory, WarrantForged, WarrantSigner, WarrantVerifier } from "@millrace/service"
 import {
@@ -13,6 +13,7 @@ import {
   type Life,
   type ProcessOptions,
   runProcess,
+  Seats,
   SimulatedProcess,
   Sometimes,
   streamsOf,
@@ -27,11 +28,15 @@ import { createHash } from "node:crypto"
 import { Doors } from "../../services/host/src/machine/doors.ts"
 import { HostService } from "../../services/host/src/service.ts"
 import { MeteringLedger } from "../../services/metering/src/service.ts"
+import { scheduler } from "../../services/scheduler/src/domain/scheduler.ts"
+import type { World } from "../../services/scheduler/src/domain/world.ts"
 import { schedulerService } from "../../services/scheduler/src/service.ts"
 import { grantAuthority, limitPicoOf } from "./authority.ts"
-import { clients } from "./clients.ts"
+import { clients, plainRequest } from "./clients.ts"
+import { askForShares, contestedAtMs, contestedCapabilities, contestedHosts, contestedJobs, contestedMinutes, contestedMs, contestedRequest, contestedUnderGrant, suspectGpu } from "./contested.ts"
 import { Desk } from "./desk.ts"
-import { SimulatedMachine } from "./machine.ts"
+import { lend } from "./lender.ts"
+import { longMs, mostlyShortMs, SimulatedMachine } from "./machine.ts"
 import { type PlantedBugName, plantsOf } from "./planted.ts"
 
 export interface SimulateOptions {
@@ -40,6 +45,14 @@ export interface SimulateOptions {
   readonly minutes?: number
   readonly hosts?: number
   readonly jobs?: number
+  /**
+   * In a cell that is fought over: gangs, quotas, priorities, work that gives way, a rented machine that comes and goes,
+   * a GPU that is suspected, and a seat, so that one scheduler stands by. Without it plain jobs, and two schedulers
+   * that push each other aside.
+   */
+  readonly contested?: boolean
+  /** Ends the scheduler that sits, or has it stand still, at this virtual moment of the run. */
+  readonly strike?: { readonly afterMs: number; readonly how: "crash" | "pause" }
   /** Without it the seed chooses. */
   readonly faults?: Swarm
   /** A bug that is planted in this run, by name. */
@@ -57,25 +70,35 @@ export interface Run {
   readonly checkpoints: ReadonlyArray<Checkpoint>
   readonly broker: Broker
   readonly startMs: number
+  /** Nothing was done to it. */
+  readonly calm: boolean
+  readonly contested: boolean
+  /** Who decided, with the bug that was planted. */
+  readonly decider: StreamDecider<World>
   readonly virtualMs: number
+  /** When the scheduler that sat was struck. */
+  readonly struckAtMs?: number | undefined
 }
 
 const workspacesOf = ["acme", "umbra"] as ReadonlyArray<string> as ReadonlyArray<WorkspaceName>
-/** Short enough that pauses and partitions outlast it. */
-const leaseMs = 3_000
+/** Short enough that pauses and partitions outlast it; where work lasts for minutes not all of it is to end with a lease. */
+const leaseMsOf = (contested: boolean): number => contested ? 6_000 : 3_000
 const drainMsMax = 3 * 60_000
+/** Work that lasts for minutes, one after the other, and gangs that wait until enough of it is over. */
+const contestedDrainMsMax = 60 * 60_000
 
 /**
  * Everything in one process under one seed: gateways, two schedulers, metering, hosts and clients, over a log whose
  * network fails as the seed says. The same options give the same history, byte for byte.
  */
-export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOptions): Run => {
+export const simulate = ({ bug, faults, seed, strike, ...size }: SimulateOptions): Run => {
   const root = new Chance(`seed ${seed}`)
   const sometimes = new Sometimes()
   const time = new VirtualTime()
   const plants = plantsOf(bug)
-  const { jobs = 8, minutes = 0.2 } = { ...plants.size, ...size }
-  const swarm = faults ?? { ...swarmOf(root.fork("swarm")), ...Object.fromEntries((plants.faults ?? []).map((fault) => [fault, 1])) }
+  const contested = size.contested ?? plants.contested ?? false
+  const { hosts = 3, jobs = 8, minutes = 0.2 } = { ...(contested ? { hosts: contestedHosts, jobs: contestedJobs, minutes: contestedMinutes } : {}), ...plants.size, ...size }
+  const swarm = faults ?? plants.swarm ?? { ...swarmOf(root.fork("swarm")), ...Object.fromEntries((plants.faults ?? []).map((fault) => [fault, 1])) }
   const broker = new Broker({
     time,
     chance: root.fork("network"),
@@ -99,21 +122,32 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
     return new SimulatedProcess(time, { name, chance: root.fork(name), skewMs: skewed ? skews.between(-2_000, 2_000) : 0 })
   }
   const machines = root.fork("machines")
-  const hostsOf = Array.from({ length: hosts }, (_, index) => {
+  const hostAt = (index: number) => {
     const hostId = deriveId<HostId>("hst", startMs, "simulated host", index)
+    const capabilities = (contested ? contestedCapabilities : capabilitiesOf)(machines, index)
+    const lastsMs = plants.longWork === true ? longMs : contested ? contestedMs : mostlyShortMs
     return {
       process: process(`host ${index + 1}`),
-      machine: new SimulatedMachine({ broker, marks, hostId, chance: machines.fork(hostId), capabilities: capabilitiesOf(machines, index), bugs: plants.machine ?? {}, longWork: plants.longWork === true })
+      machine: new SimulatedMachine({ broker, marks, hostId, chance: machines.fork(hostId), capabilities, bugs: plants.machine ?? {}, lastsMs })
     }
-  })
+  }
+  const hostsOf = Array.from({ length: hosts }, (_, index) => hostAt(index))
+  const rented = contested ? [hostAt(contestedHosts)] : []
   const schedulers = [process("scheduler 1"), process("scheduler 2")]
   const desks = [new Desk(process("gateway 1")), new Desk(process("gateway 2"))]
-  const processes = [...schedulers, ...desks.map((desk) => desk.process), ...hostsOf.map((host) => host.process)]
+  const processes = [...schedulers, ...desks.map((desk) => desk.process), ...[...hostsOf, ...rented].map((host) => host.process)]
   const meterings = [process("metering 1")]
   processes.push(...meterings)
   admit(broker, hostsOf.map(({ machine }) => machine.hostId))
   const grants = grantAuthority(broker, root.fork("authority"), workspacesOf, forMs)
   const viewAt = broker.log.head("ACCESS")
+  const seats = new Seats(broker)
+  const seatOf = (life: Life) => contested ? Layer.effect(Seat, Effect.map(Seat, plants.seat ?? ((seat) => seat))).pipe(Layer.provide(seats.connect(life))) : Layer.empty
+  let struckAtMs: number | undefined
+  if (contested) {
+    askForShares(broker, root.fork("shares"), workspacesOf, forMs)
+    suspectGpu(broker, root.fork("suspicion"), hostsOf.map(({ machine: { capabilities, hostId }, process }) => ({ hostId, capabilities, process })), forMs)
+  }
 
   const uncharged = new Set<string>()
   const settled = new Set<JobId>()
@@ -165,12 +199,12 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
       const disk = new Map<string, Checkpoint>()
       const every = scheduler.chance.between(3, 30)
       yield* operate(scheduler, (life) =>
-        schedulerService({ checkpointEvery: every, leaseMs, ...(plants.decider === undefined ? {} : { decider: plants.decider }) }).pipe(
-          Layer.provide([signer, checkpointsOn(disk, checkpoints, life), Layer.succeed(Beats, beats.connect(life))])
+        schedulerService({ checkpointEvery: every, leaseMs: leaseMsOf(contested), ...(plants.decider === undefined ? {} : { decider: plants.decider }) }).pipe(
+          Layer.provide([signer, checkpointsOn(disk, checkpoints, life), Layer.succeed(Beats, beats.connect(life)), seatOf(life)])
         ), { wrap: plants.scheduler })
     }
     const money = root.fork("money")
-    const workspaceLimitPico = limitPicoOf(money)
+    const workspaceLimitPico = limitPicoOf(money) * (contested ? 20n : 1n)
     for (const metering of meterings) {
       const disk = new Map<string, Checkpoint>()
       const checkpointEvery = metering.chance.between(5, 40)
@@ -179,12 +213,34 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
           Layer.provide(checkpointsOn(disk, checkpoints, life))
         ))
     }
-    for (const { machine, process } of hostsOf) {
-      yield* operate(
-        process,
-        (life) => HostService.pipe(Layer.provide([machine.layer(life), verifier, keyring, blobs, Doors.none, Layer.succeed(Beats, beats.connect(life))])),
-        { looksUpAnywhere: true, wrap: plants.host }
-      )
+    const agent = ({ machine, process }: (typeof hostsOf)[number]) => operate(
+      process,
+      (life) => HostService.pipe(Layer.provide([machine.layer(life), verifier, keyring, blobs, Doors.none, Layer.succeed(Beats, beats.connect(life))])),
+      { looksUpAnywhere: true, wrap: plants.host }
+    )
+    for (const host of hostsOf) yield* agent(host)
+    for (const { machine: { capabilities: { resources }, hostId }, machine, process } of rented) {
+      const there = yield* Deferred.make<void>()
+      const staying = yield* Effect.forkChild(Effect.andThen(Deferred.await(there), Effect.andThen(agent({ machine, process }), Effect.never)))
+      lend({
+        broker, hostId, resources, forMs,
+        chance: root.fork("lender"),
+        comes: () => Deferred.doneUnsafe(there, Effect.void),
+        goes: () => {
+          staying.interruptUnsafe()
+          process.life?.end()
+          machine.reboot()
+        }
+      })
+    }
+    if (strike !== undefined) {
+      time.after(strike.afterMs, () => {
+        const sits = seats.holders[0]
+        if (sits === undefined) return
+        struckAtMs = time.nowMs
+        if (strike.how === "crash") sits.end()
+        else sits.process.pause(20_000)
+      })
     }
     unleash({
       broker,
@@ -201,20 +257,24 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
       chance: root.fork("clients"),
       desks,
       jobs,
-      forMs,
+      asksAtMs: (own, workspace) => contested ? contestedAtMs(own, workspace === workspacesOf[0], forMs) : own.between(0, Math.floor(forMs * 0.8)),
       sometimes,
       workspaces: workspacesOf,
       grants,
       viewAt,
+      underGrant: contested ? contestedUnderGrant : 0.35,
+      requestOf: contested ? contestedRequest : plainRequest,
       acknowledged,
       cancelled
     }))
     yield* Effect.sleep(forMs)
     yield* heal(broker, processes)
-    yield* Effect.timeoutOption(Fiber.await(asking), drainMsMax)
+    const asked = yield* Effect.timeoutOption(Fiber.await(asking), drainMsMax)
+    if (asked._tag === "None") bugs.push("somebody who asked was not answered in the end")
+    else if (Exit.isFailure(asked.value)) bugs.push(`somebody who asked got what asking again cannot mend: ${Cause.pretty(asked.value.cause)}`)
     draining = true
     lookForRest()
-    yield* Effect.timeoutOption(Deferred.await(rest), drainMsMax)
+    yield* Effect.timeoutOption(Deferred.await(rest), contested ? contestedDrainMsMax : drainMsMax)
     // What still travels arrives: late appends, second deliveries, last words.
     yield* Effect.sleep(6_000)
   })
@@ -230,7 +290,8 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
     work: marks,
     acknowledged,
     cancelled,
-    capacity: new Map(hostsOf.map(({ machine }) => [machine.hostId, machine.capabilities.resources]))
+    gone: new Set(rented.map(({ machine }) => machine.hostId)),
+    capacity: new Map([...hostsOf, ...rented].map(({ machine }) => [machine.hostId, machine.capabilities.resources]))
   }
   return {
     seed,
@@ -240,6 +301,10 @@ export const simulate = ({ bug, faults, hosts = 3, seed, ...size }: SimulateOpti
     checkpoints,
     broker,
     startMs,
+    struckAtMs,
+    contested,
+    decider: plants.decider ?? scheduler,
+    calm: strike === undefined && Object.values(swarm).every((rate) => rate === 0),
     stuck: [...submitted].filter((jobId) => !settled.has(jobId)),
     virtualMs: time.nowMs - startMs
   }

@@ -40,6 +40,13 @@ export type Stored =
   | { readonly _tag: "Behind"; readonly found: number }
   | { readonly _tag: "NoStream" }
 
+/** What is stored in one step behind a commit. */
+export interface Batch {
+  readonly behind?: ReadonlyArray<Commit>
+  /** So many empty messages. */
+  readonly fence?: number
+}
+
 /** An answer, or the lack of one. */
 export type Answer<A> = { readonly known: true; readonly value: A } | { readonly known: false }
 
@@ -113,16 +120,19 @@ export class Broker {
     return this.#chance.between(min, max)
   }
 
-  /** Stores a commit if its expectation holds, and a fence of empty messages behind it in the same step. */
-  store(commit: Commit, expect: Expectation, fence = 0): Stored {
+  /**
+   * Stores a commit if its expectation holds, and in the same step those that are stored together with it and a
+   * fence of empty messages behind them.
+   */
+  store(commit: Commit, expect: Expectation, { behind = [], fence = 0 }: Batch = {}): Stored {
     const answer = this.log.append(commit, expect, this.time.nowMs)
     if (answer === undefined) return { _tag: "NoStream" }
     if ("stored" in answer) {
       const { sequence, stream } = answer.stored
-      const stored = this.at(stream, sequence)
+      for (const [at, one] of behind.entries()) this.log.append(one, { last: "stream", sequence: sequence + at }, this.time.nowMs)
       const empty = fenceMessage(commit, this.log.epoch)
       for (let number = 0; number < fence; number += 1) this.log.put(stream as StreamName, subjectText(commit.subject), empty, this.time.nowMs)
-      for (const heard of this.#heard) heard(stored)
+      for (let at = 0; at <= behind.length; at += 1) for (const heard of this.#heard) heard(this.at(stream, sequence + at))
       for (const feed of this.#feeds) if (feed.stream === stream) feed.wake()
       return { _tag: "Stored", sequence }
     }
@@ -136,8 +146,8 @@ export class Broker {
   }
 
   /** The same for a process that may have died since it asked. */
-  storeFor(life: Life, commit: Commit, expect: Expectation, fence = 0): Stored {
-    const outcome = this.store(commit, expect, fence)
+  storeFor(life: Life, commit: Commit, expect: Expectation, batch: Batch = {}): Stored {
+    const outcome = this.store(commit, expect, batch)
     if (!life.alive && outcome._tag === "Stored") this.sometimes.saw("append_outlived_its_writer")
     if (outcome._tag === "Own") this.sometimes.saw("doubled_append_refused")
     return outcome

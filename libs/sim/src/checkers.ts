@@ -1,7 +1,10 @@
 import { readable, type StoredCommit } from "@millrace/journal"
 import { type AttemptId, type HostId, type JobId, type Resources, subjectText } from "@millrace/schemas"
+import { lawsOfGangs } from "./gangs.ts"
+import { lawsOfGoing } from "./going.ts"
 import { endsOf, factsIn, type History, sawOf, seenBy, taskOf, type WorkMark } from "./history.ts"
 import { lawsOfMeans } from "./means.ts"
+import { lawsOfShares } from "./shares.ts"
 import { lawsOfTasks } from "./tasks.ts"
 
 /** A promise that was broken, and where it can be seen. */
@@ -148,14 +151,16 @@ const overOnDevices = (held: ReadonlyArray<OnDevices>, where: string): ReadonlyA
 /** At no moment does a machine run more than it has, in any dimension. */
 const neverOverloaded: Checker = (history) => {
   const broken: Array<string> = []
-  const running = new Map<HostId, Map<AttemptId, Resources>>()
+  const devicesOf = new Map(factsIn(history, "SCHEDULER", "PlacementMade").map(({ event: { attemptId, gpus = [] } }) => [attemptId, gpus]))
+  const running = new Map<HostId, Map<AttemptId, OnDevices>>()
   for (const { atMs, attemptId, hostId, mark, resources } of history.work) {
-    const here = running.get(hostId) ?? new Map<AttemptId, Resources>()
+    const here = running.get(hostId) ?? new Map<AttemptId, OnDevices>()
     running.set(hostId, here)
     if (mark === "stopped") here.delete(attemptId)
     else {
-      here.set(attemptId, resources)
-      broken.push(...overIn([...here.values()], history.capacity.get(hostId), `${hostId} runs at ${atMs} ms`))
+      here.set(attemptId, { ...resources, devices: devicesOf.get(attemptId) ?? [] })
+      const where = `${hostId} runs at ${atMs} ms`
+      broken.push(...overIn([...here.values()], history.capacity.get(hostId), where), ...overOnDevices([...here.values()], where))
     }
   }
   return broken
@@ -220,7 +225,7 @@ const hostsSpeakTrue: Checker = (history) => {
   for (const { commit, event: { attemptId } } of factsIn(history, "HOSTS", "AttemptExited", "AttemptRefused")) {
     if ((stoppedAtMs.get(attemptId) ?? 0) > commit.place.storedAtMs) broken.push(`the end of ${attemptId} was told while its work was running`)
   }
-  for (const attemptId of stoppedAtMs.keys()) if (!ended.has(attemptId)) broken.push(`the work of ${attemptId} ran, and its end was never told`)
+  for (const attemptId of stoppedAtMs.keys()) if (!ended.has(attemptId) && history.gone?.has(placed.get(attemptId)!) !== true) broken.push(`the work of ${attemptId} ran, and its end was never told`)
   return broken
 }
 
@@ -254,7 +259,10 @@ export const checkers: Readonly<Record<string, Checker>> = {
   "everything in the log can be read": allReadable,
   "terms count up by one": termsCountUp,
   ...lawsOfTasks,
-  ...lawsOfMeans
+  ...lawsOfMeans,
+  ...lawsOfGangs,
+  ...lawsOfShares,
+  ...lawsOfGoing
 }
 
 /** Everything that a history violates: none is what it should be. */

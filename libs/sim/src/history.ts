@@ -26,6 +26,8 @@ export interface History {
   /** Jobs whose cancel was answered with a success. */
   readonly cancelled: ReadonlySet<JobId>
   readonly capacity: ReadonlyMap<HostId, Resources>
+  /** Machines that are no more: of what they ran last nobody speaks. */
+  readonly gone?: ReadonlySet<HostId>
 }
 
 /** The streams of a log, whole. */
@@ -71,4 +73,33 @@ export const seenBy = (history: History, stream: StreamName = "HOSTS"): (commit:
   let most = 0
   for (const commit of commitsIn(history, "SCHEDULER")) seen[commit.place.sequence] = most = Math.max(most, sawOf(commit, stream))
   return ({ place }) => seen[place.sequence] ?? 0
+}
+
+/** One decision of the scheduler's. */
+export interface DecidedRound {
+  readonly term: number
+  readonly atMs: number
+  /** How much of the hosts' stream it had seen, and of the broker's. */
+  readonly saw: number
+  readonly sawBroker: number
+  /** Where its last commit lies. */
+  readonly last: number
+}
+
+/** The scheduler's decisions, in order. Of two of one term the first was said whole: the second lies behind it. */
+export const roundsOf = (history: History): ReadonlyArray<DecidedRound> => {
+  const rounds: Array<DecidedRound> = []
+  const seen = seenBy(history)
+  const seenOfBroker = seenBy(history, "BROKER")
+  let term = 0
+  let key = ""
+  for (const commit of commitsIn(history, "SCHEDULER")) {
+    if (commit.facts.length === 0) continue
+    if (commit.facts.some(({ name }) => name === "SchedulerTookOver")) term += 1
+    const now = `${term} ${commit.decided?.decidedAtMs} ${sawOf(commit, "HOSTS")} ${JSON.stringify(commit.decided?.saw)}`
+    if (now === key) rounds.pop()
+    key = now
+    rounds.push({ term, atMs: commit.decided?.decidedAtMs ?? 0, saw: seen(commit), sawBroker: seenOfBroker(commit), last: commit.place.sequence })
+  }
+  return rounds
 }

@@ -10,7 +10,8 @@ interface Entry {
   readonly commit: Commit
   readonly expected: number
   readonly sequence: number
-  /** Messages behind it that belong to it: the fence, for a line's first commit. */
+  /** Commits behind it that are stored with it, and how many empty messages behind those: the fence, for a line's first commit. */
+  readonly behind: ReadonlyArray<Commit>
   readonly fence: number
   readonly outcome: Deferred.Deferred<Appended, Failure>
   answer: Stored | "lost" | undefined
@@ -26,7 +27,7 @@ export const openLine = Effect.fnUntraced(function*(broker: Broker, life: Life, 
   const trouble = yield* Latch.make(false)
   const line = new SimulatedLine(broker, life, stream, after, trouble)
   yield* Effect.forkScoped(line.recoverForever)
-  return { last: () => line.last, send: (commit) => line.send(commit) }
+  return { last: () => line.last, send: (commit, ...behind) => line.send(commit, behind) }
 })
 
 class SimulatedLine {
@@ -50,15 +51,15 @@ class SimulatedLine {
     this.#trouble = trouble
   }
 
-  send(commit: Commit): ReturnType<Line["send"]> {
+  send(commit: Commit, behind: ReadonlyArray<Commit>): ReturnType<Line["send"]> {
     const expected = this.last
     const sequence = expected + 1
     const fence = this.#opened ? 0 : this.#broker.fenceWidth
     this.#opened = true
-    this.last = sequence + fence
+    this.last = sequence + behind.length + fence
     if (this.#failure !== undefined) return { sequence, outcome: Effect.fail(this.#failure) }
     const outcome = Deferred.makeUnsafe<Appended, Failure>()
-    this.#entries.push({ commit, expected, sequence, fence, outcome, answer: undefined })
+    this.#entries.push({ commit, expected, sequence, behind, fence, outcome, answer: undefined })
     this.#pump()
     return { sequence, outcome: Deferred.await(outcome) }
   }
@@ -67,7 +68,7 @@ class SimulatedLine {
     while (this.#state === "running" && this.#sent < this.#entries.length) {
       const entry = this.#entries[this.#sent]!
       const oldest = this.#entries[0]!
-      if (entry !== oldest && (oldest.fence > 0 || entry.sequence - oldest.expected > this.#broker.runAheadMax)) return
+      if (entry !== oldest && (oldest.fence > 0 || entry.sequence + entry.behind.length - oldest.expected > this.#broker.runAheadMax)) return
       this.#sent += 1
       this.#transmit(entry)
     }
@@ -83,7 +84,7 @@ class SimulatedLine {
       this.#answered(entry, outcome)
     }
     this.#broker.carry(this.#life, "request", () => {
-      const outcome = this.#broker.storeFor(this.#life, entry.commit, { last: "stream", sequence: entry.expected }, entry.fence)
+      const outcome = this.#broker.storeFor(this.#life, entry.commit, { last: "stream", sequence: entry.expected }, entry)
       this.#broker.carry(this.#life, "answer", () => this.#life.receive(() => answer(outcome)))
     })
     this.#broker.time.after(answerMsMax, () => this.#life.receive(() => answer("lost")))
