@@ -1,4 +1,5 @@
 import type { JobRetried } from "@millrace/schemas"
+import { endingText } from "./ending.ts"
 import { gangOf } from "./gangs.ts"
 import type { Saying } from "./saying.ts"
 import { afterGang, goesOn, lossesMax, type GangEnd, triesOf, withdraw } from "./settle.ts"
@@ -66,8 +67,7 @@ const causeOf = (world: World, task: TaskState): string => {
   if (task.withdrawn === "preempted") return `it gave way to ${task.gaveWay ?? "other work"}${goesOn(task)}`
   if (task.withdrawn === "timed_out") return "its time was up, and its host had not ended it"
   const word = wordOn(task)?.fact
-  if (word?._tag === "AttemptRefused") return `the host refused it: ${word.reason} (${word.detail})`
-  return word?.cause === "exited" ? `exited with ${word.code ?? word.signal ?? "no code"}` : word?.cause ?? "it ended"
+  return word === undefined ? "it ended" : endingText(word, task.job.submitted!.fact.spec)
 }
 
 /** Nobody runs the lost attempt any more from then on. */
