@@ -70,7 +70,7 @@ export const hostProcess = service({
       return Layer.merge(hostService({ atStop }), verifying).pipe(
         Layer.provide([
           layerBeats({ ...nats, name: `${hostId} beats` }),
-          cellDoors({ hostId, folder, apiUrl, relayUrl, sessionKey, relayToken }),
+          cellDoors({ hostId, folder, apiUrl, relayUrl, sessionKey, relayToken }).pipe(Layer.provide(copies)),
           decorated(layerJetStream({ nats, apiPrefix, host: { epoch } })),
           store,
           copies,

@@ -22,6 +22,7 @@ it.effect("a host says what it holds ready when that changes, not too often, and
   let loadBytesPerMs: number | undefined
   site.copies = {
     over: (store) => store,
+    alongside: (store) => store,
     isSnapshot: () => Effect.void,
     held: () => ({ copies: held, loadBytesPerMs }),
     changed: Effect.andThen(changed.await, Effect.sync(() => void changed.closeUnsafe()))

@@ -3,7 +3,7 @@ import { Journal } from "@millrace/journal"
 import { Database } from "@millrace/readmodel"
 import { type BlobRef, Digest } from "@millrace/schemas"
 import { Cause, Context, Effect, Schema, Semaphore, Stream } from "effect"
-import { HttpServerRequest } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { claim } from "../reactors/claims.ts"
 import { Holdings } from "../reactors/holdings.ts"
@@ -79,6 +79,9 @@ export const BlobsLive = HttpApiBuilder.group(Api, "blobs", Effect.fn(function*(
       if (!ours) return yield* noSuchBlob
       const { sizeBytes } = yield* Effect.mapError(blobs.head(digest), (error) =>
         error._tag === "BlobMissing" ? noSuchBlob : storeTrouble("store_unavailable", error.message))
+      const { headers } = yield* HttpServerRequest.HttpServerRequest
+      // Whoever has the bytes asks whether they may be had: a host with a copy, before it gives it to a program.
+      if (query.offset === undefined && headers["if-none-match"] === `"${digest}"`) return HttpServerResponse.empty({ status: 304, headers: { etag: `"${digest}"` } })
       return yield* blobAnswer({ digest, sizeBytes }, { name: digest.slice("sha256:".length), ...query }).pipe(Effect.provideContext(stores))
     }))
 }))

@@ -48,6 +48,9 @@ layer(BytesCell.layer, { timeout: "60 seconds", excludeTestServices: true })("by
       const rest = yield* ask("GET", `/v1/blobs/${digestOf(bytes)}?offset=1000000`)
       assert.isTrue(rest.bytes.equals(bytes.subarray(1_000_000)))
       assert.strictEqual((yield* ask("GET", `/v1/blobs/${digestOf(bytes)}?offset=${bytes.length + 1}`)).json().code, "offset_beyond_end")
+      const had = yield* ask("GET", `/v1/blobs/${digestOf(bytes)}`, { headers: { "if-none-match": `"${digestOf(bytes)}"` } })
+      assert.deepStrictEqual([had.status, had.bytes.length], [304, 0])
+      assert.strictEqual((yield* ask("GET", `/v1/blobs/${digestOf(bytes)}`, { headers: { "if-none-match": "\"sha256:other\"" } })).status, 200)
     }))
 
     it.effect("a digest alone opens nothing: bytes of another workspace are not found until one has put them oneself", () => Effect.gen(function*() {
@@ -55,6 +58,7 @@ layer(BytesCell.layer, { timeout: "60 seconds", excludeTestServices: true })("by
       yield* ask("PUT", "/v1/blobs", { body: bytes })
       const stranger = yield* ask("GET", `/v1/blobs/${digestOf(bytes)}`, { token: "stranger" })
       assert.deepStrictEqual([stranger.status, stranger.json().code], [404, "blob_unknown"])
+      assert.strictEqual((yield* ask("GET", `/v1/blobs/${digestOf(bytes)}`, { token: "stranger", headers: { "if-none-match": `"${digestOf(bytes)}"` } })).status, 404, "who has the bytes learns nothing of who else has")
       yield* ask("PUT", "/v1/blobs", { body: bytes, token: "stranger" })
       assert.strictEqual((yield* ask("GET", `/v1/blobs/${digestOf(bytes)}`, { token: "stranger" })).bytes.toString(), "a secret of acme")
     }))

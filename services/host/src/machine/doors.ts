@@ -1,5 +1,6 @@
 import type { AttemptId, PlacementMade } from "@millrace/schemas"
 import { Context, Effect, Layer } from "effect"
+import { LocalCopies } from "./local-copies.ts"
 import type { Running } from "./runtime.ts"
 import { openSocket, type SocketOptions } from "./socket.ts"
 
@@ -40,6 +41,7 @@ export class Doors extends Context.Service<Doors, {
   /** With a socket for each attempt if there is an API that it may lead to. */
   static readonly layer = (socket: SocketOptions | undefined): Layer.Layer<Doors> => Layer.effect(Doors, Effect.gen(function*() {
     const scope = yield* Effect.scope
+    const copies = yield* LocalCopies
     const sockets = new Map<AttemptId, { readonly path: string; readonly askedBytes: () => number; readonly close: Effect.Effect<void> }>()
     const running = new Map<AttemptId, Watched>()
 
@@ -55,7 +57,7 @@ export class Doors extends Context.Service<Doors, {
         const known = sockets.get(made.attemptId)
         if (known !== undefined) return known.path
         // A host that cannot make a socket runs the work without: its program is told so when it looks for it.
-        const opened = yield* openSocket(made, socket, scope).pipe(
+        const opened = yield* openSocket(made, { ...socket, copies }, scope).pipe(
           Effect.tapError((error) => Effect.logError(error.message)),
           Effect.option
         )

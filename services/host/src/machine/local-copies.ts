@@ -14,6 +14,8 @@ import { type Copies, named, noCopies, speedAfter, used, without } from "../doma
 export interface LocalCopiesShape {
   /** Reads what is here from here, and keeps what it fetches and puts. */
   readonly over: (store: Blobs["Service"]) => Blobs["Service"]
+  /** The same for whoever reads at a pace of its own: it teaches nothing of how fast the host loads. */
+  readonly alongside: (store: Blobs["Service"]) => Blobs["Service"]
   /** These bytes are a snapshot's. */
   readonly isSnapshot: (snapshotId: SnapshotId, blob: BlobRef) => Effect.Effect<void>
   /** What is here now, and how fast the rest was loaded lately, in bytes a millisecond. */
@@ -26,6 +28,7 @@ export interface LocalCopiesShape {
 export const LocalCopies = Context.Reference<LocalCopiesShape>("millrace/host/LocalCopies", {
   defaultValue: () => ({
     over: (store) => store,
+    alongside: (store) => store,
     isSnapshot: () => Effect.void,
     held: () => ({ copies: noCopies, loadBytesPerMs: undefined }),
     changed: Effect.never
@@ -73,19 +76,20 @@ class Folder {
   readonly shape: LocalCopiesShape = {
     over: (store) => ({
       ...store,
-      get: (digest) => this.#get(store, digest),
+      get: (digest) => this.#get(store, digest, true),
       put: (bytes, wanted) => this.#keeping(bytes, (kept) => store.put(kept, wanted))
     }),
+    alongside: (store) => ({ ...store, get: (digest) => this.#get(store, digest, false) }),
     isSnapshot: (snapshotId, { digest }) => Effect.suspend(() => this.#become(named(this.#copies, snapshotId, digest))),
     held: () => ({ copies: this.#copies, loadBytesPerMs: this.#loadBytesPerMs }),
     changed: Effect.suspend(() => Effect.andThen(this.#changed.await, Effect.sync(() => void this.#changed.closeUnsafe())))
   }
 
-  readonly #get = (store: Blobs["Service"], digest: Digest): ReturnType<Blobs["Service"]["get"]> =>
+  readonly #get = (store: Blobs["Service"], digest: Digest, measured: boolean): ReturnType<Blobs["Service"]["get"]> =>
     Stream.unwrap(Effect.gen({ self: this }, function*() {
       const held = this.#copies.blobs.get(digest)
       const file = held === undefined ? undefined : yield* Effect.promise(() => fs.open(this.#pathOf(held), "r").catch(() => undefined))
-      if (held === undefined || file === undefined) return this.#fetched(store, digest)
+      if (held === undefined || file === undefined) return this.#fetched(store, digest, measured)
       yield* this.#use(held)
       const bytes = Stream.fromAsyncIterable(file.createReadStream({ highWaterMark: 256 * 1024 }), (cause) => cause)
       // A copy that cannot be read, or is not what its name says, is no copy: it goes, and whoever reads begins again with the store.
@@ -93,13 +97,13 @@ class Folder {
     }))
 
   /** From the store, keeping it, and minding how long that took. */
-  readonly #fetched = (store: Blobs["Service"], digest: Digest): ReturnType<Blobs["Service"]["get"]> =>
+  readonly #fetched = (store: Blobs["Service"], digest: Digest, measured: boolean): ReturnType<Blobs["Service"]["get"]> =>
     Stream.unwrap(Effect.gen({ self: this }, function*() {
       const beganMs = yield* Clock.currentTimeMillis
       const draft = new Draft(join(this.#folder, `${randomUUID()}.part`))
       const ended = Effect.gen({ self: this }, function*() {
         const ms = (yield* Clock.currentTimeMillis) - beganMs
-        this.#loadBytesPerMs = speedAfter(this.#loadBytesPerMs, { bytes: draft.bytes, ms })
+        if (measured) this.#loadBytesPerMs = speedAfter(this.#loadBytesPerMs, { bytes: draft.bytes, ms })
         yield* this.#keep(draft, { digest, sizeBytes: draft.bytes })
       })
       return store.get(digest).pipe(

@@ -1,6 +1,7 @@
 import { type GrantId, type PlacementMade, Principal } from "@millrace/schemas"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { hash } from "node:crypto"
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs"
 import { createServer, type IncomingMessage, request, type RequestOptions } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -8,6 +9,7 @@ import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { placement } from "../testing/placement.ts"
+import { LocalCopies, localCopies, type LocalCopiesShape } from "./local-copies.ts"
 import { openSocket } from "./socket.ts"
 
 const made = placement("a")
@@ -28,6 +30,7 @@ interface Heard {
 const api = Effect.gen(function*() {
   const heard: Array<Heard> = []
   let hold = false
+  let [bytes, refuses]: [string | undefined, boolean] = [undefined, false]
   const held: Array<() => void> = []
   const server = yield* Effect.acquireRelease(
     Effect.callback<ReturnType<typeof createServer>>((resume) => {
@@ -37,6 +40,11 @@ const api = Effect.gen(function*() {
         incoming.on("end", () => {
           heard.push({ method: incoming.method, url: incoming.url, headers: incoming.headers, body: Buffer.concat(parts).toString() })
           const answer = () => {
+            if (bytes !== undefined && incoming.url?.startsWith("/v1/blobs/")) {
+              const had = incoming.headers["if-none-match"] !== undefined
+              response.writeHead(refuses ? 404 : had ? 304 : 200, { "content-type": "application/octet-stream" })
+              return response.end(had ? "" : refuses ? "{}" : bytes)
+            }
             response.writeHead(200, { "content-type": "application/json", "set-cookie": "no", server: "secret" })
             response.end("{\"ok\":true}")
           }
@@ -51,7 +59,7 @@ const api = Effect.gen(function*() {
       made.closeAllConnections()
     })
   )
-  return { heard, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, hold: () => (hold = true), held }
+  return { heard, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, hold: () => (hold = true), held, gives: (text: string) => (bytes = text), refuse: () => (refuses = true) }
 })
 
 const folder = Effect.acquireRelease(
@@ -65,22 +73,25 @@ interface Answer {
   readonly body: any
 }
 
+const read = (text: string): unknown => text.startsWith("{") ? JSON.parse(text) : text
+
 const ask = (path: string, options: RequestOptions, body = ""): Effect.Effect<Answer> =>
   Effect.callback((resume) => {
     const asked = request({ socketPath: path, agent: false, ...options }, (answer) => {
       const parts: Array<Buffer> = []
       answer.on("data", (part: Buffer) => parts.push(part))
-      answer.on("end", () => resume(Effect.succeed({ status: answer.statusCode ?? 0, headers: answer.headers, body: JSON.parse(Buffer.concat(parts).toString()) })))
+      answer.on("end", () => resume(Effect.succeed({ status: answer.statusCode ?? 0, headers: answer.headers, body: read(Buffer.concat(parts).toString()) })))
+      answer.on("error", () => resume(Effect.succeed({ status: 0, headers: {}, body: "cut off" })))
     })
     asked.on("error", (cause) => resume(Effect.die(cause)))
     asked.end(body)
   })
 
-const opened = Effect.fnUntraced(function*(of: PlacementMade, options: { readonly requestsMax?: number } = {}) {
-  const { held, heard, hold, url } = yield* api
+const opened = Effect.fnUntraced(function*(of: PlacementMade, options: { readonly requestsMax?: number; readonly copies?: LocalCopiesShape } = {}) {
+  const { gives, held, heard, hold, refuse, url } = yield* api
   const at = join(yield* folder, "api")
   const socket = yield* openSocket(of, { folder: at, apiUrl: url, ...options }, yield* Effect.scope)
-  return { ...socket, at, heard, held, hold }
+  return { ...socket, at, gives, heard, held, hold, refuse }
 })
 
 describe("the socket of an attempt", () => {
@@ -99,6 +110,32 @@ describe("the socket of an attempt", () => {
     assert.notInclude(JSON.stringify(headers), "stolen")
     assert.isTrue(["cookie", "x-forwarded-for", "proxy-authorization"].every((name) => headers[name] === undefined))
     assert.notStrictEqual(headers.host, "elsewhere")
+  }))
+
+  it.live("a blob that the cell lets it have comes from the host's copy the second time, and its bytes pass the line once", () => Effect.gen(function*() {
+    const copies = Context.get((yield* Layer.build(localCopies(join(yield* folder, "copies"), 1_000_000))) as Context.Context<never>, LocalCopies)
+    const { gives, heard, path, refuse } = yield* opened(granted, { copies })
+    const text = "a model ".repeat(50_000)
+    gives(text)
+    const get = (digest: string) => ask(path, { method: "GET", path: `/v1/blobs/${digest}` })
+    const digest = `sha256:${hash("sha256", text, "hex")}`
+    const first = yield* get(digest)
+    assert.strictEqual(first.body, text)
+    const second = yield* get(digest)
+    assert.deepStrictEqual([second.status, second.body === text, second.headers["content-length"]], [200, true, String(text.length)])
+    assert.deepStrictEqual(heard.map(({ headers }) => headers["if-none-match"]), [undefined, `"${digest}"`])
+    assert.isUndefined(copies.held().loadBytesPerMs, "the program's pace is not the host's")
+    refuse()
+    assert.strictEqual((yield* get(digest)).status, 404, "whoever may not have it does not get the copy")
+  }))
+
+  it.live("bytes that are not the blob's are cut off, and are no copy", () => Effect.gen(function*() {
+    const copies = Context.get((yield* Layer.build(localCopies(join(yield* folder, "copies"), 1_000_000))) as Context.Context<never>, LocalCopies)
+    const { gives, path } = yield* opened(granted, { copies })
+    gives("something else")
+    const answer = yield* Effect.exit(ask(path, { method: "GET", path: `/v1/blobs/sha256:${"0".repeat(64)}` }))
+    assert.isTrue(Exit.isFailure(answer) || answer.value.body === "cut off")
+    assert.strictEqual(copies.held().copies.blobs.size, 0)
   }))
 
   it.live("without a grant nothing is asked, and the program is told so", () => Effect.gen(function*() {

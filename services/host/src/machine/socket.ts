@@ -8,6 +8,8 @@ import { request as tlsRequest } from "node:https"
 import type { Socket } from "node:net"
 import { join } from "node:path"
 import { reach } from "../domain/reach.ts"
+import type { LocalCopiesShape } from "./local-copies.ts"
+import { answerBlob, unlessHeld, wholeBlobOf } from "./socket-blobs.ts"
 
 /** The socket of an attempt could not be made. Its program runs without. */
 export class SocketFailed extends Schema.TaggedError<SocketFailed>()("SocketFailed", { path: Schema.String, detail: Schema.String }) {
@@ -21,6 +23,8 @@ export interface SocketOptions {
   readonly folder: string
   /** The cell's API, such as `https://cell.example`. */
   readonly apiUrl: string
+  /** The host's copies of blobs: one that the cell lets the program have is given from there. */
+  readonly copies?: LocalCopiesShape
   /** Requests of one attempt at once; more are turned away. 16 unless told. */
   readonly requestsMax?: number
   /** A request on which nothing moves for this long is given up, in ms. 60 s unless told. */
@@ -92,7 +96,7 @@ const closed = (server: Server, path: string): Effect.Effect<void> =>
     server.closeAllConnections()
   }).pipe(Effect.andThen(Effect.sync(() => rmSync(path, { force: true }))))
 
-const handler = (made: PlacementMade, { apiUrl, idleMsMax = 60_000, requestsMax = 16 }: SocketOptions) => {
+const handler = (made: PlacementMade, { apiUrl, copies, idleMsMax = 60_000, requestsMax = 16 }: SocketOptions) => {
   const api = new URL(apiUrl)
   const send = api.protocol === "https:" ? tlsRequest : plainRequest
   const { signature, warrant } = made
@@ -114,6 +118,8 @@ const handler = (made: PlacementMade, { apiUrl, idleMsMax = 60_000, requestsMax 
       const value = request.headers[name]
       if (typeof value === "string") headers[name] = value
     }
+    const blob = copies === undefined ? undefined : wholeBlobOf(request)
+    if (copies !== undefined && blob !== undefined) Object.assign(headers, unlessHeld(copies, blob))
     const length = request.headers["content-length"]
     if (length !== undefined) headers["content-length"] = length
     const onward = send({ protocol: api.protocol, hostname: api.hostname.replace(/^\[|\]$/gu, ""), port: api.port, method: request.method, path: request.url, headers, agent: false })
@@ -129,6 +135,10 @@ const handler = (made: PlacementMade, { apiUrl, idleMsMax = 60_000, requestsMax 
       for (const name of headersBack) {
         const value = answer.headers[name]
         if (typeof value === "string") back[name] = value
+      }
+      if (copies !== undefined && blob !== undefined && (answer.statusCode === 200 || answer.statusCode === 304)) {
+        if (!answerBlob(copies, blob, answer, response, back)) giveUp(refusals.silent)
+        return
       }
       response.writeHead(answer.statusCode ?? 502, back)
       answer.on("error", () => response.destroy())
