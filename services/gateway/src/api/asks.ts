@@ -156,9 +156,9 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
     expireSnapshot: ({ headers, params: { snapshotId }, query: { cause = "" } }) =>
       ask({ action: "snapshot.expire", within: ["snapshot", snapshotId], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "SnapshotExpiryAsked", snapshotId, cause }) }),
     setQuota: ({ headers, payload: { node, ...terms } }) =>
-      ask({ action: "capacity.write", within: ["quota", ...node.split("/")], against: byRoleAlone, key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "QuotaAsked", node, terms }) }),
+      ask({ action: "cell.operate", within: ["quota", ...node.split("/")], against: byRoleAlone, key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "QuotaAsked", node, terms }) }),
     liftQuota: ({ headers, query: { node } }) =>
-      ask({ action: "capacity.write", within: ["quota", ...node.split("/")], against: byRoleAlone, key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "QuotaAsked", node }) }),
+      ask({ action: "cell.operate", within: ["quota", ...node.split("/")], against: byRoleAlone, key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "QuotaAsked", node }) }),
     changePriority: ({ headers, params: { jobId }, payload: { priority } }) =>
       ask({ action: "job.submit", within: ["job", jobId], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "PriorityAsked", jobId, priority }) }),
     showAsk: Effect.fnUntraced(function*({ params: { askId } }) {

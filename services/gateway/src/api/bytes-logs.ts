@@ -1,9 +1,6 @@
 import { Blobs } from "@millrace/blobs"
-import type { Journal } from "@millrace/journal"
-import type { Database } from "@millrace/readmodel"
 import type { AttemptId, HostId, JobId } from "@millrace/schemas"
-import { Cause, Clock, Context, Effect, Queue, Stream } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { Effect, Stream } from "effect"
 import { type LogPlace, nothingHeldAt, placeText, told, toldAtEnd, toldUpTo } from "../domain/log-pieces.ts"
 import { type Follower, type Known, nextBytes } from "../domain/next-bytes.ts"
 import { LiveGone, LiveOutput } from "../reactors/live-output.ts"
@@ -11,11 +8,10 @@ import type { OutputName } from "./bytes.ts"
 import type { Allowed } from "./bytes-gate.ts"
 import { blobOf, settledStandingOf, type Standing, standingOf } from "./bytes-kept.ts"
 import { Watch } from "./bytes-watch.ts"
+import { eventText, type Say, serverSent } from "./server-sent.ts"
 
-/** A follow is cut after this long: whoever comes back with the last id goes on there, and is authenticated anew. In ms. */
-const followMsMax = 3_600_000
-/** A comment is sent when nothing else was for this long, so that nobody between takes the connection for dead. In ms. */
-const quietMsMax = 15_000
+/** The tables are asked again after this long at the latest, in ms, whatever the watch has seen. */
+const lookAgainMs = 15_000
 /** Pieces that may wait for a slow reader. */
 const piecesMax = 8
 /** How long a host that could not be reached is left alone, at first and at most, in ms. */
@@ -32,45 +28,8 @@ export interface Following {
   readonly follow: boolean
 }
 
-/** Succeeds when the gateway is to stop: follows end then, and are taken up again elsewhere. */
-export const FollowsEnd = Context.Reference<Effect.Effect<void>>("millrace/gateway/FollowsEnd", { defaultValue: () => Effect.never })
-
-type Needs = Blobs | Database | Journal | LiveOutput | Watch
-
 /** A job's output as server-sent events; what they say stands at `JobBytes`. */
-export const logAnswer = Effect.fnUntraced(function*(following: Following) {
-  const needs = yield* Effect.context<Needs>()
-  const end = yield* FollowsEnd
-  const events = Stream.callback<Uint8Array>((queue) =>
-    Effect.gen(function*() {
-      let saidAtMs = yield* Clock.currentTimeMillis
-      const say = (text: string) =>
-        Effect.gen(function*() {
-          yield* Queue.offer(queue, Buffer.from(text))
-          saidAtMs = yield* Clock.currentTimeMillis
-        })
-      yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
-        yield* Effect.sleep(quietMsMax)
-        if ((yield* Clock.currentTimeMillis) - saidAtMs >= quietMsMax) yield* say(": still here\n\n")
-      })))
-      yield* say(": millrace\n\n")
-      yield* follow(following, say).pipe(Effect.provideContext(needs), Effect.timeoutOption(followMsMax), Effect.raceFirst(end))
-      Queue.endUnsafe(queue)
-    }).pipe(
-      Effect.catchCause((cause) =>
-        Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logWarning(`Following ${following.jobId} broke off; the follower comes back where it was`, cause)),
-      Effect.ensuring(Effect.sync(() => Queue.endUnsafe(queue)))
-    ), { bufferSize: piecesMax, strategy: "suspend" })
-  return HttpServerResponse.stream(events, {
-    contentType: "text/event-stream",
-    headers: { "cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff" }
-  })
-})
-
-type Say = (text: string) => Effect.Effect<void>
-
-const event = (name: string, data: unknown, id?: string): string =>
-  `${id === undefined ? "" : `id: ${id}\n`}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`
+export const logAnswer = (following: Following) => serverSent(following.jobId, piecesMax, (say) => follow(following, say))
 
 const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream, task, who }: Following, say: Say) {
   const blobs = yield* Blobs
@@ -88,7 +47,7 @@ const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream
       held = after.held
       if (after.piece === undefined) return Effect.void
       const { next, ...piece } = after.piece
-      return say(event("output", piece, placeText({ attempt: follower.attempt!, offset: next })))
+      return say(eventText("output", piece, placeText({ attempt: follower.attempt!, offset: next })))
     })
 
   const tellHeld = Effect.suspend(() => {
@@ -96,7 +55,7 @@ const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream
     if (rest === undefined) return Effect.void
     const { next, ...piece } = rest
     held = nothingHeldAt(next)
-    return say(event("output", piece, placeText({ attempt: follower.attempt!, offset: next })))
+    return say(eventText("output", piece, placeText({ attempt: follower.attempt!, offset: next })))
   })
 
   const turn = (attempt: number) =>
@@ -106,7 +65,7 @@ const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream
       held = nothingHeldAt(first ? held.next : 0)
       follower = { attempt, done: false, liveDone: false }
       droppedBytes = 0
-      return say(event("attempt", { attempt }, placeText({ attempt, offset: held.next })))
+      return say(eventText("attempt", { attempt }, placeText({ attempt, offset: held.next })))
     })
 
   const tellKept = Effect.fnUntraced(function*(standing: Standing) {
@@ -174,13 +133,12 @@ const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream
         break
       case "wait":
         if (!follow) return yield* tellHeld
-        // Whatever hinders the watch, the tables are asked again now and then.
-        yield* Effect.raceFirst(watch.change(jobId, task, standing), Effect.sleep(quietMsMax))
+        yield* Effect.raceFirst(watch.change(jobId, task, standing), Effect.sleep(lookAgainMs))
         break
       case "end": {
         const { exit_code, outcome } = standing.ending!
         const place = follower.attempt === undefined ? undefined : placeText({ attempt: follower.attempt, offset: toldUpTo(held) })
-        return yield* say(event("end", { outcome, exitCode: exit_code, attempt: follower.attempt ?? null, droppedBytes }, place))
+        return yield* say(eventText("end", { outcome, exitCode: exit_code, attempt: follower.attempt ?? null, droppedBytes }, place))
       }
     }
   }

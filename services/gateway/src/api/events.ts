@@ -1,57 +1,25 @@
 import { Database } from "@millrace/readmodel"
 import type { Cut } from "@millrace/schemas"
-import { Cause, Clock, Effect, Fiber, Queue, Stream } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { Clock, Effect, Fiber } from "effect"
 import { placeText, type TellingPlace } from "../domain/telling-place.ts"
 import { tables } from "../projections/tables.ts"
 import { storyRows } from "./reading.ts"
+import { eventText, type Say, serverSent } from "./server-sent.ts"
 import { isOver, storyLines } from "./views.ts"
 
-/** A follow is cut after this long: whoever comes back with the last id goes on there, and is authenticated anew. In ms. */
-const followMsMax = 3_600_000
-/** A comment is sent when nothing else was for this long, so that nobody between takes the connection for dead. In ms. */
-const quietMsMax = 15_000
 /** Lines that may wait for a slow reader. */
-const eventsMax = 64
+const linesMax = 64
 /** The tables are asked no more often than this for one follower, and after this long at the latest, in ms. */
 const lookMs = { least: 50, most: 1_000 }
 /** What happens behind a job's end is told when it comes within this, in ms; or until what each attempt cost is told. */
 const afterwordMs = 2_000
 
 /** A job's story as server-sent events; what they say stands at `Jobs`. */
-export const storyEvents = Effect.fnUntraced(function*(jobId: string, from: TellingPlace | undefined) {
-  const database = yield* Database
-  const events = Stream.callback<Uint8Array>((queue) =>
-    Effect.gen(function*() {
-      let saidAtMs = yield* Clock.currentTimeMillis
-      const say = (text: string) =>
-        Effect.gen(function*() {
-          yield* Queue.offer(queue, Buffer.from(text))
-          saidAtMs = yield* Clock.currentTimeMillis
-        })
-      yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
-        yield* Effect.sleep(quietMsMax)
-        if ((yield* Clock.currentTimeMillis) - saidAtMs >= quietMsMax) yield* say(": still here\n\n")
-      })))
-      yield* say(": millrace\n\n")
-      yield* tell(jobId, from, say).pipe(Effect.timeoutOption(followMsMax))
-      Queue.endUnsafe(queue)
-    }).pipe(
-      Effect.provideService(Database, database),
-      Effect.catchCause((cause) =>
-        Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logWarning(`Following ${jobId} broke off; the follower comes back where it was`, cause)),
-      Effect.ensuring(Effect.sync(() => Queue.endUnsafe(queue)))
-    ), { bufferSize: eventsMax, strategy: "suspend" })
-  return HttpServerResponse.stream(events, {
-    contentType: "text/event-stream",
-    headers: { "cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff" }
-  })
-})
+export const storyEvents = (jobId: string, from: TellingPlace | undefined) => serverSent(jobId, linesMax, (say) => tell(jobId, from, say))
 
-const event = (name: string, data: unknown, place: TellingPlace): string =>
-  `id: ${placeText(place)}\nevent: ${name}\ndata: ${JSON.stringify(data)}\n\n`
+const event = (name: string, data: unknown, place: TellingPlace): string => eventText(name, data, placeText(place))
 
-const tell = Effect.fnUntraced(function*(jobId: string, from: TellingPlace | undefined, say: (text: string) => Effect.Effect<void>) {
+const tell = Effect.fnUntraced(function*(jobId: string, from: TellingPlace | undefined, say: Say) {
   let since: Cut = from?.from ?? {}
   let skip = from?.told ?? 0
   // What was begun to be told is finished first, in the same order; then come the new lines.
