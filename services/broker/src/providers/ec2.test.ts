@@ -113,6 +113,21 @@ describe("EC2's client", () => {
     assert.deepInclude(yield* provider.create(wish("more", spot)), { reason: "quota", narrows: "market" })
   }))
 
+  under("what is reserved is offered with how many of it are idle, taken as what it is, and nothing else is taken in its place", (sky) => Effect.gen(function*() {
+    const provider = yield* client(sky)
+    const idle = Effect.map(provider.offers, (told) => (told._tag === "Told" ? told.value.rows.filter(({ market }) => market === "reserved").map(({ machineType, stock, zone }) => [machineType, zone, stock]) : []))
+    assert.deepStrictEqual(yield* idle, [["t3.small", "us-east-1a", 2]])
+    const reserved = { ...column, market: "reserved" } as const
+    assert.strictEqual((yield* provider.create(wish("one", reserved)))._tag, "Bought")
+    assert.strictEqual((yield* provider.create(wish("one", reserved)))._tag, "Bought")
+    assert.deepStrictEqual([sky.books.running.map(({ market }) => market), yield* idle], [["reserved"], [["t3.small", "us-east-1a", 1]]])
+    assert.strictEqual((yield* provider.create(wish("two", reserved)))._tag, "Bought")
+    assert.deepInclude(yield* provider.create(wish("three", reserved)), { reason: "out_of_capacity", narrows: "market" })
+    sky.weather.set({ forbidden: ["DescribeCapacityReservations"] })
+    const told = yield* (yield* client(sky)).offers
+    assert.isTrue(told._tag === "Told" && told.value.rows.length > 0 && told.value.rows.every(({ market }) => market !== "reserved"))
+  }), { reservations: [{ id: "cr-0a", type: "t3.small", zone: "us-east-1a", instances: 2 }] })
+
   under("a list is read to its last page, and what it names twice is one machine", (sky) => Effect.gen(function*() {
     const provider = yield* client(sky)
     for (const name of ["a", "b", "c", "d", "e"]) yield* provider.create(wish(name))
@@ -172,7 +187,7 @@ describe("EC2's client", () => {
     sky.weather.set({ forbidden: ["TerminateInstances"] })
     const checks = yield* (yield* client(sky)).check
     assert.deepStrictEqual(checks.filter(({ allowed }) => !allowed).map(({ permission }) => permission), ["ec2:TerminateInstances (us-east-1)"])
-    assert.deepStrictEqual([sky.books.all.length, checks.length], [0, 7])
+    assert.deepStrictEqual([sky.books.all.length, checks.length], [0, 8])
   }))
 
   under("keys that are exchanged serve from the next call on", (sky) => Effect.gen(function*() {

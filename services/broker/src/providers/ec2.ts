@@ -1,4 +1,4 @@
-import type { EC2Client, EC2ClientConfig, Instance, InstanceTypeInfo, InstanceTypeOffering, RunInstancesCommandInput, SpotPrice } from "@aws-sdk/client-ec2"
+import type { CapacityReservation, EC2Client, EC2ClientConfig, Instance, InstanceTypeInfo, InstanceTypeOffering, RunInstancesCommandInput, SpotPrice } from "@aws-sdk/client-ec2"
 import type { Column, ProviderName } from "@millrace/schemas"
 import { Clock, Effect, type Scope } from "effect"
 import type { Listed } from "../domain/sweep.ts"
@@ -52,6 +52,8 @@ const keysMs = 60_000
 /** An id that nobody has: with it a dry run of an ending is tried. */
 const nobody = "i-00000000000000000"
 
+type Catalogue = Omit<RegionRead, "spot" | "reserved">
+
 /** Amazon EC2: instances on demand and as spot, by zones, under client tokens; one client a region, one budget for the key. */
 export const ec2 = Effect.fnUntraced(function*(
   { can: other, credentials, endpoint, http = { connectionTimeout: 5_000, requestTimeout: answerMsMax }, name, prices, settings }: Ec2Options
@@ -80,7 +82,7 @@ export const ec2 = Effect.fnUntraced(function*(
   const regionOf = new Map<string, string>()
   /** What spot cost when the offers were last read, by type and zone. */
   let spotPrices: ReadonlyMap<string, string> = new Map()
-  const catalogues = new Map<string, { readonly untilMs: number; readonly read: Omit<RegionRead, "spot"> }>()
+  const catalogues = new Map<string, { readonly untilMs: number; readonly read: Catalogue }>()
 
   /** One call in one region: its answer, a documented refusal, or nothing clear. */
   const call = <A>(doing: string, region: string, send: (client: EC2Client, signal: AbortSignal) => Promise<A>, turn: Effect.Effect<void> = budget.any): Effect.Effect<Told<A> | Refusal, ProviderUnclear> => {
@@ -172,7 +174,7 @@ export const ec2 = Effect.fnUntraced(function*(
   })
 
   /** What is sold where, read again from time to time. */
-  const catalogueIn = Effect.fnUntraced(function*(region: string): Effect.fn.Return<Told<Omit<RegionRead, "spot">> | Refusal, ProviderUnclear> {
+  const catalogueIn = Effect.fnUntraced(function*(region: string): Effect.fn.Return<Told<Catalogue> | Refusal, ProviderUnclear> {
     const nowMs = yield* Clock.currentTimeMillis
     const known = catalogues.get(region)
     if (known !== undefined && nowMs < known.untilMs) return { _tag: "Told", value: known.read }
@@ -211,7 +213,14 @@ export const ec2 = Effect.fnUntraced(function*(
       const said = await client.send(new sdk.DescribeSpotPriceHistoryCommand({ StartTime: now, InstanceTypes, ProductDescriptions: ["Linux/UNIX"], MaxResults: 1_000, NextToken }), { abortSignal })
       return { rows: said.SpotPriceHistory, next: said.NextToken }
     })
-    return spot._tag === "Refusal" ? spot : { _tag: "Told", value: [{ ...catalogue.value, spot: spot.value }] }
+    if (spot._tag === "Refusal") return spot
+    const reserved = yield* pages<CapacityReservation>("reading what is reserved", region, async (client, abortSignal, NextToken) => {
+      const said = await client.send(new sdk.DescribeCapacityReservationsCommand({ Filters: [{ Name: "state", Values: ["active"] }], MaxResults: 1_000, NextToken }), { abortSignal })
+      return { rows: said.CapacityReservations, next: said.NextToken }
+    })
+    // Who may not read it buys all the same.
+    if (reserved._tag === "Refusal") yield* Effect.logWarning(`${name} does not say what is reserved in ${region}: ${reserved.detail}`)
+    return { _tag: "Told", value: [{ ...catalogue.value, spot: spot.value, reserved: reserved._tag === "Told" ? reserved.value : [] }] }
   })
 
   const launch = (wish: Wish, DryRun: boolean): RunInstancesCommandInput => {
@@ -236,6 +245,8 @@ export const ec2 = Effect.fnUntraced(function*(
       ...(subnet === undefined ? {} : { SubnetId: subnet }),
       ...(zone === undefined || subnet !== undefined ? {} : { Placement: { AvailabilityZone: zone } }),
       ...(groups === undefined ? {} : { SecurityGroupIds: [...groups] }),
+      // What is paid for already: nothing else will do, for it would be paid for besides.
+      ...(market === "reserved" ? { CapacityReservationSpecification: { CapacityReservationPreference: "capacity-reservations-only" as const } } : {}),
       ...(market === "spot" ? {
         InstanceMarketOptions: { MarketType: "spot", SpotOptions: { SpotInstanceType: "one-time", InstanceInterruptionBehavior: "terminate", MaxPrice: dollarsOfPicoPerSecond(pricePicoPerSecondMax) } }
       } : {})
@@ -279,6 +290,7 @@ export const ec2 = Effect.fnUntraced(function*(
       dry("DescribeSpotPriceHistory", (client, abortSignal) => client.send(new sdk.DescribeSpotPriceHistoryCommand({ DryRun }), { abortSignal })),
       dry("DescribeInstances", (client, abortSignal) => client.send(new sdk.DescribeInstancesCommand({ DryRun }), { abortSignal })),
       dry("DescribeSpotInstanceRequests", (client, abortSignal) => client.send(new sdk.DescribeSpotInstanceRequestsCommand({ DryRun }), { abortSignal })),
+      dry("DescribeCapacityReservations", (client, abortSignal) => client.send(new sdk.DescribeCapacityReservationsCommand({ DryRun }), { abortSignal })),
       [`ec2:RunInstances, ec2:CreateTags (${region})`, Effect.map(run(trial, true), dryRunSays)] as const,
       dry("TerminateInstances", (client, abortSignal) => client.send(new sdk.TerminateInstancesCommand({ DryRun, InstanceIds: [nobody] }), { abortSignal }))
     ]

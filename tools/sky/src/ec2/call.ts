@@ -2,6 +2,7 @@ import type { Machine } from "../books.ts"
 import type { Site } from "../site.ts"
 import type { Limit } from "./bucket.ts"
 import type { Parameters, Xml } from "./query.ts"
+import type { Reservation } from "./reservations.ts"
 import type { AwsKey } from "./sigv4.ts"
 
 export interface Ec2Account extends AwsKey {
@@ -10,6 +11,8 @@ export interface Ec2Account extends AwsKey {
   /** Subnet to zone. */
   readonly subnets?: Readonly<Record<string, string>>
   readonly securityGroups?: ReadonlyArray<string>
+  /** What the account has reserved. */
+  readonly reservations?: ReadonlyArray<Reservation>
   /** Requests at once and more each second, per action and region. */
   readonly limits: Readonly<Record<string, Limit>> & { readonly other: Limit }
   /** How far a client's clock may be from ours, in ms. */

@@ -5,6 +5,7 @@ import { Bucket } from "./bucket.ts"
 import { type Action, type Done, type Ec2Account, Ec2Error, type Kept } from "./call.ts"
 import { catalogue } from "./catalogue.ts"
 import { instances } from "./instances.ts"
+import { checkedReservations, reservations } from "./reservations.ts"
 import { errorXml, Parameters, xmlOf } from "./query.ts"
 import { type AwsKey, verify } from "./sigv4.ts"
 import { ec2Regions } from "./wares.ts"
@@ -26,7 +27,7 @@ export const ec2Cloud = (
   open: (site) => new Ec2Api({ ...account, limits, pageMax }, site)
 })
 
-const actions: Readonly<Record<string, Action>> = { ...catalogue, ...instances }
+const actions: Readonly<Record<string, Action>> = { ...catalogue, ...instances, ...reservations }
 const common = new Set(["Action", "Version", "DryRun"])
 
 /**
@@ -45,7 +46,7 @@ export class Ec2Api implements CloudRoom {
   tooFast = 0
 
   constructor(account: Ec2Account, site: Site) {
-    this.#account = account
+    this.#account = { ...account, reservations: checkedReservations(account.reservations ?? []) }
     this.#site = site
   }
 

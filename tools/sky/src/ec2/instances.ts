@@ -3,6 +3,7 @@ import { dollars, dollarsText } from "../prices.ts"
 import type { Site } from "../site.ts"
 import { type Action, type Call, type Done, dryRunEnds, Ec2Error, type Filter, filtersIn, type Kept, matches, page } from "./call.ts"
 import { launchIn } from "./launch.ts"
+import { reservedZone } from "./reservations.ts"
 import type { Xml } from "./query.ts"
 
 /** A terminated instance is shown for about an hour. */
@@ -26,7 +27,8 @@ const runInstances = (call: Call): Done => {
     if (before.parameters !== same) throw new Ec2Error("IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
     return reservation(site, kept, before.machine)
   }
-  const zone = asked.zones.find((one) => site.hasCapacity({ type: asked.ware.name, region, zone: one, market: asked.market }))
+  const zone = asked.market === "reserved" ? reservedZone(call, asked.ware.name, asked.zones) : asked.zones.find((one) => site.hasCapacity({ type: asked.ware.name, region, zone: one, market: asked.market }))
+  if (zone === undefined && asked.market === "reserved") throw new Ec2Error("ReservationCapacityExceeded", `There is no capacity left in a Capacity Reservation for ${asked.ware.name} in ${asked.zones.join(", ")}.`)
   if (zone === undefined) throw new Ec2Error("InsufficientInstanceCapacity", `We currently do not have sufficient ${asked.ware.name} capacity in the Availability Zone you requested (${asked.zones.join(", ")}).`, 500)
   const priceOf = asked.priceIn(zone)
   if (asked.maxPrice !== undefined && dollars(asked.maxPrice) < priceOf) {
@@ -214,7 +216,7 @@ const terminateInstances = (call: Call): Done => {
 export const instances: Readonly<Record<string, Action>> = {
   RunInstances: {
     wants: ["ImageId", "MinCount", "MaxCount"],
-    takes: ["InstanceType", "ClientToken", "TagSpecification", "UserData", "InstanceMarketOptions", "InstanceInitiatedShutdownBehavior", "Placement", "SubnetId", "SecurityGroupId", "BlockDeviceMapping", "IamInstanceProfile", "MetadataOptions", "KeyName", "EbsOptimized"],
+    takes: ["InstanceType", "ClientToken", "TagSpecification", "UserData", "InstanceMarketOptions", "InstanceInitiatedShutdownBehavior", "Placement", "SubnetId", "SecurityGroupId", "BlockDeviceMapping", "IamInstanceProfile", "MetadataOptions", "KeyName", "EbsOptimized", "CapacityReservationSpecification"],
     does: runInstances
   },
   DescribeInstances: { wants: [], takes: ["InstanceId", "Filter", "MaxResults", "NextToken"], does: describeInstances },

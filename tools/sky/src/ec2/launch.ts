@@ -78,7 +78,9 @@ const zonesIn = ({ account, parameters, region }: Call, ware: Ec2Ware): Readonly
 const marketIn = (parameters: Parameters): { readonly market: Machine["market"]; readonly maxPrice: string | undefined } => {
   const options = parameters.under("InstanceMarketOptions")
   const type = options.text("MarketType")
-  if (type === undefined) return { market: "on_demand", maxPrice: undefined }
+  const preference = parameters.under("CapacityReservationSpecification").text("CapacityReservationPreference")
+  if (preference !== undefined && !["open", "none", "capacity-reservations-only"].includes(preference)) throw invalid(`Value (${preference}) for parameter capacityReservationPreference is invalid.`)
+  if (type === undefined) return { market: preference === "capacity-reservations-only" ? "reserved" : "on_demand", maxPrice: undefined }
   if (type !== "spot") throw invalid(`Value (${type}) for parameter marketType is invalid.`)
   const spot = options.under("SpotOptions")
   const maxPrice = spot.text("MaxPrice")
