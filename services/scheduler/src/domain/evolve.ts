@@ -7,7 +7,7 @@ import { lean, leanPlaced, own } from "./lean.ts"
 import { evolveMoney, promise } from "./money.ts"
 import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
-import { evolveOffers, evolveProviders } from "./possible.ts"
+import { evolveOffers, evolveProviders, listOffers } from "./possible.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
 import { evolveSnapshots, noteKept } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
@@ -112,6 +112,8 @@ const take = (world: World, heard: Heard): void => {
       const joins = { ...(zone === undefined ? {} : { zone }), ...(fabric === true ? { fabric: `${provider}/${region}` } : {}) }
       return ofMachine(world, leaseId, { rented: { provider, region, ...joins, spot: market === "spot" } })
     }
+    case "OffersListed":
+      return listOffers(world.offers, event)
     case "OffersObserved":
       return evolveOffers(world.offers, event)
     case "BrokerTookOver":
@@ -123,6 +125,8 @@ const take = (world: World, heard: Heard): void => {
       return ofMachine(world, event.leaseId, { hostId: event.hostId })
     case "ReclaimNoticed":
       return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true, goneAtMs: event.deadlineAtMs })
+    case "MachineRetiring":
+      return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true })
     case "LeaseReleased":
     case "LeaseEnded":
       return ofMachine(world, event.leaseId, { goesBack: true })

@@ -4,6 +4,11 @@ import { admitted, type Cell, enrolled, exited, given, host, job, joined, left, 
 import { leaveMs } from "./reclaim.ts"
 import { scheduler } from "./scheduler.ts"
 
+const retiring = (name: string): MillFact => {
+  const { leaseId, provider } = released(name)
+  return { _tag: "MachineRetiring", leaseId, provider, by: released("b").leaseId }
+}
+
 const twoHosts = [admitted("a"), joined("a"), enrolled("a"), admitted("b"), joined("b")]
 
 describe("a rented machine", () => {
@@ -13,7 +18,7 @@ describe("a rented machine", () => {
     assert.strictEqual(cell.placed("1").hostId, host("a"))
   })
 
-  it.each([["is released", released("a")], ["is taken back by its provider", reclaimed("a")]])("that %s takes nothing more, and what runs there ends by itself", (_, word) => {
+  it.each([["is released", released("a")], ["is taken back by its provider", reclaimed("a")], ["is to go for a cheaper one", retiring("a")]])("that %s takes nothing more, and what runs there ends by itself", (_, word) => {
     const cell = given(...twoHosts, submitted("1"))
     cell.rest()
     cell.hear(word, submitted("2"))
