@@ -76,7 +76,8 @@ export class Fleet {
   readonly #line = new Line(this.#stock)
   readonly #costs: CostBook
   readonly #terms = new Map<string, Terms>()
-  readonly #fitting: Int32Array
+  /** Slots of the hosts with room for the request at hand. */
+  #fitting = new Int32Array(0)
   readonly #first = new Int32Array(1)
   readonly #undo: Array<() => void> = []
   #marks = 0
@@ -85,7 +86,6 @@ export class Fleet {
     this.mix = mix
     this.#weights = weights
     this.#costs = new CostBook(this.#stock, mix, weights)
-    this.#fitting = new Int32Array(weights.hostsMax)
   }
 
   get size(): number {
@@ -216,6 +216,7 @@ export class Fleet {
     const size = sizeOf(request)
     if (size.devices > devicesMax) return undefined
     const terms = this.#termsOf(request)
+    if (this.#fitting.length < this.#stock.slots) this.#fitting = new Int32Array(this.#stock.classOf.length)
     for (let rank = 0; rank <= terms.rankMax; rank += 1) {
       const places = terms.places[rank] = this.#line.placesOf(terms.places[rank], terms.ranks, rank)
       const fitting = this.#line.fitting(size, places, this.#fitting)

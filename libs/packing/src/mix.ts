@@ -25,7 +25,7 @@ const typicalMax = 96
 /** What is typical is looked at again after this many more tasks, and after this share more. */
 const againAfterMin = 32
 const againAfterShare = 0.15
-const againAfterMax = 4096
+const againAfterMax = 8192
 /** What is typical stays as it is while what came since differs by no more than this share of all tasks. */
 const differencePermille = 60
 

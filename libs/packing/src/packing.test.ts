@@ -34,4 +34,16 @@ describe("a fleet", () => {
     const second = fleet.choose({ ...ask, models })!
     expect([second.host, second.reason.fallback]).toEqual(["a", 1])
   })
+
+  it("compares all hosts that have room, and not the first of them", () => {
+    const fleet = new Fleet()
+    const many = 5_000
+    for (let number = 0; number < many; number += 1) fleet.addHost(host(`h${String(number).padStart(6, "0")}`))
+    const last = `h${String(many - 1).padStart(6, "0")}`
+    // The one of which most is taken already: what is left of it fits, and all others stay whole.
+    const { placed } = fleet.choose({ ...ask, gpus: 7, cpuMilli: 7_000, memoryMib: 7_000 })!
+    fleet.take(last, placed)
+    const choice = fleet.choose(ask)!
+    expect([choice.host, choice.reason.fitting]).toEqual([last, many])
+  })
 })

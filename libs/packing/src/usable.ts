@@ -52,10 +52,12 @@ export class Usable {
     this.#milli = new Float64Array(this.#groups.length)
   }
 
-  /** Says what CPU and memory the host has free, for what is asked next. */
+  /** Says what CPU and memory the host has free, for what is asked next, behind what its devices have. */
   beside(cpuMilli: number, memoryMib: number): void {
     for (let at = 0; at < this.#groups.length; at += 1) {
       const group = this.#groups[at]!
+      // Where no device is free enough CPU and memory are worth nothing, nor will they be when less is free.
+      if (this.#milli[at] === 0) continue
       if (cpuMilli >= group.cpuMilliMost && memoryMib >= group.memoryMibMost) {
         this.#fitting[at] = group.countSum
         continue

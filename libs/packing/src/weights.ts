@@ -15,9 +15,7 @@ export interface Weights {
   readonly scarcityPoints: number
   /** For a second of estimated waiting and loading. */
   readonly startPointsPerSecond: number
-  /** Of the hosts that have room, so many are compared, the first by id: what bounds the cost of one choice. */
-  readonly hostsMax: number
 }
 
 /** What the benches were measured with, and what the service places by. */
-export const usualWeights: Weights = { stepMilli: 80, restTimes: 8, scarcityPoints: 80, startPointsPerSecond: 1, hostsMax: 1280 }
+export const usualWeights: Weights = { stepMilli: 80, restTimes: 8, scarcityPoints: 80, startPointsPerSecond: 1 }
