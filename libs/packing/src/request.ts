@@ -17,6 +17,8 @@ export interface Request {
   readonly models?: ReadonlyArray<ModelAsk> | undefined
   /** Alternatives without an order: any of them is as good as another. Any device, if absent. */
   readonly oneOfModels?: ReadonlyArray<string> | undefined
+  /** No device of these, whatever else is said of models. */
+  readonly butModels?: ReadonlyArray<ModelAsk> | undefined
   readonly kinds: number
   readonly where?: ReadonlyArray<Where> | undefined
 }
@@ -62,10 +64,10 @@ export const keyOfTerms = (request: Request): string => {
   return key
 }
 
-const termsInWords = ({ gpuMilli, gpus, kinds, models, oneOfModels, where }: Request): string => {
+const termsInWords = ({ butModels, gpuMilli, gpus, kinds, models, oneOfModels, where }: Request): string => {
   const ofModels = gpus > 0 || gpuMilli !== undefined
-  const anyModel = !ofModels || (models === undefined && oneOfModels === undefined)
-  return anyModel && where === undefined ? String(kinds) : JSON.stringify([kinds, ofModels ? models ?? null : null, ofModels ? oneOfModels ?? null : null, where ?? null])
+  const anyModel = !ofModels || (models === undefined && oneOfModels === undefined && butModels === undefined)
+  return anyModel && where === undefined ? String(kinds) : JSON.stringify([kinds, ofModels ? models ?? null : null, ofModels ? oneOfModels ?? null : null, where ?? null, ...(ofModels && butModels !== undefined ? [butModels] : [])])
 }
 
 const isOf = (ask: ModelAsk, { gpuMemoryMib, gpuModel = "" }: HostClass): boolean =>
@@ -82,6 +84,7 @@ export const rankOf = (request: Request, host: HostClass): number => {
   if (request.where?.some((where) => where.weight === undefined && !holds(where, host))) return -1
   if (request.gpus === 0 && request.gpuMilli === undefined) return 0
   if (request.oneOfModels !== undefined && (host.gpuModel === undefined || !request.oneOfModels.includes(host.gpuModel))) return -1
+  if (request.butModels?.some((ask) => isOf(ask, host))) return -1
   return request.models === undefined ? 0 : request.models.findIndex((ask) => isOf(ask, host))
 }
 

@@ -64,7 +64,7 @@ describe("where work goes", () => {
   })
 
   it("a smaller job goes on where a larger one waits", () =>
-    assertSays(given(...here("a", needs(1000, 1000)), submitted("j1", { resources: needs(2000) }), submitted("j2")), 0, "j1 waits: no_room", "j2 on a, attempt 1"))
+    assertSays(given(...here("a", needs(1000, 1000)), submitted("j1", { resources: needs(2000) }), submitted("j2")), 0, "j2 on a, attempt 1", "j1 waits: no_room"))
 
   it("what does not fit waits, and says what is short", () => {
     const [deferred] = given(...here("a", needs(500, 2000)), ...here("b", needs(900, 1000)), submitted("j1")).decide()

@@ -9,6 +9,7 @@ import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
 import { evolveOffers, evolveProviders, listOffers } from "./possible.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
+import { gpuMilliOf } from "./resources.ts"
 import { evolveSnapshots, noteKept } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
@@ -36,6 +37,7 @@ const stirs = (world: World, event: MillFact): boolean =>
 
 const take = (world: World, heard: Heard): void => {
   const { event, id } = heard
+  if (stirs(world, event)) world.index.standstill.stirs += 1
   switch (event._tag) {
     case "JobSubmitted":
       return submitted(world, event, heard)
@@ -134,6 +136,7 @@ const take = (world: World, heard: Heard): void => {
       world.images.set(event.imageId, event.sizeBytes)
       return
     default: {
+      if (event._tag === "BudgetOpened" || event._tag === "PriceBookPublished") world.index.standstill.forget()
       if (event._tag === "SliceRecalled") world.money.recalledAt = Math.max(world.money.recalledAt, heard.sequence)
       if (evolveMoney(world.money, event) || evolveQuotas(world, heard)) return
       const snapshot = evolveSnapshots(world.snapshots, event, heard.atMs)
@@ -406,6 +409,7 @@ export const hostChanged = (world: World, host: HostState): void => {
   else world.index.returning.delete(host)
   capacityOf(world, host)
   world.index.fleet.changed(host)
+  world.index.standstill.freed(host)
 }
 
 /** Who may do what has changed: jobs under a grant that this touches are looked at again. */
@@ -459,10 +463,15 @@ export const letGo = (world: World, { attemptId, hostId }: Pick<Placed, "attempt
   if (held === undefined) return
   host.holds.delete(attemptId)
   world.index.fleet.letGo(host, held)
+  world.index.standstill.freed(host)
 }
 
-/** Counts an attempt that runs, as far as we know, under each grant of its path and against what its workspace is due. */
+/** Counts an attempt that runs, as far as we know, with its GPUs under each grant of its path, and against what its workspace is due. */
 export const running = (world: World, task: TaskState, placed: Placed, by: 1 | -1): void => {
   holds(world, task, placed, by)
-  for (const grant of placed.grantPath) world.index.running.set(grant, (world.index.running.get(grant) ?? 0) + by)
+  const gpuMilli = by * gpuMilliOf(placed.resources)
+  for (const grant of placed.grantPath) {
+    world.index.running.set(grant, (world.index.running.get(grant) ?? 0) + by)
+    if (gpuMilli !== 0) world.index.runningGpuMilli.set(grant, (world.index.runningGpuMilli.get(grant) ?? 0) + gpuMilli)
+  }
 }

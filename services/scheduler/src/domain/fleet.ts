@@ -95,6 +95,15 @@ export class Fleet {
     return { ...choice, on, devices: choice.placed.gpus.map((at) => devices[at]!.index) }
   }
 
+  /** Whether a host takes new work and has room for this now. */
+  fits(host: HostState, request: Request): boolean {
+    return this.#packing.fits(host.id, request)
+  }
+
+  hasRoom(request: Request): boolean {
+    return this.#packing.hasRoom(request)
+  }
+
   take(choice: Choice): void {
     this.#packing.take(choice.host, choice.placed)
   }

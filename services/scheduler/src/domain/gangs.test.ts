@@ -36,7 +36,7 @@ describe("where a gang goes", () => {
     const cell = given(...here("a"), ...here("b"), submitted("g", { gang: gang(5), dialect: 3 }), submitted("j"))
     cell.rest(0)
     assert.strictEqual(hostsOf(cell, "g"), "")
-    assert.include(cell.said("JobDeferred")[0], { reason: "no_room", arithmetic: "its 5 members begin together; the roomiest of 1 has room for 4 now" })
+    assert.include(cell.said("JobDeferred")[0], { reason: "no_room", arithmetic: "its 5 members begin together; the roomiest of 1 has room for 3 now" })
     assert.isDefined(cell.placed("j"))
     cell.hear(...here("c"))
     cell.rest(1)

@@ -69,8 +69,8 @@ const onOneHost = (fleet: Fleet, request: Request, members: number): ReadonlyArr
 }
 
 /** The hosts to hold for a gang that has waited too long. */
-export const holdWhole = (able: ReadonlyArray<HostState>, { members, topology }: GangTerms, need: Resources, emptyAtMs: (host: HostState) => number): ReadonlyArray<HostState> | undefined =>
-  soonestWhole(domainsOf(able, topology), members, (host) => times(need, host.joined?.capabilities.resources ?? { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 0 }), emptyAtMs)
+export const holdWhole = (able: ReadonlyArray<HostState>, { members, topology }: GangTerms, roomWhenEmpty: (host: HostState) => number, emptyAtMs: (host: HostState) => number): ReadonlyArray<HostState> | undefined =>
+  soonestWhole(domainsOf(able, topology), members, roomWhenEmpty, emptyAtMs)
 
 /** Where a member is found by the others: the address that its host says of itself, else the host's id. */
 export const addressOf = (host: HostState): string => host.joined?.capabilities.labels["address"] ?? host.id

@@ -210,7 +210,7 @@ export class Holding {
   #soonest({ able, job }: Waiting): ReadonlyArray<HostState> | undefined {
     const free = this.#unheld(able())
     const gang = gangOf(job)
-    if (gang !== undefined) return holdWhole(free, gang, resourcesIn(job), emptyAtMs)
+    if (gang !== undefined) return holdWhole(free, gang, (host) => this.#membersOn(job, host, [...host.holds.keys()]), emptyAtMs)
     const host = soonest(free)
     return host === undefined ? undefined : [host]
   }

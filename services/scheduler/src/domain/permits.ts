@@ -1,5 +1,6 @@
 import { type Ask, decide as decideAuthority, type Decision, type Link, linksOf, resourceOf } from "@millrace/authority"
 import type { Constraints, GrantId } from "@millrace/schemas"
+import { gpuMilliOf } from "./resources.ts"
 import { tasksOf } from "./tasks.ts"
 import type { JobState, World } from "./world.ts"
 
@@ -58,16 +59,19 @@ export type OverLimit =
 export interface Counted {
   readonly uses: (grant: GrantId) => number
   readonly running: (grant: GrantId) => number
+  /** Thousandths of GPUs that run. */
+  readonly gpuMilli: (grant: GrantId) => number
   readonly committedPico: (grant: GrantId) => bigint
   readonly promisedPico: (grant: GrantId) => bigint
 }
 
-/** Looks at uses, concurrency and spend of every link: those are exact because all placing is one order. */
+/** Looks at uses, concurrency, GPUs and spend of every link: those are exact because all placing is one order. */
 export const overLimit = (job: JobState, links: ReadonlyArray<Link>, sharePico: bigint, counted: Counted, begins: boolean): OverLimit | undefined => {
   const path = links.map(({ grantId }) => grantId)
   // The members of a gang begin together: what does not allow all of them never allows one.
   const together = job.submitted!.fact.spec.gang?.members ?? 1
-  for (const { grantId, reach: { constraints: { concurrencyMax, spendPicoMax, usesMax } } } of links) {
+  const needMilli = gpuMilliOf(job.submitted!.fact.spec.resources)
+  for (const { grantId, reach: { constraints: { concurrencyMax, gpusMax, spendPicoMax, usesMax } } } of links) {
     const never = (reason: Decision["reason"], limit: string, needs: string, has: string): OverLimit => ({
       _tag: "Never",
       decision: {
@@ -90,6 +94,12 @@ export const overLimit = (job: JobState, links: ReadonlyArray<Link>, sharePico: 
     if (concurrencyMax !== undefined && concurrencyMax < together) return never("concurrency", "concurrencyMax", String(together), String(concurrencyMax))
     if (concurrencyMax !== undefined && running + 1 > concurrencyMax) {
       return { _tag: "Waits", reason: "quota", arithmetic: `${grantId} may have ${concurrencyMax} running at once, and ${running} are` }
+    }
+    if (gpusMax === undefined || needMilli === 0) continue
+    const gpuMilli = counted.gpuMilli(grantId)
+    if (needMilli * together > gpusMax * 1000) return never("constraint", "gpusMax", String(needMilli * together / 1000), String(gpusMax))
+    if (gpuMilli + needMilli > gpusMax * 1000) {
+      return { _tag: "Waits", reason: "quota", arithmetic: `${grantId} may have ${gpusMax} GPUs at once, and ${gpuMilli / 1000} run under it: ${needMilli / 1000} more are needed` }
     }
   }
   return undefined

@@ -1,6 +1,6 @@
 import { accountOf, type Link } from "@millrace/authority"
 import { moneyText, priceOf, ratesAt, type Rates } from "@millrace/pricing"
-import type { BudgetShare, GrantId, JobDeferred, SliceId } from "@millrace/schemas"
+import type { AccountId, BudgetShare, GrantId, JobDeferred, SliceId } from "@millrace/schemas"
 import { freeOf, type Slice } from "./money.ts"
 import type { Counted } from "./permits.ts"
 import type { JobState, World } from "./world.ts"
@@ -16,6 +16,7 @@ export class Purse implements Counted {
   readonly #promised = new Map<GrantId, bigint>()
   readonly #uses = new Map<GrantId, number>()
   readonly #running = new Map<GrantId, number>()
+  readonly #gpuMilli = new Map<GrantId, number>()
 
   constructor(world: World, atMs: number) {
     this.#world = world
@@ -24,7 +25,7 @@ export class Purse implements Counted {
 
   /** Remembers what is taken now; the answer puts it back to that. */
   mark(): () => void {
-    const kept = [this.#cut, this.#promised, this.#uses, this.#running].map((map) => [map, [...map]] as const)
+    const kept = [this.#cut, this.#promised, this.#uses, this.#running, this.#gpuMilli].map((map) => [map, [...map]] as const)
     return () => {
       for (const [map, entries] of kept) {
         map.clear()
@@ -35,6 +36,7 @@ export class Purse implements Counted {
 
   uses = (grant: GrantId): number => (this.#world.uses.get(grant) ?? 0) + (this.#uses.get(grant) ?? 0)
   running = (grant: GrantId): number => (this.#world.index.running.get(grant) ?? 0) + (this.#running.get(grant) ?? 0)
+  gpuMilli = (grant: GrantId): number => (this.#world.index.runningGpuMilli.get(grant) ?? 0) + (this.#gpuMilli.get(grant) ?? 0)
   committedPico = (grant: GrantId): bigint => this.#world.money.spent.get(grant)?.committedPico ?? 0n
   promisedPico = (grant: GrantId): bigint => (this.#world.money.spent.get(grant)?.promisedPico ?? 0n) + (this.#promised.get(grant) ?? 0n)
 
@@ -60,10 +62,21 @@ export class Purse implements Counted {
     }
   }
 
-  take(links: ReadonlyArray<Link>, share: BudgetShare | undefined, begins: number): void {
+  /** The most that one attempt could have of an account now. */
+  mostFree(account: AccountId): bigint {
+    let most = 0n
+    for (const slice of this.#world.money.byAccount.get(account) ?? []) {
+      const free = this.#freeOf(slice)
+      if (free > most) most = free
+    }
+    return most
+  }
+
+  take(links: ReadonlyArray<Link>, share: BudgetShare | undefined, { begins, gpuMilli }: { readonly begins: number; readonly gpuMilli: number }): void {
     if (share !== undefined) this.#cut.set(share.slice, (this.#cut.get(share.slice) ?? 0n) + share.amountPico)
     for (const { grantId } of links) {
       this.#running.set(grantId, (this.#running.get(grantId) ?? 0) + 1)
+      if (gpuMilli > 0) this.#gpuMilli.set(grantId, (this.#gpuMilli.get(grantId) ?? 0) + gpuMilli)
       if (begins > 0) this.#uses.set(grantId, (this.#uses.get(grantId) ?? 0) + begins)
       if (share !== undefined) this.#promised.set(grantId, (this.#promised.get(grantId) ?? 0n) + share.amountPico)
     }

@@ -43,6 +43,7 @@ export const setQuotas = (world: World, quotas: Iterable<readonly [node: string,
   for (const [node, terms] of all) world.quotas.set(node, terms)
   const tree = new QuotaTree([...all].map(([name, terms]) => described(name, terms)))
   world.index.ledger = new QuotaLedger(tree)
+  world.index.standstill.forget()
   for (const tasks of world.index.pieces.values()) for (const { current } of tasks) world.index.ledger.take(nodeOf(current!.workspace), takenBy(tree, current!))
 }
 
@@ -58,6 +59,11 @@ const modelsOf = (tree: QuotaTree, model: string | undefined): ReadonlyArray<Dim
   model === undefined ? [] : tree.dimensions.filter((dimension) => dimension.startsWith(ofModel) && isGpuOf({ model }, { model: dimension.slice(ofModel.length) }))
 
 const ofModel = "gpuMilli/"
+
+/** The model of GPU that a dimension counts, if it counts one. */
+export const modelOf = (dimension: Dimension): string | undefined => (dimension.startsWith(ofModel) ? dimension.slice(ofModel.length) : undefined)
+
+export const dimensionOf = (model: string): Dimension => `${ofModel}${model}`
 
 /** Counts an attempt that runs, or counts it no more. */
 export const holds = ({ index: { ledger, pieces, urgencies } }: World, task: TaskState, placed: Placed, by: 1 | -1): void => {

@@ -138,8 +138,11 @@ const dueOf = (world: World, job: JobState): number | undefined => {
 }
 
 const stand = (world: World, job: JobState, key: string | undefined): void => {
-  const { waiting } = world.index
+  const { standstill, waiting } = world.index
   const before = job.derived.queue
+  // Whoever looked at the line saw another job in it, or in another light.
+  if (before !== undefined) standstill.changed(before)
+  if (key !== undefined) standstill.changed(key)
   if (before === key) return
   if (before !== undefined) {
     const queue = waiting.get(before)!

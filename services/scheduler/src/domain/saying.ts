@@ -19,6 +19,8 @@ export class Saying {
   readonly lost = new Set<HostState>()
   /** Tasks that this round told to end. */
   readonly withdrawn = new Set<TaskState>()
+  /** How many facts were said so far. */
+  size = 0
   readonly #wholes: Array<BySubject> = []
   readonly #bySubject: BySubject = new Map()
 
@@ -27,11 +29,13 @@ export class Saying {
   }
 
   say(subject: Subject, fact: SaidFact): void {
+    this.size += 1
     add(this.#bySubject, subject, fact)
   }
 
   /** Says facts on several subjects that are stored together or not at all. */
   sayWhole(whole: ReadonlyArray<readonly [Subject, SaidFact]>): void {
+    this.size += whole.length
     const bySubject: BySubject = new Map()
     for (const [subject, fact] of whole) add(bySubject, subject, fact)
     this.#wholes.push(bySubject)

@@ -11,6 +11,7 @@ const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: Mill
 
 /** Hosts of which, or on which, something cannot be read take nothing more. */
 const watched = (world: World): World => {
+  world.index.standstill.forget()
   world.index.fleet.frozenBy(({ id }: HostState) => world.frozen.size > 0 && ["host", "attempt", "placement"].some((kind) => world.frozen.has(`${kind}.${id}`)))
   return world
 }

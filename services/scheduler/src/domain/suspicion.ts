@@ -8,7 +8,7 @@ const shareMax = 0.1
  * taking work until there are more GPUs, or some of those before them are cleared.
  */
 export const devicesChanged = (world: World): void => {
-  const { devices, fleet, suspecting } = world.index
+  const { devices, fleet, standstill, suspecting } = world.index
   if (suspecting.size === 0) return
   const most = Math.max(1, Math.floor(devices * shareMax))
   const suspects = [...suspecting].flatMap((host) => [...host.suspected].map(([gpu, sequence]) => ({ host, gpu, sequence })))
@@ -19,6 +19,7 @@ export const devicesChanged = (world: World): void => {
   for (const host of [...suspecting]) {
     host.quarantined = quarantined.get(host) ?? new Set()
     fleet.suspectsChanged(host)
+    standstill.freed(host)
     if (host.suspected.size === 0) suspecting.delete(host)
   }
 }

@@ -33,6 +33,7 @@ import { emptyMoney, type Money } from "./money.ts"
 import type { Offered } from "./possible.ts"
 import type { Queue } from "./queue.ts"
 import type { Kept } from "./snapshots.ts"
+import { Standstill } from "./standstill.ts"
 
 /** A fact with what surrounds it, as far as the scheduler minds. */
 export interface Heard {
@@ -288,6 +289,10 @@ export interface Index {
   readonly agenda: Agenda<JobState | TaskState>
   /** Attempts under each grant that run now, as far as we know. */
   readonly running: Map<GrantId, number>
+  /** Thousandths of GPUs that run under each grant, as far as we know. */
+  readonly runningGpuMilli: Map<GrantId, number>
+  /** Which lines of those that wait stand still, and why. */
+  readonly standstill: Standstill
   /** Attempts that were given up and of which a late word has come. */
   readonly late: Set<GivenUp>
   /** Hosts that were lost and have joined again. */
@@ -345,6 +350,8 @@ export const emptyWorld = (mix = new Mix()): World => ({
     keptOf: new Map(),
     agenda: new Agenda(),
     running: new Map(),
+    runningGpuMilli: new Map(),
+    standstill: new Standstill(),
     late: new Set(),
     returning: new Set(),
     demand: new Map(),

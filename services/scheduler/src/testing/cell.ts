@@ -23,6 +23,8 @@ import {
   WorkspaceName
 } from "@millrace/schemas"
 import { Result } from "effect"
+import { decide } from "../domain/decide.ts"
+import type { Looking } from "../domain/place.ts"
 import { scheduler } from "../domain/scheduler.ts"
 
 const tail = (prefix: string, name: string): string => `${prefix}_${name.toUpperCase().padStart(26, "0")}`
@@ -69,7 +71,7 @@ export const submitted = (
     readonly trust?: "own" | "others"
     readonly by?: string
     readonly grant?: GrantId
-  } & Partial<Pick<JobSpec, "runtime" | "array" | "after" | "dialect" | "gang" | "priority" | "queueMsMax" | "startMsMax" | "idleMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
+  } & Partial<Pick<JobSpec, "runtime" | "array" | "after" | "dialect" | "gang" | "gpu" | "where" | "priority" | "queueMsMax" | "startMsMax" | "idleMsMax" | "runMsMax" | "startFrom" | "onSilence">> = {}
 ): MillFact => ({
   _tag: "JobSubmitted",
   jobId: job(name),
@@ -117,9 +119,15 @@ const readIn = (commit: StoredCommit) => commit.facts.flatMap(({ event }) => Res
 
 /** A cell whose log is a list: it hears facts, has the scheduler decide, and keeps all that was said. */
 export class Cell {
+  /** Which of the lines that wait it looks at in a round. */
+  readonly looking: Looking
   world = scheduler.initial()
   readonly log: Array<StoredCommit> = []
   readonly saw: Record<string, number> = {}
+
+  constructor(looking: Looking = "few") {
+    this.looking = looking
+  }
 
   /** Facts of other services, each in its own stream, in order. */
   hear(...events: ReadonlyArray<MillFact>): this {
@@ -157,7 +165,7 @@ export class Cell {
   /** Decides once, and says what was decided. */
   decide(atMs = 0, silences: Round["silences"] = []): ReadonlyArray<MillFact> {
     const round = this.roundAt(atMs, silences)
-    const commits = commitsOf(scheduler, round, scheduler.decide(this.world, round))
+    const commits = commitsOf(scheduler, round, decide(this.world, round, this.looking))
     return commits.flatMap((commit) => {
       const stored = foreseen(commit, "SCHEDULER", (this.saw["SCHEDULER"] ?? 0) + 1, 1)
       this.#fold(stored)
