@@ -65,7 +65,7 @@ export const StateResident = Schema.TaggedStruct("StateResident", {
   images: Schema.Array(ImageId),
   blobs: Schema.Array(Digest),
   /** How many bytes each of `blobs` has, in their order. */
-  blobBytes: Schema.optionalKey(Schema.Array(Bytes)),
+  sizesBytes: Schema.optionalKey(Schema.Array(Bytes)),
   /** How fast it has lately loaded what it did not hold, in bytes a millisecond. Without it nobody has measured. */
   loadBytesPerMs: Schema.optionalKey(Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1))))
 })

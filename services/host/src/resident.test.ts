@@ -12,7 +12,7 @@ const told = (site: Site) => Effect.map(site.saidOfItself, (facts) => facts.map(
 
 const brief = (event: MillFact): string =>
   event._tag === "StateResident"
-    ? `holds ${event.blobs.map((one, at) => `${one.slice(-1)}:${event.blobBytes?.[at]}`).join(" ")}${event.snapshots.length > 0 ? " and a snapshot" : ""} at ${event.loadBytesPerMs ?? "?"}`
+    ? `holds ${event.blobs.map((one, at) => `${one.slice(-1)}:${event.sizesBytes?.[at]}`).join(" ")}${event.snapshots.length > 0 ? " and a snapshot" : ""} at ${event.loadBytesPerMs ?? "?"}`
     : event._tag
 
 it.effect("a host says what it holds ready when that changes, not too often, and anew whenever it joins", () => Effect.gen(function*() {

@@ -38,7 +38,7 @@ describe("copies on a host", () => {
     copies = named(copies, snapshot("A"), digest("7"))
     const said = saidOf(copies)
     assert.strictEqual(said.blobs.length, saidMax)
-    assert.deepStrictEqual([said.blobs[0], said.blobBytes[0], said.blobBytes.at(-1)], [digest(String(saidMax + 5)), saidMax + 5, 6])
+    assert.deepStrictEqual([said.blobs[0], said.sizesBytes[0], said.sizesBytes.at(-1)], [digest(String(saidMax + 5)), saidMax + 5, 6])
     assert.deepStrictEqual(said.snapshots, [snapshot("A")])
   })
 

@@ -62,13 +62,13 @@ const snapshotsOf = ({ snapshots }: Copies, digest: Digest): ReadonlyArray<reado
 export const saidMax = 128
 
 /** What is said of it, in an order that says nothing twice. */
-export const saidOf = ({ blobs, snapshots }: Copies): { readonly snapshots: ReadonlyArray<SnapshotId>; readonly blobs: ReadonlyArray<Digest>; readonly blobBytes: ReadonlyArray<number> } => {
+export const saidOf = ({ blobs, snapshots }: Copies): { readonly snapshots: ReadonlyArray<SnapshotId>; readonly blobs: ReadonlyArray<Digest>; readonly sizesBytes: ReadonlyArray<number> } => {
   const largest = [...blobs.values()].sort((left, right) => right.sizeBytes - left.sizeBytes || (left.digest < right.digest ? -1 : 1)).slice(0, saidMax)
   const sizes = new Map([...snapshots].map(([id, digest]) => [id, blobs.get(digest)?.sizeBytes ?? 0]))
   return {
     snapshots: [...sizes].sort(([left, leftBytes], [right, rightBytes]) => rightBytes - leftBytes || (left < right ? -1 : 1)).slice(0, saidMax).map(([id]) => id),
     blobs: largest.map(({ digest }) => digest),
-    blobBytes: largest.map(({ sizeBytes }) => sizeBytes)
+    sizesBytes: largest.map(({ sizeBytes }) => sizeBytes)
   }
 }
 
