@@ -314,21 +314,10 @@ export const plantedBugs = {
       })
     }
   },
-  gang_one_by_one: {
-    what: "the members of a gang are said one after the other, not in one batch",
+  batches_are_torn: {
+    what: "the log sometimes stores a part of what is to be stored together",
     law: "a gang is placed whole or not at all",
-    plants: {
-      contested: true,
-      faults: ["lost_request", "crash_point", "crash"],
-      scheduler: (journal) => ({
-        ...journal,
-        line: (stream, after) =>
-          Effect.map(journal.line(stream, after), (line) => ({
-            last: line.last,
-            send: (...commits) => commits.map((commit) => line.send(commit))[0]!
-          }))
-      })
-    }
+    plants: { contested: true, journal: { tearsBatches: true } }
   },
   gang_wherever: {
     what: "the scheduler does not mind how near to each other the members of a gang must be",
@@ -345,7 +334,7 @@ export const plantedBugs = {
     law: "of a gang only one attempt runs at a time",
     plants: {
       ...hearing((event) => event._tag === "JobRetried" ? { ...event, notBeforeMs: 1 } : event),
-      faults: ["partition"],
+      swarm: { ...calm, partition: 1, lost_request: 0.5 },
       longWork: true
     }
   },

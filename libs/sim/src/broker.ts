@@ -28,6 +28,8 @@ export interface BrokerOptions {
 export interface JournalBugs {
   /** A replaced reader goes on at the head instead of behind the last commit it gave. */
   readonly replacedReaderSkips?: boolean
+  /** Of what is to be stored together it sometimes stores all but the last. */
+  readonly tearsBatches?: boolean
   /** It takes any commit that begins with the same fact for its own. */
   readonly knowsCommitsByFirstFact?: boolean
 }
@@ -129,10 +131,11 @@ export class Broker {
     if (answer === undefined) return { _tag: "NoStream" }
     if ("stored" in answer) {
       const { sequence, stream } = answer.stored
-      for (const [at, one] of behind.entries()) this.log.append(one, { last: "stream", sequence: sequence + at }, this.time.nowMs)
+      const kept = this.bugs.tearsBatches === true && this.#chance.happens(0.3) ? behind.slice(0, -1) : behind
+      for (const [at, one] of kept.entries()) this.log.append(one, { last: "stream", sequence: sequence + at }, this.time.nowMs)
       const empty = fenceMessage(commit, this.log.epoch)
       for (let number = 0; number < fence; number += 1) this.log.put(stream as StreamName, subjectText(commit.subject), empty, this.time.nowMs)
-      for (let at = 0; at <= behind.length; at += 1) for (const heard of this.#heard) heard(this.at(stream, sequence + at))
+      for (let at = 0; at <= kept.length; at += 1) for (const heard of this.#heard) heard(this.at(stream, sequence + at))
       for (const feed of this.#feeds) if (feed.stream === stream) feed.wake()
       return { _tag: "Stored", sequence }
     }
