@@ -5,10 +5,11 @@ import { kind } from "./story.ts"
 
 /**
  * What a person or a service may do of itself, and which grants it may issue. An agent has no role:
- * every action of an agent names a grant.
+ * every action of an agent names a grant. `operator` is a role of the cell: it counts in the workspace that the cell began
+ * with, and nowhere else.
  */
 export const Role = Schema.Literals([
-  "owner", "manager", "member", "viewer", "contributor", "billing_viewer", "auditor", "approver", "service"
+  "owner", "manager", "member", "viewer", "contributor", "billing_viewer", "auditor", "approver", "service", "operator"
 ])
 export type Role = typeof Role.Type
 

@@ -14,11 +14,15 @@ export const actions = [
   "budget.write", "budget.read",
   "host.read", "host.admit", "host.dismiss",
   "capacity.read", "capacity.write",
-  "log.read"
+  "log.read",
+  "cell.operate"
 ] as const
 
 /** One of the actions that there are. */
 export type ActionName = (typeof actions)[number]
+
+/** Whether an action concerns all workspaces: it is given by a role in the workspace that the cell began with, and by no grant. */
+export const isOfCell = (action: string): boolean => action.startsWith("cell.")
 
 /** An action's name as facts carry it. */
 export const actionOf = (name: ActionName): Action => name as string as Action

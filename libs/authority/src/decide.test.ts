@@ -3,6 +3,7 @@ import type { MillFact } from "@millrace/schemas"
 import { type Ask, decide } from "./decide.ts"
 import { acme, agent, delegated, grantId, issued, owner, reach, roleBound, told } from "./testing/given.ts"
 import { actionOf, resourceOf } from "./actions.ts"
+import { loadView, saveView } from "./save.ts"
 
 const ask = (terms: Partial<Ask> = {}): Ask => ({
   principal: agent, workspace: acme, action: "job.submit", resource: resourceOf(acme, "job", "job_1"), grant: grantId(1), ...terms
@@ -20,6 +21,24 @@ describe("decide", () => {
     assert.deepStrictEqual(decide(view, { ...rest, principal: owner }, 10), { verdict: "allow", rule: "role.owner", reason: "allowed", grantPath: [] })
     const elsewhere = decide(view, { ...rest, principal: owner, resource: resourceOf("other" as never, "job", "job_1") }, 10)
     assert.deepInclude(elsewhere, { verdict: "deny", rule: "other-workspace", reason: "resource" })
+  })
+
+  it("what concerns all workspaces takes a role in the workspace that the cell began with, and no grant gives it", () => {
+    const [other, grace, joe] = ["other", "user:grace", "user:joe"] as [never, never, never]
+    const opened = (workspace: never, by: never): MillFact => ({ _tag: "WorkspaceOpened", workspace, organisation: workspace, owner: by })
+    const bound = (workspace: never, principal: never, role: "owner" | "manager" | "operator"): MillFact => ({ _tag: "RoleBound", workspace, principal, role, boundBy: owner })
+    const facts = [opened(acme as never, owner as never), roleBound(owner, "owner"), opened(other, grace), bound(other, grace, "owner"), bound(other, grace, "operator"), roleBound(joe, "manager"), issued(1)]
+    const may = (principal: unknown, workspace: typeof acme, more: Partial<Ask> = {}, view = told(...facts)) => {
+      const { grant: _, ...rest } = ask()
+      return decide(view, { ...rest, principal: principal as never, workspace, action: "cell.operate", resource: resourceOf(workspace, "quota", "workspace", "other"), ...more }, 10)
+    }
+    assert.deepInclude(may(owner, acme), { verdict: "allow", rule: "role.owner" })
+    assert.deepInclude(may(grace, other), { verdict: "deny", rule: "not-the-cells-workspace", reason: "no_role" })
+    assert.deepInclude(may(grace, other).missing, { limit: "workspace", needs: acme, has: other })
+    assert.deepInclude(may(joe, acme), { verdict: "deny", rule: "default-deny", reason: "no_role" })
+    assert.deepInclude(may(joe, acme, {}, told(...facts, roleBound(joe, "operator"))), { verdict: "allow", rule: "role.operator" })
+    assert.deepInclude(may(agent, acme, { grant: grantId(1) }), { verdict: "deny", rule: "acts-under-grant" })
+    assert.deepInclude(may(owner, acme, {}, loadView(JSON.parse(JSON.stringify(saveView(told(...facts)))))), { verdict: "allow" })
   })
 
   it("an agent has no role, whatever is bound to it", () => {

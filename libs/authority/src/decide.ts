@@ -1,5 +1,5 @@
 import type { Action, Constraints, Cut, DecisionMade, DecisionPoint, Digest, GrantId, MissingCapability, Principal, Resource, WorkspaceName } from "@millrace/schemas"
-import type { ActionName } from "./actions.ts"
+import { type ActionName, isOfCell } from "./actions.ts"
 import { exceeded, type Needs } from "./limits.ts"
 import { actionMatches, resourceMatches } from "./patterns.ts"
 import { roles } from "./roles.ts"
@@ -42,8 +42,12 @@ export const decide = (view: View, ask: Ask, atMs: number): Decision => {
   const { resource, workspace } = ask
   if (!isIn(workspace, resource)) return deny(ask, "other-workspace", "resource")
   const grant = ask.grant ?? ask.bound
+  if (isOfCell(ask.action) && grant === undefined && workspace !== view.home) {
+    return deny(ask, "not-the-cells-workspace", "no_role", { limit: "workspace", needs: view.home ?? "the one that the cell began with", has: workspace })
+  }
   if (grant === undefined && ask.warrant !== undefined) return deny(ask, "warrant-without-grant", "no_grant")
   const decision = grant === undefined ? byRole(view, ask) : byGrant(view, ask, grant, atMs)
+  if (isOfCell(ask.action) && grant !== undefined && decision.verdict === "allow") return deny(ask, "acts-under-grant", "no_role", {}, decision.grantPath)
   return decision.verdict === "deny" && mayTakeBack(view, ask) ? { verdict: "allow", rule: "giver", reason: "allowed", grantPath: decision.grantPath } : decision
 }
 

@@ -18,7 +18,8 @@ const given: Readonly<Record<Role, ReadonlyArray<string>>> = {
     "host.read", "capacity.read", "log.read"
   ],
   approver: ["grant.read", "decision.read"],
-  service: ["job.submit", "job.read", "job.cancel", "blob.put", "event.tell", "trigger.read", "snapshot.read"]
+  service: ["job.submit", "job.read", "job.cancel", "blob.put", "event.tell", "trigger.read", "snapshot.read"],
+  operator: ["cell.*", "capacity.*", "host.read"]
 }
 
 /**

@@ -9,6 +9,8 @@ const decodeConstraints = Schema.decodeUnknownSync(Constraints)
 
 /** A view as plain values in a canonical order: equal views, equal values. */
 export interface SavedView {
+  /** One that was saved before this was kept has one workspace, and that is it. */
+  readonly home?: string
   readonly owners: ReadonlyArray<readonly [string, unknown]>
   readonly roles: ReadonlyArray<readonly [string, unknown]>
   readonly credentials: ReadonlyArray<readonly [string, unknown]>
@@ -18,6 +20,7 @@ export interface SavedView {
 
 /** For a fold's checkpoint. `loadView(saveView(view))` decides what `view` decides. */
 export const saveView = (view: View): SavedView => ({
+  ...(view.home === undefined ? {} : { home: view.home }),
   owners: sorted(view.owners),
   roles: sorted(view.roles).map(([workspace, held]) => [workspace, sorted(held)] as const),
   credentials: sorted(view.credentials),
@@ -29,6 +32,7 @@ export const saveView = (view: View): SavedView => ({
 /** The view that was saved. What is not such a value is a bug, and throws. */
 export const loadView = (saved: SavedView): View => {
   const view = emptyView()
+  view.home = (saved.home ?? (saved.owners.length === 1 ? saved.owners[0]![0] : undefined)) as View["home"]
   for (const [workspace, owner] of saved.owners) view.owners.set(workspace as never, owner as never)
   for (const [workspace, held] of saved.roles) view.roles.set(workspace as never, new Map(held as never))
   for (const [digest, credential] of saved.credentials) view.credentials.set(digest as never, credential as Credential)

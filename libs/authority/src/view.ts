@@ -43,6 +43,8 @@ export interface WarrantChange {
 
 /** Who there is and what they may do: the fold of access's facts. Changed in place by `evolve` alone. */
 export interface View {
+  /** The workspace that the cell began with: whoever operates the cell has that role there. */
+  home: WorkspaceName | undefined
   readonly owners: Map<WorkspaceName, Principal>
   /** By workspace, then by principal. */
   readonly roles: Map<WorkspaceName, Map<Principal, ReadonlyArray<Role>>>
@@ -54,7 +56,7 @@ export interface View {
 
 /** The view before anything was said: it allows nobody anything. */
 export const emptyView = (): View => ({
-  owners: new Map(), roles: new Map(), credentials: new Map(), grants: new Map(), children: new Map(), warrants: new Map()
+  home: undefined, owners: new Map(), roles: new Map(), credentials: new Map(), grants: new Map(), children: new Map(), warrants: new Map()
 })
 
 /**
@@ -64,6 +66,7 @@ export const emptyView = (): View => ({
 export const evolve = (view: View, fact: MillFact): View => {
   switch (fact._tag) {
     case "WorkspaceOpened":
+      view.home ??= fact.workspace
       view.owners.set(fact.workspace, fact.owner)
       return view
     case "RoleBound":

@@ -145,6 +145,9 @@ const bind = ({ view }: Registry, ask: RoleAsked | RoleRemovalAsked, { atMs }: G
   const held = view.roles.get(workspace)?.get(principal) ?? []
   if (ask._tag === "RoleAsked") {
     if (!/^(user|service):/u.test(principal)) return refused(ask, { reason: "invalid", detail: `${principal} cannot have a role`, remedy: "issue a grant to it instead" })
+    if (role === "operator" && workspace !== view.home) {
+      return refused(ask, { reason: "invalid", detail: `operator is a role of the cell, and counts in workspace ${view.home ?? "that it began with"} alone`, remedy: "bind it there" })
+    }
     return held.includes(role) ? found(ask, `${principal} is ${role} already`) : { subject, fact: { _tag: "RoleBound", workspace, principal, role, boundBy: askedBy, answers: askId } }
   }
   if (!held.includes(role)) return found(ask, `${principal} is not ${role}`)

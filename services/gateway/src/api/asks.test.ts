@@ -7,18 +7,19 @@ import { request } from "node:http"
 import { acme, ask, assertRefused, boundGrant, factsIn, Gateway, say, submitted, widerGrant } from "../testing/api-cell.ts"
 
 layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the API", (it) => {
+  /** Plays the owner: answers the next ask with a fact of its own. */
+  const answering = (log: MemoryLog, answer: (askId: never) => readonly [Subject, MillFact]) =>
+    Effect.gen(function*() {
+      const seen = log.head("GATEWAY")
+      while (true) {
+        const asked = log.after("GATEWAY", seen, "mill.ask.acme", 10).commits.flatMap((commit) => readable(commit).facts)[0]?.event
+        if (asked !== undefined && "askId" in asked) return yield* say(log, answer(asked.askId as never))
+        yield* Effect.sleep(2)
+      }
+    })
+
   describe("asks", () => {
     const terms = { holder: "agent:new", reach: { actions: ["job.*"], lifeMs: 60_000 }, reason: "to try" }
-    /** Plays the owner: answers the next ask with a fact of its own. */
-    const answering = (log: MemoryLog, answer: (askId: never) => readonly [Subject, MillFact]) =>
-      Effect.gen(function*() {
-        const seen = log.head("GATEWAY")
-        while (true) {
-          const asked = log.after("GATEWAY", seen, "mill.ask.acme", 10).commits.flatMap((commit) => readable(commit).facts)[0]?.event
-          if (asked !== undefined && "askId" in asked) return yield* say(log, answer(asked.askId as never))
-          yield* Effect.sleep(2)
-        }
-      })
 
     it.effect("an ask is answered by its owner's fact, once for one key", () => Effect.gen(function*() {
       const { log } = yield* Gateway
@@ -70,6 +71,30 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(yield* ask("POST", "/v1/grants", { body: terms, token: "reader" }), 403, "capability_missing")
       assertRefused(yield* ask("POST", "/v1/grants", { body: { ...terms, reach: { actions: ["job.*"] } } }), 400, "end_missing")
       assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+  })
+
+  describe("what concerns all workspaces of the cell", () => {
+    it.effect("is its operators' to say, in the workspace that it began with", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const asks = log.head("GATEWAY")
+      const body = { node: "workspace/other", limits: [{ dimension: "cpuMilli", nominal: 1000 }] }
+      const stranger = yield* ask("POST", "/v1/quotas", { body, token: "stranger" })
+      assertRefused(stranger, 403, "operator_of_cell")
+      assert.deepInclude(stranger.body.missing, { action: "cell.operate", limit: "workspace", needs: acme, has: "other" })
+      assertRefused(yield* ask("DELETE", "/v1/quotas?node=workspace/other", { token: "stranger" }), 403, "operator_of_cell")
+      // A manager of the workspace has its capacity, and not the cell's.
+      const manager = yield* ask("POST", "/v1/quotas", { body, token: "manager" })
+      assertRefused(manager, 403, "capability_missing")
+      assert.include(manager.body.remedy, "millrace principals bind user:manager operator")
+      assertRefused(yield* ask("POST", "/v1/quotas", { body, token: "bound" }), 403, "acts_under_grant")
+      assert.lengthOf(log.after("GATEWAY", asks, "mill.ask.>", 10).commits, 0)
+      const [owner] = yield* Effect.all([
+        ask("POST", "/v1/quotas", { body }),
+        answering(log, (answers) => [{ kind: "quota", scope: "cell" }, { _tag: "QuotaSet", node: body.node, terms: { limits: body.limits }, setBy: "user:owner", workspace: acme, answers } as never])
+      ], { concurrency: 2 })
+      assert.deepInclude(owner, { status: 200 })
+      assert.strictEqual(owner.body.answer.name, "QuotaSet")
     }))
   })
 

@@ -18,7 +18,7 @@ const farMs = 4_000_000_000_000
 export const agentsGrant = namedId<GrantId>("grt", "for the agent")
 const poorGrant = namedId<GrantId>("grt", "for five cents")
 
-const roleOf = (workspace: WorkspaceName, name: string, role: "owner" | "viewer"): ReadonlyArray<readonly [Subject, MillFact]> => [
+const roleOf = (workspace: WorkspaceName, name: string, role: "owner" | "manager" | "viewer"): ReadonlyArray<readonly [Subject, MillFact]> => [
   [{ kind: "principal", scope: workspace }, { _tag: "RoleBound", workspace, principal: Principal.make(`user:${name}`), role, boundBy: Principal.make(`user:${name}`) }],
   tokenOf(workspace, `user:${name}`, name)
 ]
@@ -56,7 +56,9 @@ const everything = (fact: readonly [Subject, MillFact]): readonly [Subject, Mill
   return [subject, { ...issued, reach: { ...issued.reach, actions: ["*"] as never, resources: ["workspace/acme", "workspace/acme/*"] as never } }]
 }
 const world: ReadonlyArray<readonly [Subject, MillFact]> = [
+  [{ kind: "principal", scope: acme }, { _tag: "WorkspaceOpened", workspace: acme, organisation: "acme", owner: Principal.make("user:owner") }],
   ...roleOf(acme, "owner", "owner"),
+  ...roleOf(acme, "manager", "manager"),
   ...roleOf(acme, "reader", "viewer"),
   ...roleOf(other, "stranger", "owner"),
   grantOf(agentsGrant, "agent:helper", { cpuMilliMax: 1000, runMsMax: 3_600_000 }),

@@ -99,7 +99,7 @@ const set = Command.make("set", setFlags, (given) =>
     })
     sayAnswer(answer, given.output, "node")
   }))).pipe(
-  Command.withDescription("Say what a workspace or a cohort is due. It replaces what was said before, and ends nothing that runs."),
+  Command.withDescription("Say what a workspace or a cohort is due. It replaces what was said before, and ends nothing that runs. It takes the role operator, in the workspace that the cell began with; its owners may, too."),
   Command.withShortDescription("say what a workspace or cohort is due"),
   Command.withExamples([
     { command: "millrace quotas set workspace/acme --in cohort/research --gpus 8,borrow=8", description: "Eight GPUs for certain, and up to eight more while others leave them idle" },
