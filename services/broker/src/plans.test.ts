@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Journal, verify } from "@millrace/journal"
-import { Effect } from "effect"
+import { Effect, Result, Schema } from "effect"
 import { broker, comparable } from "./domain/broker.ts"
 import { faultsOf } from "./domain/plan/check.ts"
 import { chooseGreedily } from "./domain/plan/choose.ts"
 import { usualWeights } from "./domain/plan/inputs.ts"
 import { planInputsOf } from "./domain/plan-inputs.ts"
+import { limitsIn, ProviderFile } from "./providers/all.ts"
+import type { BuyingOptions } from "./service.ts"
 import { living, small } from "./testing/life.ts"
 import { admitted, Desk, digestOf, firstLease, granted, joined, observed, offer, provider, tookOver, waits, wanted } from "./testing/desk.ts"
 import { Solver } from "./solver/solver.ts"
@@ -28,6 +30,29 @@ describe("a plan of what to have", () => {
         const verdict = yield* verify(broker, { comparable }).pipe(Effect.provideService(Journal, life.journal))
         assert.deepStrictEqual(verdict.mismatches, [])
       }))
+    }).pipe(Effect.provide(Solver.layer)), 60_000)
+
+  it.live("holds what the file of providers limits and reserves, from its text to what is solved and said", () =>
+    Effect.gen(function*() {
+      const solver = yield* Solver
+      const { providers } = Result.getOrThrow(Schema.decodeUnknownResult(Schema.fromJsonString(ProviderFile))(JSON.stringify({ providers: [{
+        name: "lambda", speaks: "lambda", endpoint: "http://sky", keyFile: "/none",
+        quotas: [{ machineType: "cpu_*", coresMax: 8 }, { machineType: "gpu_*", machinesMax: 0 }], sharePermilleMax: 1000,
+        reserved: [{ region: "us-west-1", machineType: "cpu_4x_small", machines: 1 }]
+      }] })))
+      const planOf = (limits: BuyingOptions["bounds"]["limits"]) =>
+        living({ machinesMax: 50, ...(limits === undefined ? {} : { limits }), works: false, plans: { solver, everyMs: 50 } }, (life) => Effect.gen(function*() {
+          yield* life.waits({ ...small, cpuMilli: 3500, waiting: 6 })
+          for (let waited = 0; waited < waitsMax && life.said("PlanChosen").length === 0; waited += 1) yield* Effect.sleep(50)
+          const [plan] = life.said("PlanChosen")
+          return { unmet: plan!.unmet, wanted: plan!.targets.filter(({ wanted }) => wanted > 0), asked: life.said("LeaseRequested").map(({ column }) => column) }
+        }))
+      assert.deepInclude(yield* planOf(undefined), { unmet: 0 })
+      const { asked, unmet, wanted } = yield* planOf(limitsIn(providers).limits)
+      // Two machines of four cores are all that may be had, one of them paid for: the rest has no place, and nobody asks for it.
+      assert.strictEqual(unmet, 4)
+      assert.deepStrictEqual(wanted.map(({ column: { machineType, market }, wanted }) => [machineType, market, wanted]).sort(), [["cpu_4x_small", "on_demand", 1], ["cpu_4x_small", "reserved", 1]])
+      assert.isTrue(asked.every(({ machineType }) => machineType === "cpu_4x_small") && asked.length === 2 && asked.some(({ market }) => market === "reserved"), JSON.stringify(asked))
     }).pipe(Effect.provide(Solver.layer)), 60_000)
 
   it.live("is solved anew at once where what waits was said again meanwhile, though it is made of the same", () =>

@@ -65,6 +65,8 @@ export interface LifeOptions {
   readonly dieAt?: number
   readonly machinesMax?: number
   readonly spendPicoPerHourMax?: bigint
+  /** What bounds what is rented from each provider. */
+  readonly limits?: BuyingOptions["bounds"]["limits"]
   /** Hosts that join get a job that waits, and it ends after five seconds. As by default. */
   readonly works?: boolean
   /** Who solves plans, and how often. */
@@ -130,9 +132,9 @@ export class Life<Room extends CloudRoom = LambdaApi> {
     return Effect.gen({ self: this }, function*() {
       const { client, name } = this.#vendor
       const provider = yield* client(this.api).pipe(Effect.provideService(HttpClient.HttpClient, wired(this.api)))
-      const { machinesMax = 4, spendPicoPerHourMax = 10_000_000_000_000n } = this.#options
+      const { limits, machinesMax = 4, spendPicoPerHourMax = 10_000_000_000_000n } = this.#options
       return yield* buying({
-        bounds: { cell: "test", machinesMax, spendPicoPerHourMax, answerMsMax: 120_000, bootMsMax: 60_000, idleMsMax: 30_000 },
+        bounds: { cell: "test", machinesMax, spendPicoPerHourMax, answerMsMax: 120_000, bootMsMax: 60_000, idleMsMax: 30_000, ...(limits === undefined ? {} : { limits }) },
         agentSettings: "",
         checkpointEvery: 20,
         ...(this.#options.plans === undefined ? {} : { plans: this.#options.plans })
