@@ -5,13 +5,16 @@ import { createCipheriv, createDecipheriv, hkdfSync } from "node:crypto"
  *
  *     kind 1 | network 8 | to 2 | from 2 | packet                                plain
  *     kind 1 | network 8 | to 2 | from 2 | session 16 | count 8 | sealed | tag 16
+ *     kind 1 | network 8 | to 2 | from 2                                         asked, answered
  *
+ * A member asks whether another one's host can be reached at all, and that host's switch answers, whoever asks.
  * Sealed is AES-256-GCM over the packet, and over all that stands before it. Each sender has a session of its own,
  * and for it a key that nobody uses twice; the count is the nonce (NIST SP 800-38D, section 8.2.1).
  */
-export type Kind = "plain" | "sealed"
+export type Kind = "plain" | "sealed" | "asked" | "answered"
 
-const kinds: Readonly<Record<Kind, number>> = { plain: 1, sealed: 2 }
+const kinds: Readonly<Record<Kind, number>> = { plain: 1, sealed: 2, asked: 3, answered: 4 }
+const kindNamed = new Map(Object.entries(kinds).map(([kind, number]) => [number, kind as Kind]))
 const headBytes = 13
 const sessionBytes = 16
 const sealedHeadBytes = headBytes + sessionBytes + 8
@@ -28,8 +31,8 @@ export interface Head {
 
 /** What stands before a datagram's content. Undefined: it is none. */
 export const headOf = (datagram: Buffer): Head | undefined => {
-  const kind = datagram[0] === kinds.plain ? "plain" : datagram[0] === kinds.sealed ? "sealed" : undefined
-  if (kind === undefined || datagram.length < (kind === "plain" ? headBytes : sealedHeadBytes + tagBytes)) return undefined
+  const kind = kindNamed.get(datagram[0] ?? 0)
+  if (kind === undefined || datagram.length < (kind === "sealed" ? sealedHeadBytes + tagBytes : headBytes)) return undefined
   return { kind, network: datagram.toString("hex", 1, 9), to: datagram.readUInt16BE(9), from: datagram.readUInt16BE(11) }
 }
 
@@ -51,6 +54,18 @@ export const plainDatagram = (head: Omit<Head, "kind">, packet: Uint8Array): Buf
   const datagram = Buffer.allocUnsafe(headBytes + packet.length)
   writeHead(datagram, { ...head, kind: "plain" })
   datagram.set(packet, headBytes)
+  return datagram
+}
+
+/** The question whether a member's host can be reached. */
+export const question = (head: Omit<Head, "kind">): Buffer => bare({ ...head, kind: "asked" })
+
+/** What it is answered: no more bytes than were asked with. */
+export const answerTo = (head: Head): Buffer => bare({ ...head, kind: "answered" })
+
+const bare = (head: Head): Buffer => {
+  const datagram = Buffer.allocUnsafe(headBytes)
+  writeHead(datagram, head)
   return datagram
 }
 

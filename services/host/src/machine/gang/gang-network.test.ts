@@ -5,6 +5,7 @@ import type { AttemptId, JobSpec, PlacementMade, Program } from "@millrace/schem
 import { Context, Effect, Exit, Layer, Option, Scope } from "effect"
 import { createHash } from "node:crypto"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { createSocket, type Socket as Datagrams } from "node:dgram"
 import { type AddressInfo, createServer, type Server } from "node:net"
 import { networkInterfaces, tmpdir } from "node:os"
 import { dirname, join } from "node:path"
@@ -160,18 +161,18 @@ if (!("why" in able)) describe("members of a gang", () => {
     const other = yield* start(one, theirs[0]!, answering)
     const probing = perl(`
       $| = 1; print join(" ", map { "$_=$ENV{$_}" } qw(MILLRACE_RANK MILLRACE_MEMBERS MILLRACE_ADDRESSES RANK WORLD_SIZE MASTER_ADDR MASTER_PORT)), "\n";
-      open H, "/etc/hostname"; print <H>; open D, "/proc/net/dev"; print join(" ", map { /^ *(\\w+):/ ? $1 : () } <D>), "\n";
+      open H, "/etc/hostname"; print <H>; open D, "/proc/net/dev"; print join(" ", sort map { /^ *(\\w+):/ ? $1 : () } <D>), "\n";
       $SIG{ALRM} = sub { die "late\n" };
       for (["10.77.0.1", 7001], ["127.0.0.1", ${port}], ["169.254.169.254", 80], ["10.77.0.9", 7001], [split(/ /, "${outward()}"), ${port}]) {
         my ($to, $at) = @$_; next if $to eq "";
-        my $r = eval { alarm 3; socket(S, PF_INET, SOCK_STREAM, 0); my $c = connect(S, sockaddr_in($at, inet_aton($to))); alarm 0; $c };
+        my $r = eval { alarm 1; socket(S, PF_INET, SOCK_STREAM, 0); my $c = connect(S, sockaddr_in($at, inet_aton($to))); alarm 0; $c };
         alarm 0; print $r ? "reached $to\n" : "no $to\n"; close S;
       }
     `)
     const asked = yield* Effect.flatMap(start(one, ours[1]!, probing), ended)
     assert.strictEqual(said(asked), [
       "MILLRACE_RANK=1 MILLRACE_MEMBERS=2 MILLRACE_ADDRESSES=10.77.0.1,10.77.0.2 RANK=1 WORLD_SIZE=2 MASTER_ADDR=10.77.0.1 MASTER_PORT=29500",
-      "rank-1", "lo gang0", "no 10.77.0.1", "no 127.0.0.1", "no 169.254.169.254", "no 10.77.0.9", `no ${outward()}`, ""
+      "rank-1", "gang0 lo", "no 10.77.0.1", "no 127.0.0.1", "no 169.254.169.254", "no 10.77.0.9", `no ${outward()}`, ""
     ].join("\n"), said(asked, "stderr"))
     yield* other.stop
     yield* ended(other)
@@ -212,6 +213,19 @@ if (!("why" in able)) describe("members of a gang", () => {
     process.kill(port, "SIGKILL")
     const end = yield* ended(running)
     assert.strictEqual(end.signal, "SIGKILL")
+    assert.deepStrictEqual(leftOf(made), [])
+  }).pipe(Effect.scoped), 60_000)
+
+  it.live("begin only where the hosts of all can be reached, and say which cannot", () => Effect.gen(function*() {
+    const [here, there] = yield* Effect.all([host("reaching", { address: "127.0.0.1" }), host("unreachable")])
+    const nobody = yield* Effect.acquireRelease(
+      Effect.callback<Datagrams>((resume) => { const socket: Datagrams = createSocket("udp4").bind(0, "127.0.0.1", () => resume(Effect.succeed(socket))) }),
+      (socket) => Effect.sync(() => void socket.close())
+    )
+    const at = `127.0.0.1:${nobody.address().port}`
+    const made = gangOn([here, { ...there, at }])
+    const refused = yield* Effect.flip(start(here, made[0]!, perl("print 1")))
+    assert.match(refused.detail, new RegExp(`do not answer from here: ${at}\\. Let UDP pass`, "u"))
     assert.deepStrictEqual(leftOf(made), [])
   }).pipe(Effect.scoped), 60_000)
 

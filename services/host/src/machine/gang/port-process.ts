@@ -1,11 +1,11 @@
-import { execFileSync, spawn } from "node:child_process"
+import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { connect, type Socket } from "node:net"
 import { heard, sent } from "../../domain/gang-frames.ts"
 import { addressOfRank, deviceName, hardwareInWords, mtuBetweenHosts, mtuOnOneHost, prefixBits } from "../../domain/gang-network.ts"
 import { Allowance } from "./allowance.ts"
-import { headOf, networkNamed, Opener, plainDatagram, plainPacket, Sealer, sessionOf } from "./datagram.ts"
+import { headOf, networkNamed, Opener, plainDatagram, plainPacket, question, Sealer, sessionOf } from "./datagram.ts"
 import { framed, type PortHello, words } from "./switch-words.ts"
 import { openTap, type Tap } from "./tap.ts"
 
@@ -28,6 +28,8 @@ export interface PortSettings {
 const queueBytesMax = 1024 * 1024
 const bytesAtOnceMax = 4 * 1024 * 1024
 const againMs = 100
+/** So long the other members' hosts are asked whether they can be reached. */
+const reachMsMax = 8_000
 const commandMsMax = 10_000
 /** What is told of a network that could not be made; the sandbox was not begun. */
 const notMade = 125
@@ -40,6 +42,17 @@ export const runPort = (settingsFile: string, command: ReadonlyArray<string>): v
   const settings = JSON.parse(readFileSync(settingsFile, "utf8")) as PortSettings
   rmSync(settingsFile)
   const tap = made(settings)
+  let end = (): void => process.exit(notMade)
+  for (const name of asked) process.on(name, () => end())
+  carry(tap, settings, () => end(), () => {
+    const child = begin(settings, command)
+    // Who asks the sandbox to end asks its whole group; a device that is gone takes it along.
+    for (const name of asked) process.removeAllListeners(name).on(name, () => undefined)
+    end = () => void child.kill("SIGKILL")
+  })
+}
+
+const begin = (settings: PortSettings, command: ReadonlyArray<string>): ChildProcess => {
   const child = spawn("unshare", ["--mount", "--propagation", "slave", "setpriv", "--pdeathsig", "KILL", "/bin/sh", "-c", behindMask, "sandbox", settings.empty, ...command], { stdio: "inherit" })
   child.once("error", (cause) => giveUp(cause))
   child.once("exit", (code, signal) => {
@@ -47,9 +60,7 @@ export const runPort = (settingsFile: string, command: ReadonlyArray<string>): v
     for (const name of asked) process.removeAllListeners(name)
     process.kill(process.pid, signal)
   })
-  // Who asks the sandbox to end asks its whole group.
-  for (const name of asked) process.on(name, () => undefined)
-  carry(tap, settings, () => child.kill("SIGKILL"))
+  return child
 }
 
 const asked = ["SIGTERM", "SIGINT", "SIGHUP"] as const
@@ -91,8 +102,11 @@ const giveUp = (cause: unknown): never => {
   process.exit(notMade)
 }
 
-/** Brings what the sandbox sends to the switch, and what the switch hands on into the sandbox. */
-const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank, switchSocket }: PortSettings, gone: () => void): void => {
+/**
+ * Brings what the sandbox sends to the switch, and what the switch hands on into the sandbox. It is begun when the hosts
+ * of all other members were reached: a network that only seems to be one would cost the work all of its time.
+ */
+const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank, switchSocket }: PortSettings, gone: () => void, reachedAll: () => void): void => {
   const key = Buffer.from(keyText, "base64url")
   const network = networkNamed(key)
   const self = { rank, members }
@@ -104,8 +118,10 @@ const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank
 
   const hear = (datagram: Buffer) => {
     const head = headOf(datagram)
-    if (head === undefined || head.network !== network || head.to !== rank) return
-    const packet = head.kind === "sealed" ? opener.open(datagram, head) : isHere(head.from) ? plainPacket(datagram) : undefined
+    if (head?.network !== network) return
+    if (head.kind === "answered" && head.from === rank) return reached(hosts[head.to]!)
+    if (head.to !== rank) return
+    const packet = head.kind === "sealed" ? opener.open(datagram, head) : head.kind === "plain" && isHere(head.from) ? plainPacket(datagram) : undefined
     const frame = packet === undefined ? undefined : heard(packet, head.from, self)
     if (frame !== undefined) tap.say(frame)
   }
@@ -121,9 +137,25 @@ const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank
     socket.once("connect", () => {
       socket.write(framed(Buffer.from(JSON.stringify({ kind: "port", network, rank, hosts } satisfies PortHello))))
       line = socket
+      ask()
     })
     socket.on("data", words(hear))
   }
+  const unreached = new Set(hosts.filter((host) => host !== hosts[rank]))
+  const reached = (host: string) => {
+    if (unreached.delete(host) && unreached.size === 0) begun()
+  }
+  const begun = () => {
+    clearInterval(asking)
+    clearTimeout(late)
+    reachedAll()
+  }
+  const ask = () => {
+    for (const host of unreached) line?.write(framed(question({ network, to: hosts.indexOf(host), from: rank })))
+  }
+  const asking = setInterval(ask, againMs)
+  const late = setTimeout(() => giveUp(new Error(`the hosts of other members do not answer from here: ${[...unreached].join(", ")}. Let UDP pass between them, or ask for members that are nearer to each other`)), reachMsMax)
+  if (unreached.size === 0) begun()
   dial()
 
   tap.listen((frame) => {

@@ -1,7 +1,7 @@
-import { createSocket, type Socket as Datagrams } from "node:dgram"
+import { createSocket, type RemoteInfo, type Socket as Datagrams } from "node:dgram"
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type Server, type Socket } from "node:net"
-import { headOf } from "./datagram.ts"
+import { answerTo, headOf } from "./datagram.ts"
 import { type AgentHello, framed, type PortHello, switchFiles, type SwitchHere, words } from "./switch-words.ts"
 
 /** So much may wait for a reader that is slow, or for the network; what comes then is dropped, as networks do. */
@@ -112,29 +112,32 @@ export class SwitchProcess {
   #take(udp: Datagrams, host: string): void {
     const { port } = udp.address()
     udp.on("error", (cause) => console.error(`datagrams of other hosts: ${cause.message}`))
-    udp.on("message", (datagram) => this.#arrived(datagram))
+    udp.on("message", (datagram, from) => this.#arrived(datagram, from))
     this.#udp = udp
     this.#here = { at: atOf(host, port) }
     keepPort(port)
   }
 
-  /** What a member sends: to a port of this host, or to the other member's host. Sealed alone leaves the host. */
+  /** What a member sends: to a port of this host, or to the other member's host. What is plain does not leave the host. */
   #carry({ hello: { hosts, network, rank } }: Port, datagram: Buffer): void {
     const head = headOf(datagram)
     if (head === undefined || head.network !== network || head.from !== rank) return
-    const here = this.#ports.get(keyOf({ network, rank: head.to }))
+    const here = head.kind === "asked" ? undefined : this.#ports.get(keyOf({ network, rank: head.to }))
     if (here !== undefined) return this.#hand(here, datagram)
     const at = hosts[head.to]
-    if (head.kind !== "sealed" || at === undefined || at === hosts[rank] || this.#udp === undefined) return
+    if (head.kind === "plain" || at === undefined || at === hosts[rank] || this.#udp === undefined) return
     const { host, port } = partsOf(at)
     if (port === undefined || this.#udp.getSendQueueSize() > queueBytesMax) return
     this.#udp.send(datagram, port, host, () => undefined)
   }
 
-  #arrived(datagram: Buffer): void {
+  #arrived(datagram: Buffer, { address, port }: RemoteInfo): void {
     const head = headOf(datagram)
-    const port = head?.kind === "sealed" ? this.#ports.get(keyOf({ network: head.network, rank: head.to })) : undefined
-    if (port !== undefined) this.#hand(port, datagram)
+    if (head === undefined || head.kind === "plain") return
+    if (head.kind === "asked") return void this.#udp?.send(answerTo(head), port, address, () => undefined)
+    const rank = head.kind === "sealed" ? head.to : head.from
+    const here = this.#ports.get(keyOf({ network: head.network, rank }))
+    if (here !== undefined) this.#hand(here, datagram)
   }
 
   #hand({ socket }: Port, datagram: Buffer): void {
