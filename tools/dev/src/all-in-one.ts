@@ -24,7 +24,7 @@ export const startServices = Effect.fnUntraced(function*(
   { env }: Pick<Stack, "env">,
   more: Readonly<Record<string, string>> = {}
 ): Effect.fn.Return<void, unknown, Scope.Scope | Readiness> {
-  const source = yield* settingsSource({ ...process.env, ...env, MILLRACE_AT_STOP: "end", MILLRACE_HOST_CPU_MILLI: String(cpuMilliOffered), ...more })
+  const source = yield* settingsSource({ MILLRACE_GANG_ADDRESS: "127.0.0.1", ...process.env, ...env, MILLRACE_AT_STOP: "end", MILLRACE_HOST_CPU_MILLI: String(cpuMilliOffered), ...more })
   const around = yield* readSettings(processConfig, source)
   yield* Effect.forEach(all, (one) =>
     Effect.flatMap(readSettings(one.config, source), (settings) => Layer.build(serviceLayer(one, settings, around))), { concurrency: "unbounded", discard: true })

@@ -85,6 +85,8 @@ export const agents = ({ folder, bootMs = 0, settings = {} }: {
         PATH: process.env["PATH"] ?? "",
         // What was compiled once is kept: a pretended machine boots no slower than a process must.
         ...(process.env["NODE_COMPILE_CACHE"] === undefined ? {} : { NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] }),
+        // All of them are this machine, and reach each other on it.
+        MILLRACE_GANG_ADDRESS: "127.0.0.1",
         ...own,
         ...settings,
         MILLRACE_HOST_DIR: join(home, "host"),
