@@ -80,6 +80,7 @@ export const brokerProcess = service({
     answerS: seconds("MILLRACE_BROKER_ANSWER_S", "how long a provider may take to hand over a machine", 300),
     bootS: seconds("MILLRACE_BROKER_BOOT_S", "how long a machine may take until its host joins", 900),
     idleS: seconds("MILLRACE_BROKER_IDLE_S", "how long a machine may have no work before it is given back", 600),
+    deadManS: seconds("MILLRACE_BROKER_DEAD_MAN_S", "how long a machine may not have heard from this cell until it turns itself off, at providers where that ends it", 3_600),
     sweepS: seconds("MILLRACE_BROKER_SWEEP_S", "how often the providers' lists are compared with ours", 50),
     plansS: seconds("MILLRACE_BROKER_PLANS_S", "how often it is solved what to have, while something changes", 15),
     buffer: setting("MILLRACE_BROKER_BUFFER_PERMILLE", { purpose: "idle machines that are kept ready, in thousandths of what demand for their kind of GPU grows by while one is on its way; 0 keeps none", wants: "a whole number from 0 to 10000", read: (name) => Config.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 10_000 })), name), default: 0 }),
@@ -97,6 +98,7 @@ export const brokerProcess = service({
         host,
         port,
         agentSettings,
+        deadManMs: settings.deadManS * 1000,
         bounds: {
           cell,
           machinesMax: settings.machinesMax,

@@ -27,6 +27,8 @@ export interface BuyingOptions {
   readonly bounds: OrderOptions["bounds"]
   /** The settings that a machine's agent starts with, as lines of NAME=value. */
   readonly agentSettings: string
+  /** How long a machine may not have heard from its cell until it turns itself off, where that ends it. */
+  readonly deadManMs?: number
   readonly offersEveryMs?: number
   readonly sweepEveryMs?: number
   readonly checkpointEvery?: number
@@ -40,7 +42,7 @@ export interface BuyingOptions {
  * Buys and gives back: owns the one order of BROKER, carries out what it says, and looks at the providers. One
  * effect, so that whatever ends one part ends all, and another broker begins with what the log holds.
  */
-export const buying = Effect.fnUntraced(function*({ agentSettings, atWork, bounds, checkpointEvery, offersEveryMs = 60_000, plans, sweepEveryMs = 50_000 }: BuyingOptions) {
+export const buying = Effect.fnUntraced(function*({ agentSettings, atWork, bounds, checkpointEvery, deadManMs, offersEveryMs = 60_000, plans, sweepEveryMs = 50_000 }: BuyingOptions) {
   const providers = new Map((yield* Effect.forEach([...(yield* Providers).values()], withSharedLooks)).map((provider) => [provider.name, provider]))
   const secret = yield* BrokerSecret
   const order = yield* openOrder({ bounds: { ...bounds, providers: [...providers.keys()].sort() }, finish: withKeyDigests(secret), ...(checkpointEvery === undefined ? {} : { checkpointEvery }) })
@@ -50,7 +52,7 @@ export const buying = Effect.fnUntraced(function*({ agentSettings, atWork, bound
   return yield* Effect.all([
     order.run,
     ...(plans === undefined ? [] : [choosePlans({ order, ...plans })]),
-    settleLeases({ order, providers, secret, agentSettings }),
+    settleLeases({ order, providers, secret, agentSettings, deadManMs }),
     sweepProviders({ order, providers, cell: bounds.cell, everyMs: sweepEveryMs }),
     ...[...providers.values()].map((provider) => observeOffers({ order, provider, everyMs: offersEveryMs }))
   ], { concurrency: "unbounded", discard: true })

@@ -36,6 +36,7 @@ export const coreWeaveCapabilities: Capabilities = {
   noticeMs: undefined,
   fabric: true,
   deadManMs: undefined,
+  endsWhenOff: false,
   userData: true,
   // The pool is named by the token, and there is one of a name.
   idempotent: true,

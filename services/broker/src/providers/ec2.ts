@@ -33,6 +33,8 @@ export const ec2Capabilities: Capabilities = {
   // Machines are not started in a placement group with its own network interfaces yet.
   fabric: false,
   deadManMs: undefined,
+  // By `InstanceInitiatedShutdownBehavior`, which each launch asks for.
+  endsWhenOff: true,
   userData: true,
   idempotent: true,
   visibleWithinMs: 60_000,
@@ -237,7 +239,7 @@ export const ec2 = Effect.fnUntraced(function*(
       ImageId: typeof settings.image === "string" ? settings.image : settings.image[region],
       InstanceType: wish.column.machineType as NonNullable<RunInstancesCommandInput["InstanceType"]>,
       UserData: Buffer.from(userData, "utf8").toString("base64"),
-      // Work that turns its machine off leaves nothing behind that costs.
+      // Work, or its dead man, that turns the machine off leaves nothing behind that costs.
       InstanceInitiatedShutdownBehavior: "terminate",
       BlockDeviceMappings: [{ DeviceName: rootDevice, Ebs: { VolumeSize: diskGib, VolumeType: "gp3", DeleteOnTermination: true } }],
       MetadataOptions: { HttpTokens: "required" },

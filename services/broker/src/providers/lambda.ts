@@ -26,6 +26,7 @@ export const lambdaCapabilities: Capabilities = {
   noticeMs: undefined,
   fabric: false,
   deadManMs: undefined,
+  endsWhenOff: false,
   userData: true,
   // The launch has no idempotency key; the name is ours, so we look before we ask again.
   idempotent: false,

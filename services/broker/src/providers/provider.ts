@@ -20,6 +20,8 @@ export interface Capabilities extends Billing {
   readonly fabric: boolean
   /** A machine ends by itself after so long unless that is pushed forward with `extend`, in ms. Undefined: it never does. */
   readonly deadManMs: number | undefined
+  /** A machine that turns itself off has ended, and costs nothing any more: so it may have a dead man of its own. */
+  readonly endsWhenOff: boolean
   /** A machine can be told at its start what to run. */
   readonly userData: boolean
   /** A create that is repeated under one token buys one machine, by the provider's own word. */

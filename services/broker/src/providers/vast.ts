@@ -35,6 +35,7 @@ export const vastCapabilities: Capabilities = {
   noticeMs: undefined,
   fabric: false,
   deadManMs: undefined,
+  endsWhenOff: false,
   userData: true,
   // The create has no idempotency key; the label is ours, so we look before we ask again.
   idempotent: false,

@@ -23,6 +23,8 @@ export interface Settling {
   readonly secret: Redacted.Redacted
   /** The settings that a machine's agent starts with, as lines of NAME=value. */
   readonly agentSettings: string
+  /** How long a machine may not have heard from its cell until it turns itself off, where that ends it. Undefined: for ever. */
+  readonly deadManMs?: number | undefined
 }
 
 /** What one broker's calls have come to. */
@@ -125,7 +127,7 @@ const buy = Effect.fnUntraced(function*(settling: Calling, provider: Provider, i
     if (!isThere && !mayStillBuy(order.state(), lease)) return
     yield* crashPoint("create machine before")
     const maySend = Effect.andThen(announced(order, id, broken), Effect.map(Clock.currentTimeMillis, (atMs) => void underWay.set(id, atMs + answerMsMax)))
-    const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id))
+    const userData = userDataOf(settling.agentSettings, oneTimeKeyOf(settling.secret, id), provider.can.endsWhenOff ? settling.deadManMs : undefined)
     const answer = yield* Effect.result(provider.create({ leaseId: id, token: fact.token, cell: fact.cell, column: fact.column, pricePicoPerSecondMax: fact.pricePicoPerSecondMax, userData, askedAtMs: nowMs, maySend }))
     underWay.delete(id)
     yield* crashPoint("create machine after")
@@ -180,7 +182,7 @@ const listedPriceOf = ({ market, pricePicoPerSecond, reclaimAtMs }: Listed, most
   pricePicoPerSecond <= 0n || reclaimAtMs !== undefined || (market === "spot" && pricePicoPerSecond > mostPico) ? undefined : pricePicoPerSecond
 
 /** `found`: the machine as its provider's list has it, where it was looked for. */
-const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: string, sinceMs: number, found?: Listed) =>
+const granted = ({ deadManMs, order }: Settling, provider: Provider, id: LeaseId, machine: string, sinceMs: number, found?: Listed) =>
   tell(order, id, ["asked", "withdrawn"], ({ requested }, atMs): MillFact => {
     const fact = requested!.fact
     const market = order.state().markets.get(provider.name)
@@ -198,7 +200,8 @@ const granted = ({ order }: Settling, provider: Provider, id: LeaseId, machine: 
         : { source: `${provider.name}: its list of machines`, readAtMs: atMs },
       billedStepMs: provider.can.billedStepMs,
       billedMsMin: provider.can.billedMsMin,
-      billedSinceMs: Math.min(sinceMs, atMs)
+      billedSinceMs: Math.min(sinceMs, atMs),
+      ...(found?.deadManAtMs !== undefined ? { deadManAtMs: found.deadManAtMs } : provider.can.endsWhenOff && deadManMs !== undefined ? { deadManAtMs: atMs + deadManMs } : {})
     }
   })
 

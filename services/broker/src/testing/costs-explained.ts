@@ -50,7 +50,7 @@ export const costsExplained = Effect.fnUntraced(function*<Room extends CloudRoom
     assert.strictEqual(ours.find((one) => one.leaseId === leaseId)?.costPico ?? 0n, own, `${about} is written down otherwise than it follows`)
     const sinceMs = ours.find((one) => one.leaseId === leaseId)?.sinceMs
     // Of machines with one number it is the one that began when this lease did.
-    const [bill] = theirs.filter((one, _, all) => one.own === machine && (one.costPico > 0n || !all.some((other) => other.own === machine && other.costPico > 0n))).sort((x, y) => sinceMs === undefined ? 0 : Math.abs(x.sinceMs - sinceMs) - Math.abs(y.sinceMs - sinceMs))
+    const [bill] = theirs.filter((one) => one.own === machine).sort((x, y) => sinceMs === undefined ? 0 : Math.abs(x.sinceMs - sinceMs) - Math.abs(y.sinceMs - sinceMs))
     const truly = bill?.truly
     for (const { cause, detail, pico } of differences) {
       switch (cause) {

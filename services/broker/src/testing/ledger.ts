@@ -5,7 +5,7 @@ import type { Paid } from "./pretend-cloud.ts"
 
 /** What the log holds open, as somebody who only reads it. */
 export class Ledger {
-  readonly open = new Map<LeaseId, { readonly token?: string; machine?: string; readonly orphan: boolean }>()
+  readonly open = new Map<LeaseId, { readonly token?: string; machine?: string; readonly orphan: boolean; released?: boolean }>()
   readonly costs = new Map<string, bigint>()
   /** How often each fact was said. */
   readonly said = new Map<string, number>()
@@ -44,6 +44,11 @@ export class Ledger {
         if (lease !== undefined) lease.machine = event.machine
         return void this.#machineOf.set(event.leaseId, event.machine)
       }
+      case "LeaseReleased": {
+        const lease = this.open.get(event.leaseId)
+        if (lease !== undefined) lease.released = true
+        return
+      }
       case "LeaseEnded": {
         const machine = this.#machineOf.get(event.leaseId)
         if (machine !== undefined) this.costs.set(machine, event.costPico)
@@ -54,6 +59,12 @@ export class Ledger {
       default:
         return
     }
+  }
+
+  /** Whether a machine is one that we have and mean to keep. */
+  holds(id: string): boolean {
+    for (const { machine, orphan, released = false } of this.open.values()) if (machine === id && !orphan && !released) return true
+    return false
   }
 
   accountsFor({ id, wish }: Paid): boolean {

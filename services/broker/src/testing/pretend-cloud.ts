@@ -18,6 +18,9 @@ export interface Paid {
   endsAtMs?: number
   how: "terminated" | "reclaimed"
   reclaimAtMs?: number
+  /** It ends by itself then, unless that is pushed forward. */
+  deadManAtMs?: number
+  byDeadMan?: boolean
   /** How often its end was asked for in vain: refused, or not answered. */
   endsInVain: number
 }
@@ -60,6 +63,8 @@ export const moodOf = (chance: Chance): Mood => ({
 /** Ended machines are listed for so long. */
 const rememberedMs = 60_000
 const visibleWithinMs = 10_000
+/** Where it has one: no machine lives longer without being told to. Several times the broker's looks. */
+const deadManMs = 120_000
 const buying = "buying a machine"
 /** The broker asks again so long after a list that came to nothing. */
 const askedAgainMs = 10_000
@@ -92,7 +97,7 @@ export class PretendCloud {
     this.#rows = rows
     this.mood = moodOf(chance)
     this.can = {
-      manner: "instances", sells: "machines", spot: true, noticeMs: 30_000, fabric: false, deadManMs: undefined, userData: true, visibleWithinMs,
+      manner: "instances", sells: "machines", spot: true, noticeMs: 30_000, fabric: false, deadManMs: chance.happens(0.3) ? deadManMs : undefined, endsWhenOff: false, userData: true, visibleWithinMs,
       idempotent: chance.happens(0.5), requestsEvery: { anyMs: 0, createMs: 0 }, ...billing, writtenFrom: "nothing: it is pretended"
     }
   }
@@ -164,8 +169,19 @@ export class PretendCloud {
     if (wish.column.market === "spot" && this.#strikes("reclaimed")) {
       this.#time.after(this.#chance.between(5_000, 120_000), () => this.#reclaim(machine, this.#chance.oneOf([0, 30_000])))
     }
+    if (this.can.deadManMs !== undefined) this.#pushForward(machine, nowMs + this.can.deadManMs)
     this.made.push(machine)
     return machine
+  }
+
+  #pushForward(machine: Paid, untilMs: number): void {
+    machine.deadManAtMs = Math.max(machine.deadManAtMs ?? 0, untilMs)
+    this.#time.after(machine.deadManAtMs - this.#time.nowMs, () => {
+      if (machine.endsAtMs !== undefined || this.#time.nowMs < (machine.deadManAtMs ?? 0)) return
+      machine.endsAtMs = this.#time.nowMs
+      machine.byDeadMan = true
+      this.#sometimes.saw("ended by its dead man")
+    })
   }
 
   #reclaim(machine: Paid, noticeMs: number): void {
@@ -176,12 +192,13 @@ export class PretendCloud {
     if (noticeMs > 0) machine.reclaimAtMs = atMs
   }
 
-  #listed({ endsAtMs = Number.POSITIVE_INFINITY, how, id, reclaimAtMs, upAtMs, wish }: Paid): Listed {
+  #listed({ deadManAtMs, endsAtMs = Number.POSITIVE_INFINITY, how, id, reclaimAtMs, upAtMs, wish }: Paid): Listed {
     const nowMs = this.#time.nowMs
     return {
       machine: id, token: wish.token, cell: wish.cell, region: wish.column.region, machineType: wish.column.machineType, market: wish.column.market,
       stands: endsAtMs <= nowMs ? how : upAtMs <= nowMs ? "running" : "coming", pricePicoPerSecond: wish.pricePicoPerSecondMax, sinceMs: wish.askedAtMs,
-      ...(reclaimAtMs === undefined ? {} : { reclaimAtMs })
+      ...(reclaimAtMs === undefined ? {} : { reclaimAtMs }),
+      ...(deadManAtMs === undefined ? {} : { deadManAtMs })
     }
   }
 
@@ -235,6 +252,13 @@ export class PretendCloud {
       ),
       list: Effect.tapError(Effect.tap(list, (told) => (told._tag === "Told" ? Effect.void : this.#silent)), () => this.#silent),
       terminate: (id) => Effect.tapError(Effect.tap(this.#request(life, "ending a machine", () => this.#terminate(id)), (told) => (told._tag === "Told" ? Effect.void : inVain(id))), () => inVain(id)),
+      extend: (id, untilMs) => this.#request(life, "pushing a dead-man time forward", () => {
+        const machine = this.paid.find((one) => one.id === id)
+        if (machine === undefined) return { _tag: "Told", value: "not_there" }
+        this.#sometimes.saw("dead-man time pushed forward")
+        this.#pushForward(machine, untilMs)
+        return { _tag: "Told", value: "extended" }
+      }),
       check: Effect.succeed([])
     }
   }

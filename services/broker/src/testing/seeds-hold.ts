@@ -9,7 +9,7 @@ const first = Number(process.env["FIRST_SEED"] ?? 0)
 /** What the weather must have brought at least once, or these seeds have shown nothing. */
 const wanted = [
   "crash_point", "lost", "failing", "refused", "tooMany", "endsRefused", "doubled", "neverUp", "diesEarly", "reclaimed", "dawdles", "stray",
-  "ReclaimNoticed", "OrphanFound", "GhostFound", "ProviderSuspended", "ProviderResumed", "PlanChosen", "second attempt",
+  "ended by its dead man", "dead-man time pushed forward", "ReclaimNoticed", "OrphanFound", "GhostFound", "ProviderSuspended", "ProviderResumed", "PlanChosen", "second attempt",
   "taken over", "answered while it stood still", "partition", "leaderless", "lost_answer", "late_request", "append_overtaken",
   ...["append LeaseRequested", "append MachineAskedFor", "create machine", "append LeaseGranted", "append LeaseReleased", "terminate machine", "append LeaseEnded"]
     .flatMap((point) => [`crashed at ${point} before`, `crashed at ${point} after`])

@@ -50,6 +50,8 @@ export interface Plants {
   readonly sendsBlindly?: boolean
   /** It takes every provider for one that knows a token again. */
   readonly trustsTokens?: boolean
+  /** It pushes no dead-man time forward. */
+  readonly forgetsDeadMen?: boolean
 }
 
 /** The way to the log is bad in one run of two: a random half of what can be wrong with it. */
@@ -98,6 +100,8 @@ class World {
   #changing = false
   readonly #joined = new Set<string>()
   #ending: Array<ReturnType<typeof attemptAt>> = []
+  /** When a cloud could last not be looked at. */
+  readonly #disturbed = new Map<PretendCloud, number>()
   readonly #unaccounted = new Map<string, number>()
   readonly #stray = new Map<string, number>()
 
@@ -169,7 +173,8 @@ class World {
       const made = attemptAt(hostId, `${machine.id} ${core} ${nowMs}`)
       this.#say({ kind: "placement", scope: hostId }, made.placed)
       this.#demand(this.#waiting - 1)
-      this.#time.after(this.#root.between(2_000, 30_000), () => void (made.due = true))
+      // Some work lasts longer than any dead man would wait.
+      this.#time.after(this.#root.happens(0.1) ? this.#root.between(90_000, 200_000) : this.#root.between(2_000, 30_000), () => void (made.due = true))
       this.#ending.push(made)
     }
   }
@@ -177,11 +182,11 @@ class World {
   // The broker's processes, and what becomes of them.
 
   #operating(process: SimulatedProcess) {
-    const { sweepEveryMs = 45_000, sendsBlindly = false, trustsTokens = false } = this.#plants
+    const { sweepEveryMs = 45_000, sendsBlindly = false, trustsTokens = false, forgetsDeadMen = false } = this.#plants
     const layer = (life: Life) => {
       const providers = this.#clouds.map((cloud) => cloud.providerFor(life)).map(({ can, create, ...provider }): Provider => ({
         ...provider,
-        can: trustsTokens ? { ...can, idempotent: true } : can,
+        can: { ...can, ...(trustsTokens ? { idempotent: true } : {}), ...(forgetsDeadMen ? { deadManMs: undefined } : {}) },
         create: (wish) => create(sendsBlindly ? { ...wish, maySend: Effect.void } : wish)
       }))
       const wanted = Effect.gen({ self: this }, function*() {
@@ -285,7 +290,10 @@ class World {
     let quiet = 0
     const once = () => {
       this.#ledger.read()
-      for (const cloud of this.#clouds) for (const machine of cloud.paid) this.#look(cloud, machine)
+      for (const cloud of this.#clouds) {
+        for (const machine of cloud.paid) this.#look(cloud, machine)
+        this.#lookAtDeadMen(cloud)
+      }
       const later: Array<ReturnType<typeof attemptAt>> = []
       for (const made of this.#ending.splice(0)) {
         if (made.due) this.#say({ kind: "attempt", scope: made.placed.hostId }, made.exited)
@@ -319,6 +327,16 @@ class World {
     if (machine.upAtMs <= nowMs && !this.#joined.has(id) && !machine.double) {
       this.#joined.add(id)
       this.#host(machine)
+    }
+  }
+
+  /** No machine that is held ends by its dead man, unless for as long as that is set to nobody could have pushed it forward. */
+  #lookAtDeadMen(cloud: PretendCloud): void {
+    const { nowMs } = this.#time
+    if (!this.#atWork || cloud.isDown || cloud.silentUntilMs > nowMs) this.#disturbed.set(cloud, nowMs)
+    for (const { byDeadMan, endsAtMs, id } of cloud.made) {
+      if (byDeadMan !== true || nowMs - (endsAtMs ?? 0) >= tickMs || !this.#ledger.holds(id)) continue
+      if (nowMs - (this.#disturbed.get(cloud) ?? 0) >= cloud.can.deadManMs! / 2) this.#faults.push(`${id} was held, and its dead man has ended it`)
     }
   }
 
