@@ -5,15 +5,16 @@ import { createCipheriv, createDecipheriv, hkdfSync } from "node:crypto"
  *
  *     kind 1 | network 8 | to 2 | from 2 | packet                                plain
  *     kind 1 | network 8 | to 2 | from 2 | session 16 | count 8 | sealed | tag 16
- *     kind 1 | network 8 | to 2 | from 2                                         asked, answered
+ *     kind 1 | network 8 | to 2 | from 2 | padding                               asked, answered
  *
- * A member asks whether another one's host can be reached at all, and that host's switch answers, whoever asks.
+ * A member asks whether another one's host can be reached at all, and with how much at once; that host's switch answers
+ * whoever asks, with less than it was asked with.
  * Sealed is AES-256-GCM over the packet, and over all that stands before it. Each sender has a session of its own,
  * and for it a key that nobody uses twice; the count is the nonce (NIST SP 800-38D, section 8.2.1).
  */
-export type Kind = "plain" | "sealed" | "asked" | "answered"
+export type Kind = "plain" | "sealed" | "asked" | "answered" | "asked wide" | "answered wide"
 
-const kinds: Readonly<Record<Kind, number>> = { plain: 1, sealed: 2, asked: 3, answered: 4 }
+const kinds: Readonly<Record<Kind, number>> = { plain: 1, sealed: 2, asked: 3, answered: 4, "asked wide": 5, "answered wide": 6 }
 const kindNamed = new Map(Object.entries(kinds).map(([kind, number]) => [number, kind as Kind]))
 const headBytes = 13
 const sessionBytes = 16
@@ -57,15 +58,18 @@ export const plainDatagram = (head: Omit<Head, "kind">, packet: Uint8Array): Buf
   return datagram
 }
 
-/** The question whether a member's host can be reached. */
-export const question = (head: Omit<Head, "kind">): Buffer => bare({ ...head, kind: "asked" })
+/** The question whether a member's host can be reached by a sealed packet of so many bytes. */
+export const question = (head: Omit<Head, "kind">, kind: "asked" | "asked wide", packetBytes: number): Buffer => {
+  const datagram = Buffer.alloc(sealedHeadBytes + packetBytes + tagBytes)
+  writeHead(datagram, { ...head, kind })
+  return datagram
+}
 
-/** What it is answered: no more bytes than were asked with. */
-export const answerTo = (head: Head): Buffer => bare({ ...head, kind: "answered" })
-
-const bare = (head: Head): Buffer => {
+/** What that is answered. Undefined: it is no question. */
+export const answerTo = ({ kind, ...head }: Head): Buffer | undefined => {
+  if (kind !== "asked" && kind !== "asked wide") return undefined
   const datagram = Buffer.allocUnsafe(headBytes)
-  writeHead(datagram, head)
+  writeHead(datagram, { ...head, kind: kind === "asked" ? "answered" : "answered wide" })
   return datagram
 }
 

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto"
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { connect, type Socket } from "node:net"
 import { heard, sent } from "../../domain/gang-frames.ts"
-import { addressOfRank, deviceName, hardwareInWords, mtuBetweenHosts, mtuOnOneHost, prefixBits } from "../../domain/gang-network.ts"
+import { addressOfRank, deviceName, hardwareInWords, mtuBetweenHosts, mtuWhereItPasses, prefixBits } from "../../domain/gang-network.ts"
 import { Allowance } from "./allowance.ts"
 import { headOf, networkNamed, Opener, plainDatagram, plainPacket, question, Sealer, sessionOf } from "./datagram.ts"
 import { framed, type PortHello, words } from "./switch-words.ts"
@@ -28,8 +28,10 @@ export interface PortSettings {
 const queueBytesMax = 1024 * 1024
 const bytesAtOnceMax = 4 * 1024 * 1024
 const againMs = 100
-/** So long the other members' hosts are asked whether they can be reached. */
+/** So long the other members' hosts are asked whether they can be reached, */
 const reachMsMax = 8_000
+/** and then no longer whether by more at once than every network takes. */
+const wideMsMax = 500
 const commandMsMax = 10_000
 /** What is told of a network that could not be made; the sandbox was not begun. */
 const notMade = 125
@@ -41,10 +43,11 @@ const notMade = 125
 export const runPort = (settingsFile: string, command: ReadonlyArray<string>): void => {
   const settings = JSON.parse(readFileSync(settingsFile, "utf8")) as PortSettings
   rmSync(settingsFile)
-  const tap = made(settings)
+  const tap = made()
   let end = (): void => process.exit(notMade)
   for (const name of asked) process.on(name, () => end())
-  carry(tap, settings, () => end(), () => {
+  carry(tap, settings, () => end(), (mtu) => {
+    configured(settings, mtu)
     const child = begin(settings, command)
     // Who asks the sandbox to end asks its whole group; a device that is gone takes it along.
     for (const name of asked) process.removeAllListeners(name).on(name, () => undefined)
@@ -71,7 +74,7 @@ const asked = ["SIGTERM", "SIGINT", "SIGHUP"] as const
  */
 const behindMask = "mount --bind \"$1\" /proc/sys/net/core && shift && exec \"$@\""
 
-const made = (settings: PortSettings): Tap => {
+const made = (): Tap => {
   try {
     const tap = openTap(deviceName)
     try {
@@ -80,20 +83,26 @@ const made = (settings: PortSettings): Tap => {
     } catch {
       // A kernel without IPv6.
     }
-    const mtu = new Set(settings.hosts).size === 1 ? mtuOnOneHost : mtuBetweenHosts
+    return tap
+  } catch (cause) {
+    return giveUp(cause)
+  }
+}
+
+const configured = ({ rank }: PortSettings, mtu: number): void => {
+  try {
     execFileSync("ip", ["-batch", "-"], {
       input: [
         "link set lo up",
-        `link set ${deviceName} address ${hardwareInWords(settings.rank)} mtu ${mtu} up`,
-        `addr add ${addressOfRank(settings.rank)}/${prefixBits} dev ${deviceName}`,
+        `link set ${deviceName} address ${hardwareInWords(rank)} mtu ${mtu} up`,
+        `addr add ${addressOfRank(rank)}/${prefixBits} dev ${deviceName}`,
         ""
       ].join("\n"),
       stdio: ["pipe", "ignore", "pipe"],
       timeout: commandMsMax
     })
-    return tap
   } catch (cause) {
-    return giveUp(cause)
+    giveUp(cause)
   }
 }
 
@@ -106,7 +115,7 @@ const giveUp = (cause: unknown): never => {
  * Brings what the sandbox sends to the switch, and what the switch hands on into the sandbox. It is begun when the hosts
  * of all other members were reached: a network that only seems to be one would cost the work all of its time.
  */
-const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank, switchSocket }: PortSettings, gone: () => void, reachedAll: () => void): void => {
+const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank, switchSocket }: PortSettings, gone: () => void, reachedAll: (mtu: number) => void): void => {
   const key = Buffer.from(keyText, "base64url")
   const network = networkNamed(key)
   const self = { rank, members }
@@ -119,7 +128,7 @@ const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank
   const hear = (datagram: Buffer) => {
     const head = headOf(datagram)
     if (head?.network !== network) return
-    if (head.kind === "answered" && head.from === rank) return reached(hosts[head.to]!)
+    if ((head.kind === "answered" || head.kind === "answered wide") && head.from === rank) return reached(hosts[head.to], head.kind === "answered wide")
     if (head.to !== rank) return
     const packet = head.kind === "sealed" ? opener.open(datagram, head) : head.kind === "plain" && isHere(head.from) ? plainPacket(datagram) : undefined
     const frame = packet === undefined ? undefined : heard(packet, head.from, self)
@@ -142,20 +151,32 @@ const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank
     socket.on("data", words(hear))
   }
   const unreached = new Set(hosts.filter((host) => host !== hosts[rank]))
-  const reached = (host: string) => {
-    if (unreached.delete(host) && unreached.size === 0) begun()
-  }
+  const narrow = new Set(unreached)
+  let settling: NodeJS.Timeout | undefined
+  let hasBegun = false
   const begun = () => {
-    clearInterval(asking)
-    clearTimeout(late)
-    reachedAll()
+    if (hasBegun) return
+    hasBegun = true
+    for (const timer of [asking, late, settling]) clearTimeout(timer)
+    reachedAll(narrow.size === 0 ? mtuWhereItPasses : mtuBetweenHosts)
+  }
+  const reached = (host: string | undefined, wide: boolean) => {
+    if (host === undefined || hasBegun) return
+    unreached.delete(host)
+    if (wide) narrow.delete(host)
+    if (narrow.size === 0) return begun()
+    if (unreached.size === 0) settling ??= setTimeout(begun, wideMsMax)
   }
   const ask = () => {
-    for (const host of unreached) line?.write(framed(question({ network, to: hosts.indexOf(host), from: rank })))
+    for (const host of narrow) {
+      const head = { network, to: hosts.indexOf(host), from: rank }
+      line?.write(framed(question(head, "asked", mtuBetweenHosts)))
+      line?.write(framed(question(head, "asked wide", mtuWhereItPasses)))
+    }
   }
   const asking = setInterval(ask, againMs)
   const late = setTimeout(() => giveUp(new Error(`the hosts of other members do not answer from here: ${[...unreached].join(", ")}. Let UDP pass between them, or ask for members that are nearer to each other`)), reachMsMax)
-  if (unreached.size === 0) begun()
+  if (narrow.size === 0) begun()
   dial()
 
   tap.listen((frame) => {

@@ -122,7 +122,7 @@ export class SwitchProcess {
   #carry({ hello: { hosts, network, rank } }: Port, datagram: Buffer): void {
     const head = headOf(datagram)
     if (head === undefined || head.network !== network || head.from !== rank) return
-    const here = head.kind === "asked" ? undefined : this.#ports.get(keyOf({ network, rank: head.to }))
+    const here = this.#ports.get(keyOf({ network, rank: head.to }))
     if (here !== undefined) return this.#hand(here, datagram)
     const at = hosts[head.to]
     if (head.kind === "plain" || at === undefined || at === hosts[rank] || this.#udp === undefined) return
@@ -134,7 +134,8 @@ export class SwitchProcess {
   #arrived(datagram: Buffer, { address, port }: RemoteInfo): void {
     const head = headOf(datagram)
     if (head === undefined || head.kind === "plain") return
-    if (head.kind === "asked") return void this.#udp?.send(answerTo(head), port, address, () => undefined)
+    const answer = answerTo(head)
+    if (answer !== undefined) return void this.#udp?.send(answer, port, address, () => undefined)
     const rank = head.kind === "sealed" ? head.to : head.from
     const here = this.#ports.get(keyOf({ network: head.network, rank }))
     if (here !== undefined) this.#hand(here, datagram)
