@@ -107,5 +107,5 @@ const cut = (bySubject: BySubject): ReadonlyArray<Said> => {
 const sizeOf = (event: MillFact): number => {
   if (event._tag !== "PlacementMade") return 1024
   const { gang, spec: { egress, program } } = event
-  return 2048 + (gang?.addresses ?? []).reduce((sum, text) => sum + 4 + text.length, 0) + (program?.sealed.length ?? 0) + (egress ?? []).reduce((sum, text) => sum + 2 * text.length, 0)
+  return 2048 + [...gang?.addresses ?? [], ...gang?.network?.hosts ?? []].reduce((sum, text) => sum + 4 + text.length, 0) + (program?.sealed.length ?? 0) + (egress ?? []).reduce((sum, text) => sum + 2 * text.length, 0)
 }
