@@ -216,6 +216,17 @@ if (!("why" in able)) describe("members of a gang", () => {
     assert.deepStrictEqual(leftOf(made), [])
   }).pipe(Effect.scoped), 60_000)
 
+  it.live("whose keeper dies are ended, with their ports and what these had begun", () => Effect.gen(function*() {
+    const one = yield* host("orphaned")
+    const made = gangOn([one, one])
+    yield* start(one, made[0]!, counting)
+    assert.isAbove(processesOf(made[0]!).length, 2)
+    process.kill((JSON.parse(readFileSync(join(one.folder, "keeper", "keeper.json"), "utf8")) as { pid: number }).pid, "SIGKILL")
+    yield* until(() => processesOf(made[0]!), (left) => left.length === 0)
+    yield* one.runtime.clear(new Set())
+    assert.deepStrictEqual(leftOf(made), [])
+  }).pipe(Effect.scoped), 60_000)
+
   it.live("begin only where the hosts of all can be reached, and say which cannot", () => Effect.gen(function*() {
     const [here, there] = yield* Effect.all([host("reaching", { address: "127.0.0.1" }), host("unreachable")])
     const nobody = yield* Effect.acquireRelease(

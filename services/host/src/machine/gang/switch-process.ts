@@ -7,7 +7,7 @@ import { type AgentHello, framed, type PortHello, switchFiles, type SwitchHere, 
 /** So much may wait for a reader that is slow, or for the network; what comes then is dropped, as networks do. */
 const queueBytesMax = 1024 * 1024
 /** Without a port and an agent for this long the switch ends: whoever needs one starts one. */
-const idleMsMax = 3_000
+const idleMsMax = 1_000
 const helloMsMax = 5_000
 const portsMax = 4_096
 const udpBufferBytes = 4 * 1024 * 1024
