@@ -1,4 +1,5 @@
 import { type Request, startMsOf, type Starts } from "@millrace/packing"
+import type { HostId } from "@millrace/schemas"
 import { fits } from "./resources.ts"
 import type { HostState, JobState, TaskState, World } from "./world.ts"
 
@@ -51,15 +52,17 @@ export const soonerElsewhere = (world: World, job: JobState, request: Request, l
   const patienceEndsMs = (job.waitingSinceMs ?? atMs) + loadingMs
   const starts = patienceEndsMs <= atMs ? undefined : startsOf(world, job)
   if (starts === undefined) return undefined
-  const able = new Set(world.index.fleet.able(request).filter((host) => starts.at.has(host.id) && isOpen(host)))
-  let best: Sooner | undefined
-  for (const host of [...able].sort((left, right) => (left.id < right.id ? -1 : 1)).slice(0, holdersMax)) {
-    const freeAtMs = roomAtMs(world, host, request)
-    if (freeAtMs === undefined || freeAtMs <= atMs) continue
-    const startMs = startMsOf({ freeAtMs, loadMs: starts.at.get(host.id)! }, atMs)
-    if (startMs < (best?.startMs ?? loadingMs)) best = { host, startMs, untilMs: Math.min(freeAtMs, patienceEndsMs) }
-  }
-  return best
+  const sooner = [...starts.at].sort(([left], [right]) => (left < right ? -1 : 1)).slice(0, holdersMax).flatMap(([id, loadMs]): ReadonlyArray<Sooner> => {
+    const host = world.hosts.get(id as HostId)!
+    const freeAtMs = isOpen(host) ? roomAtMs(world, host, request) : undefined
+    if (freeAtMs === undefined || freeAtMs <= atMs) return []
+    const startMs = startMsOf({ freeAtMs, loadMs }, atMs)
+    return startMs < loadingMs ? [{ host, startMs, untilMs: Math.min(freeAtMs, patienceEndsMs) }] : []
+  })
+  if (sooner.length === 0) return undefined
+  // Asked last: it looks at every host there is.
+  const able = new Set(world.index.fleet.able(request))
+  return sooner.sort((left, right) => left.startMs - right.startMs || (left.host.id < right.host.id ? -1 : 1)).find(({ host }) => able.has(host))
 }
 
 /** When so much of what runs on a host must have ended that a request has room there; never where its end is not known. */
