@@ -6,7 +6,7 @@ const words = ["noop", "process", "sandbox", "own", "others"]
 const bitsOf = (said: ReadonlyArray<string>): number => said.reduce((sum, word) => sum | (1 << words.indexOf(word)), 0)
 
 /** Each dialect that an agent understands has a bit; one that is not known here is asked of nobody. */
-const dialects = [0, 0, 1 << 8, 1 << 9]
+const dialects = [0, 0, 1 << 8, 1 << 9, 1 << 10]
 const unknownDialect = 1 << 15
 
 /** What a host does, in bits. Whoever understands a dialect understands those before it. */

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { MillFact } from "@millrace/schemas"
+import { dialectNow, type HostJoined, type MillFact } from "@millrace/schemas"
 import { admitted, cancelled, Cell, dismissed, exited, given, host, job, joined, left, needs, refused, submitted } from "../testing/cell.ts"
 import { dueAtMs } from "./decide.ts"
 import { scheduler } from "./scheduler.ts"
@@ -61,6 +61,9 @@ describe("where work goes", () => {
     assertSays(given(...older("a"), submitted("j1"), submitted("j2", { dialect: 2 })), 0, "j1 on a, attempt 1", "j2 waits: no_host")
     assertSays(given(...older("a"), ...here("b"), submitted("j1", { dialect: 2 }), submitted("j2")), 0, "j1 on b, attempt 1", "j2 on a, attempt 1")
     assertSays(given(...here("a"), submitted("j1", { dialect: 3 })), 0, "j1 waits: no_host")
+    const newest = (dialect: number): MillFact => ({ ...joined("a", needs(1000, 1000)) as HostJoined, dialect })
+    assertSays(given(admitted("a"), newest(dialectNow), submitted("j1", { dialect: dialectNow })), 0, "j1 on a, attempt 1")
+    assertSays(given(admitted("a"), newest(dialectNow - 1), submitted("j1", { dialect: dialectNow })), 0, "j1 waits: no_host")
   })
 
   it("a smaller job goes on where a larger one waits", () =>
