@@ -113,6 +113,22 @@ describe("a decider that owns an order", () => {
       assert.deepStrictEqual([decisions, mismatches], [2, []])
     }).pipe(Effect.provide(Checkpoints.layerMemory)))
 
+  it.effect("writes checkpoints no more than a tenth of the time, however long one takes", () =>
+    Effect.gen(function*() {
+      const journal = memoryJournal(new MemoryLog())
+      let saves = 0
+      const slow = { load: () => Effect.succeed(undefined), save: () => Effect.andThen(Effect.sync(() => void (saves += 1)), Effect.sleep("100 millis")) }
+      const running = yield* Effect.forkChild(run(journal, { checkpointEvery: 1 }).pipe(Effect.provideService(Checkpoints, slow)))
+      for (let moment = 0; moment < 100; moment += 1) {
+        yield* ask(journal, `moment-${moment}`)
+        for (let turn = 0; turn < 50; turn += 1) yield* Effect.yieldNow
+        yield* TestClock.adjust("50 millis")
+      }
+      yield* Fiber.interrupt(running)
+      assert.isAtLeast(saves, 3)
+      assert.isAtMost(saves, 6)
+    }))
+
   it.effect("reads everything again where its checkpoint has seen what this log does not hold", () =>
     Effect.gen(function*() {
       const journal = memoryJournal(new MemoryLog())

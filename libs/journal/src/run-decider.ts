@@ -31,7 +31,7 @@ export interface RunOptions<State> {
   }
   /** Where whoever decides sits: while another does, this one follows the log as a standby, and takes over when that falls silent. */
   readonly seat?: Seat["Service"] | undefined
-  /** Facts folded between two checkpoints. */
+  /** Facts folded between two checkpoints, at least: more of them where writing one takes long. */
   readonly checkpointEvery?: number
   /** Appends that may be under way at once. */
   readonly windowMax?: number
@@ -73,6 +73,7 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   const broken = yield* Deferred.make<never, Overtaken | CommitRefused>()
   const flight = { count: 0 }
   let lastAtMs = 0
+  let nextCheckpointAtMs = 0
   while (true) {
     if (Deferred.isDoneUnsafe(broken)) return yield* Deferred.await(broken)
     const atMs = Math.max(lastAtMs, yield* Clock.currentTimeMillis)
@@ -99,16 +100,21 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} sent`)
     options.watch?.(standing.state, standing.saw, line.last())
     if (flight.count > (options.windowMax ?? 4096)) yield* drain(flight)
-    if (since >= (options.checkpointEvery ?? 100_000)) {
+    if (since >= (options.checkpointEvery ?? 100_000) && atMs >= nextCheckpointAtMs) {
       yield* drain(flight)
       if (!Deferred.isDoneUnsafe(broken)) yield* checkpoint(decider, standing, journal.epoch)
       since = 0
+      const tookMs = (yield* Clock.currentTimeMillis) - atMs
+      nextCheckpointAtMs = atMs + tookMs * checkpointShare
     }
     // What a round said may let it say more, such as a retry behind a failure: look again before waiting.
     const batch = commits.length > 0 ? yield* Queue.clear(heard) : yield* gather(heard, broken, waitMs(options, standing.state, atMs))
     since += yield* foldBatch(decider, standing, batch)
   }
 })
+
+/** Nothing is decided while a checkpoint is written: no more than one part in so many of the time goes into that. */
+const checkpointShare = 10
 
 const same = (commit: Commit): Commit => commit
 

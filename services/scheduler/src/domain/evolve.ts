@@ -130,8 +130,10 @@ const take = (world: World, heard: Heard): void => {
     case "MachineRetiring":
       return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true })
     case "LeaseReleased":
-    case "LeaseEnded":
       return ofMachine(world, event.leaseId, { goesBack: true })
+    case "LeaseEnded":
+      ofMachine(world, event.leaseId, { goesBack: true })
+      return machineOver(world, event.leaseId)
     case "ImageKnown":
       world.images.set(event.imageId, event.sizeBytes)
       return
@@ -400,6 +402,16 @@ const ofMachine = (world: World, leaseId: LeaseId, said: { readonly [Field in ke
     for (const { task } of [...host.holds.values()]) if (task !== undefined) taskChanged(world, task)
   }
   host.rented = machine.rented ?? host.rented
+  hostChanged(world, host)
+}
+
+/** The last word on a machine: its host takes nothing more, wherever it stood, and nobody asks for the machine again. */
+const machineOver = (world: World, leaseId: LeaseId): void => {
+  const { hostId } = world.machines.get(leaseId)!
+  world.machines.delete(leaseId)
+  if (hostId === undefined) return
+  const host = hostOf(world, hostId)
+  host.rented = undefined
   hostChanged(world, host)
 }
 

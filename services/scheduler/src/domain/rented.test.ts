@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { MillFact, ReclaimNoticed } from "@millrace/schemas"
-import { admitted, type Cell, enrolled, exited, given, host, job, joined, left, needs, reclaimed, released, submitted } from "../testing/cell.ts"
+import { admitted, type Cell, enrolled, exited, given, host, job, joined, leaseEnded, left, needs, reclaimed, released, submitted } from "../testing/cell.ts"
 import { leaveMs } from "./reclaim.ts"
 import { scheduler } from "./scheduler.ts"
 
@@ -27,6 +27,15 @@ describe("a rented machine", () => {
     assert.strictEqual(cell.placed("2").hostId, host("b"))
     cell.hear(exited(cell.placed("1")))
     assert.deepStrictEqual(cell.rest(2).map((fact) => [fact._tag, "jobId" in fact && fact.jobId]), [["JobSettled", job("1")]])
+  })
+
+  it("is forgotten when its lease has ended, however many come and go; its host takes nothing more", () => {
+    const cell = given(admitted("a"), joined("a"), submitted("1"))
+    for (const name of ["a", ...Array.from({ length: 50 }, (_, number) => `b${number}`)]) cell.hear(enrolled(name), released(name), leaseEnded(name))
+    assert.strictEqual(cell.world.machines.size, 0)
+    assert.notInclude(cell.rest().map(({ _tag }) => _tag), "PlacementMade")
+    const again = scheduler.load(structuredClone(scheduler.save(cell.world)) as never)
+    assert.deepStrictEqual(scheduler.save(again), scheduler.save(cell.world))
   })
 
   it("takes nothing even if its host enrols late, or joins again", () => {

@@ -9,6 +9,7 @@ import {
   JobId,
   type JobSpec,
   kinds,
+  type LeaseEnded,
   LeaseId,
   type LeaseReleased,
   type MachineEnrolled,
@@ -60,6 +61,7 @@ const lease = (name: string): Pick<MachineEnrolled, "leaseId" | "provider"> => (
 export const enrolled = (name: string): MachineEnrolled => ({ _tag: "MachineEnrolled", ...lease(name), hostId: host(name) })
 export const released = (name: string): LeaseReleased => ({ _tag: "LeaseReleased", ...lease(name), cause: "idle" })
 export const reclaimed = (name: string): ReclaimNoticed => ({ _tag: "ReclaimNoticed", ...lease(name), deadlineAtMs: 120_000 })
+export const leaseEnded = (name: string): LeaseEnded => ({ _tag: "LeaseEnded", ...lease(name), confirmed: "terminated", endedAtMs: 0, costPico: 0n as LeaseEnded["costPico"] })
 export const dismissed = (name: string): MillFact => ({ _tag: "HostDismissed", hostId: host(name), publicKey: "", dismissedBy: Principal.make("user:ada"), cause: "asked" })
 
 export const submitted = (

@@ -1,6 +1,6 @@
 import type { HostJoined, MillFact, PlacementMade } from "@millrace/schemas"
 import { Schema } from "effect"
-import { admitted, cancelled, Cell, dismissed, enrolled, exited, host, job as jobId, joined, left, needs, reclaimed, refused, released, silent, submitted } from "./cell.ts"
+import { admitted, cancelled, Cell, dismissed, enrolled, exited, host, job as jobId, joined, leaseEnded, left, needs, reclaimed, refused, released, silent, submitted } from "./cell.ts"
 import { agent, budget, cost, delegated, grant, issued, lent, opened, priced, recalled, resumed, revoked, suspended } from "./means.ts"
 
 const few = Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 7 })))
@@ -121,7 +121,7 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
         cell.hear(enrolled(oneOf(hostNames, which)!))
         break
       case "gives_back":
-        if (much < 4) cell.hear(much < 2 ? released(oneOf(hostNames, which)!) : reclaimed(oneOf(hostNames, which)!))
+        if (much < 5) cell.hear((much < 2 ? released : much < 4 ? reclaimed : leaseEnded)(oneOf(hostNames, which)!))
         break
       case "dismisses":
         if (much === 0) cell.hear(dismissed(oneOf(hostNames, which)!))
