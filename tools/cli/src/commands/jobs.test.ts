@@ -56,6 +56,13 @@ describe("the command, against a running cell", () => {
     assert.deepInclude(values.at(-1), { state: "failed", exitCode: 3 })
   })
 
+  it("a program that does nothing for longer than it may is ended, and its story says why", async () => {
+    const ran = await run("submit", "-f", "--idle-limit", "1s", ...node("setTimeout(() => {}, 45_000)"))
+    assert.strictEqual(ran.code, exitCodes.failed.code, ran.stderr)
+    assert.match(ran.stdout, /AttemptExited .*ended, it did nothing for too long/u)
+    assert.match(ran.stdout, /JobSettled .*it did nothing for 1000 ms \(idleMsMax\)/u)
+  })
+
   it("one idempotency key submits once, and is refused for another request", async () => {
     const first = await here("submit", "--key", "once", ...node("0"))
     const [again, other] = await Promise.all([here("submit", "--key", "once", ...node("0")), here("submit", "--key", "once", ...node("1"))])
