@@ -225,6 +225,16 @@ export class Fleet {
     return undefined
   }
 
+  /** The same where it must be this host. */
+  chooseOn(id: string, request: Request): Choice | undefined {
+    if (!this.fits(id, request)) return undefined
+    const slot = this.#slotOf(id)
+    const terms = this.#termsOf(request)
+    if (this.#fitting.length === 0) this.#fitting = new Int32Array(this.#stock.classOf.length)
+    this.#fitting[0] = slot
+    return this.#leastOf(1, request, sizeOf(request), terms, terms.ranks[this.#stock.classOf[slot]!]!, undefined)
+  }
+
   #leastOf(fitting: number, request: Request, size: Size, terms: Terms, rank: number, starts: Starts | undefined): Choice {
     const stock = this.#stock
     const costs = this.#costs.of(keyOfSize(size))

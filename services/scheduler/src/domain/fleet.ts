@@ -4,6 +4,9 @@ import { kindsOf } from "./ask.ts"
 import { networkOffered } from "./gang-network.ts"
 import type { Held, HostState, Rented } from "./world.ts"
 
+/** A host, and its devices by their numbers. */
+type Chosen = Choice & { readonly on: HostState; readonly devices: ReadonlyArray<number> }
+
 /** All of one device, in its thousandths. */
 const whole = 1000
 
@@ -87,8 +90,16 @@ export class Fleet {
     this.#packing.rollback(mark)
   }
 
-  choose(request: Request, starts?: Starts): (Choice & { readonly on: HostState; readonly devices: ReadonlyArray<number> }) | undefined {
-    const choice = this.#packing.choose(request, starts)
+  choose(request: Request, starts?: Starts): Chosen | undefined {
+    return this.#named(this.#packing.choose(request, starts))
+  }
+
+  /** The same where it must be this host. */
+  chooseOn(host: HostState, request: Request): Chosen | undefined {
+    return this.#named(this.#packing.chooseOn(host.id, request))
+  }
+
+  #named(choice: Choice | undefined): Chosen | undefined {
     if (choice === undefined) return undefined
     const on = this.#known.get(choice.host)!
     const devices = devicesOf(on)

@@ -37,9 +37,9 @@ const domainsOf = (hosts: ReadonlyArray<HostState>, topology: GangTerms["topolog
  * taken from the fleet; of a gang that does not fit whole nothing is.
  */
 export const chooseWhole = (fleet: Fleet, able: ReadonlyArray<HostState>, { members, topology }: GangTerms, request: Request): ReadonlyArray<Member> | undefined => {
-  for (const { name } of tightestFirst(domainsOf(able, topology), members, (host) => times(request, fleet.free(host)))) {
+  for (const { hosts, name } of tightestFirst(domainsOf(able, topology), members, (host) => times(request, fleet.free(host)))) {
     const before = fleet.begin()
-    const found = topology === "host" ? onOneHost(fleet, request, members) : spread(fleet, topology === "anywhere" ? request : within(request, topology, name), members)
+    const found = topology === "host" ? onOneHost(fleet, hosts[0]!, request, members) : spread(fleet, topology === "anywhere" ? request : within(request, topology, name), members)
     if (found !== undefined) return found
     fleet.giveBack(before)
   }
@@ -48,10 +48,12 @@ export const chooseWhole = (fleet: Fleet, able: ReadonlyArray<HostState>, { memb
 
 const within = (request: Request, label: string, name: string): Request => ({ ...request, where: [...request.where ?? [], { label, anyOf: [name] }] })
 
-const spread = (fleet: Fleet, request: Request, members: number): ReadonlyArray<Member> | undefined => {
+const spread = (fleet: Fleet, request: Request, members: number): ReadonlyArray<Member> | undefined => oneAfterAnother(fleet, members, () => fleet.choose(request))
+
+const oneAfterAnother = (fleet: Fleet, members: number, choose: () => (Choice & Member) | undefined): ReadonlyArray<Member> | undefined => {
   const found: Array<Member> = []
   while (found.length < members) {
-    const choice = fleet.choose(request)
+    const choice = choose()
     if (choice === undefined) return undefined
     fleet.take(choice)
     found.push(choice)
@@ -59,10 +61,11 @@ const spread = (fleet: Fleet, request: Request, members: number): ReadonlyArray<
   return found
 }
 
-/** Members of one host are chosen as one piece of work, and share its devices out in their order. */
-const onOneHost = (fleet: Fleet, request: Request, members: number): ReadonlyArray<Member> | undefined => {
+/** Members of one host are chosen as one piece of work, and share its devices out in their order; those that want parts of devices one after another. */
+const onOneHost = (fleet: Fleet, host: HostState, request: Request, members: number): ReadonlyArray<Member> | undefined => {
+  if ((request.gpuMilli ?? 0) > 0) return oneAfterAnother(fleet, members, () => fleet.chooseOn(host, request))
   const whole = { ...request, cpuMilli: request.cpuMilli * members, memoryMib: request.memoryMib * members, diskMib: request.diskMib * members, gpus: request.gpus * members }
-  const choice: (Choice & Member) | undefined = (request.gpuMilli ?? 0) > 0 ? undefined : fleet.choose(whole)
+  const choice = fleet.choose(whole)
   if (choice === undefined) return undefined
   fleet.take(choice)
   return Array.from({ length: members }, (_, rank) => ({ on: choice.on, devices: choice.devices.slice(rank * request.gpus, (rank + 1) * request.gpus) }))

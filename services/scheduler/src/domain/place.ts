@@ -301,7 +301,7 @@ class Placing {
   #gate(job: JobState): Short | undefined {
     if (job.next > 0) return undefined
     const { fact: { spec, workspace } } = job.submitted!
-    const never = neverFits(this.#world, spec)
+    const never = neverFits(this.#world, spec, workspace)
     if (never !== undefined) {
       this.#saying.ofJob(job, { _tag: "JobRefused", jobId: job.id, workspace, reason: "never_fits", remedy: never })
       return undefined

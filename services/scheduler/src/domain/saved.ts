@@ -51,7 +51,7 @@ export interface SavedWorld {
   readonly money: SavedMoney
   readonly snapshots: ReadonlyArray<readonly [string, unknown]>
   readonly machines: ReadonlyArray<readonly [LeaseId, Machine]>
-  readonly offers: ReadonlyArray<readonly [string, { readonly whole: boolean; readonly silent?: boolean; readonly kinds: ReadonlyArray<readonly [string, MachineKind]> }]>
+  readonly offers: ReadonlyArray<readonly [string, { readonly whole: boolean; readonly silent?: boolean; readonly regions?: ReadonlyArray<string>; readonly fabric?: boolean; readonly kinds: ReadonlyArray<readonly [string, MachineKind]> }]>
   readonly uses: ReadonlyArray<readonly [string, number]>
   readonly quotas: ReadonlyArray<readonly [string, unknown]>
   readonly asks: ReadonlyArray<readonly [string, unknown]>
