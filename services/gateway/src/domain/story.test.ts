@@ -1,9 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { inCausalOrder, type Told } from "./story.ts"
+import type { MillFact } from "@millrace/schemas"
+import { inCausalOrder, sentence, type Told } from "./story.ts"
 
 const line = (id: string, storedAtMs: number, causedBy: string | null = null): Told => ({ id, causedBy, storedAtMs, stream: "GATEWAY", sequence: storedAtMs, ordinal: 0 })
 const ids = (lines: ReadonlyArray<Told>) => inCausalOrder(lines).map(({ id }) => id).join(" ")
+
+describe("a line of a story", () => {
+  const which = { jobId: "job_1", workspace: "acme", hostId: "hst_1", attempt: 1, attemptId: "att_1", fence: { epoch: 1, sequence: 1 } }
+  const told = (fact: object): string => sentence({ ...which, ...fact } as unknown as MillFact)
+
+  it("says to whom and by what right work gave way, and that this is no failure of its own", () => {
+    assert.include(told({ _tag: "PlacementWithdrawn", cause: "preempted", why: "it makes room for job_2 of acme" }), "withdrawn from hst_1: it makes room for job_2 of acme")
+    assert.notInclude(told({ _tag: "PlacementWithdrawn", cause: "cancelled" }), "undefined")
+    const retried = { _tag: "JobRetried", failedAttempt: 1, notBeforeMs: 0 }
+    for (const term of ["preempted", "gang"]) assert.strictEqual(told({ ...retried, [term]: true, cause: "it gave way" }), "attempt 1 ended for others (it gave way); another follows, and this one does not count")
+    assert.include(told({ ...retried, cause: "exited with 1" }), "attempt 1 failed (exited with 1)")
+  })
+})
 
 describe("a story's order", () => {
   it("is that of its causes; among what is free, what was stored first", () => {

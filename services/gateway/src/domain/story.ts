@@ -71,7 +71,7 @@ export const sentence = (fact: MillFact): string => {
     case "SliceExtended":
       return `${which(fact)} may spend ${moneyText(fact.share.amountPico)} more`
     case "PlacementWithdrawn":
-      return `${which(fact)} is withdrawn from ${fact.hostId}: ${withdrawals[fact.cause]}`
+      return `${which(fact)} is withdrawn from ${fact.hostId}: ${fact.why ?? withdrawals[fact.cause]}`
     case "AttemptStarted":
       return `${which(fact)} runs on ${fact.hostId}`
     case "AttemptReady":
@@ -97,6 +97,8 @@ export const sentence = (fact: MillFact): string => {
     case "JobRetried":
       return fact.lost === true
         ? `attempt ${fact.failedAttempt}${ofTask(fact)} was lost with its host (${fact.cause}); another follows once its lease is surely over, and this one does not count`
+        : fact.preempted === true || fact.gang === true
+        ? `attempt ${fact.failedAttempt}${ofTask(fact)} ended for others (${fact.cause}); another follows, and this one does not count`
         : `attempt ${fact.failedAttempt}${ofTask(fact)} failed (${fact.cause}); another follows`
     case "TaskSettled":
       return `task ${fact.task} ${fact.outcome}: ${fact.cause}`

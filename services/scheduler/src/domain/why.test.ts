@@ -90,6 +90,12 @@ describe("why", () => {
     }
   })
 
+  it("a job waits for a busy host that would begin it sooner, and says until when", () => {
+    const { changes, nearest, sentence } = explain(job({ said: said("deferred", { reason: "backing_off", words: "what it reads is ready on a", dueAtMs: 1_000 }) }), [room("a", needs(0))])
+    assert.deepStrictEqual([sentence, nearest], ["It waits: what it reads is ready on a.", []])
+    assert.include(changes.join(), "1970-01-01T00:00:01.000Z")
+  })
+
   it("a job runs, ended, backs off or is being cancelled", () => {
     const placed = [{ hostId: "a", task: undefined, attempt: 2, reason: "the first host with room", over: false }]
     assert.strictEqual(explain(job({ said: said("placed"), placed }), []).sentence, "It was placed on a as attempt 2: the first host with room.")

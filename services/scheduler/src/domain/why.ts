@@ -146,6 +146,8 @@ const changesOf = (stage: WhyStage, job: JobKnown, near: ReadonlyArray<Near>, wa
       return ["the end of other work under the same grant", "a grant that allows more at once"]
     case "after":
       return [`the end of ${job.after.length === 0 ? "the jobs that come before it" : job.after.join(" and ")}`]
+    case "backing_off":
+      return ["the end of enough of what runs where it would begin sooner", `time: at ${momentOf(job.said.dueAtMs)} it waits for that no longer`]
     case "snapshot":
       return ["the snapshot that it starts from, once all of its bytes are kept"]
     default:
