@@ -8,6 +8,23 @@ const base32 = (value: bigint, digits: number): string => {
   return text
 }
 
+/** A time of 48 bits in ten digits. */
+const timeDigits = (ms: number): string => {
+  let text = ""
+  for (let rest = ms; text.length < 10; rest = Math.floor(rest / 32)) text = alphabet[rest % 32] + text
+  return text
+}
+
+/** Hexadecimal digits in base 32: of five, which are twenty bits, four. */
+const digitsOfHex = (hex: string): string => {
+  let text = ""
+  for (let at = 0; at < hex.length; at += 5) {
+    const bits = Number.parseInt(hex.slice(at, at + 5), 16)
+    text += alphabet[bits >> 15]! + alphabet[(bits >> 10) & 31]! + alphabet[(bits >> 5) & 31]! + alphabet[bits & 31]!
+  }
+  return text
+}
+
 const hashOf = (parts: ReadonlyArray<string | number>): string =>
   hash("sha256", parts.map((part) => `${String(part).length}:${part}`).join(""), "hex")
 
@@ -21,7 +38,7 @@ const hashOf = (parts: ReadonlyArray<string | number>): string =>
  */
 export const deriveId = <Id extends string>(prefix: string, atMs: number, ...parts: ReadonlyArray<string | number>): Id => {
   const digest = hashOf(parts)
-  return `${prefix}_${base32(BigInt(Math.max(0, Math.floor(atMs))), 10)}${base32(BigInt(`0x${digest.slice(0, 20)}`), 16)}` as Id
+  return `${prefix}_${timeDigits(Math.max(0, Math.floor(atMs)))}${digitsOfHex(digest.slice(0, 20))}` as Id
 }
 
 /**

@@ -58,6 +58,18 @@ layer(Wire.layer, { excludeTestServices: true, timeout: "60 seconds" })("a faili
       assert.deepStrictEqual(story.map(({ place }) => place.sequence), [appended.sequence])
     }))
 
+  for (const [way, what] of [["toClient", "whose answers were lost"], ["toServer", "that never arrived"]] as const) {
+    it.effect(`of many appends at once ${what} each is stored once, and told where it lies`, () =>
+      Effect.gen(function*() {
+        const { direct, proxy, tampered } = yield* Wire
+        const after = yield* direct.head("GATEWAY")
+        const commits = Array.from({ length: 300 }, (_, number) => commitOn(`crowd-${way}-${number}`, number))
+        const appended = yield* losing(proxy, way, 200, Effect.forEach(commits, (commit) => tampered.append(commit, { last: "subject", sequence: 0 }), { concurrency: "unbounded" }))
+        const found = (yield* readUpTo(direct, "GATEWAY", after)).map(({ facts, place }) => [place.sequence, facts[0]?.id])
+        assert.sameDeepMembers(found, appended.map(({ sequence }, at) => [sequence, commits[at]!.facts[0].id]))
+      }))
+  }
+
   it.effect("an answer that leaves it undecided (10164) is looked into, not believed either way", () =>
     Effect.gen(function*() {
       const { direct, proxy, tampered } = yield* Wire
