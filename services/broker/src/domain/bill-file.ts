@@ -1,4 +1,4 @@
-import { Result, Schema } from "effect"
+import { DateTime, Option, Result, Schema } from "effect"
 import type { Kind, Theirs } from "./bill.ts"
 
 /** A bill cannot be read as one. */
@@ -45,10 +45,13 @@ const wordsOf = (name: string): string => name.trim().replace(/^\uFEFF/u, "").re
 
 type Cell = (name: string) => string
 
+/** In ms since 1970; not a number where the text is no time. */
+const timeOf = (text: string): number => Option.getOrElse(Option.map(DateTime.make(text), DateTime.toEpochMillis), () => Number.NaN)
+
 const kinds: ReadonlyArray<Kind> = ["disk", "traffic", "tax", "credit", "other"]
 
 const plain = (cell: Cell): Theirs | string => {
-  const [fromMs, untilMs, amountPico] = [Date.parse(cell("from")), Date.parse(cell("until")), picoOf(cell("amount"))]
+  const [fromMs, untilMs, amountPico] = [timeOf(cell("from")), timeOf(cell("until")), picoOf(cell("amount"))]
   if (Number.isNaN(fromMs) || Number.isNaN(untilMs) || untilMs < fromMs) return `${cell("from")} to ${cell("until")} is no period`
   if (amountPico === undefined) return `${cell("amount")} is no amount in dollars`
   if (!["", "USD"].includes(cell("currency"))) return `${cell("currency")} are no dollars`
@@ -60,7 +63,7 @@ const plain = (cell: Cell): Theirs | string => {
 const hourMs = 3_600_000
 
 const reported = (cell: Cell): Theirs | string => {
-  const [fromMs, untilMs] = [Date.parse(cell("line_item_usage_start_date")), Date.parse(cell("line_item_usage_end_date"))]
+  const [fromMs, untilMs] = [timeOf(cell("line_item_usage_start_date")), timeOf(cell("line_item_usage_end_date"))]
   const amountPico = picoOf(cell("line_item_unblended_cost"))
   if (Number.isNaN(fromMs) || Number.isNaN(untilMs)) return `${cell("line_item_usage_start_date")} is no time`
   if (amountPico === undefined) return `${cell("line_item_unblended_cost")} is no amount in dollars`

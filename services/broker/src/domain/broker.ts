@@ -38,6 +38,7 @@ export const broker: StreamDecider<State> = {
     leases: byKey(state.leases),
     hosts: byKey(state.hosts).map(([, host]) => ({ ...host, running: [...host.running].sort(), endedEarly: [...host.endedEarly].sort() })),
     byDigest: byKey(state.byDigest),
+    over: byKey(state.over),
     markets: byKey(state.markets),
     suspended: byKey(state.suspended),
     unauthorised: byKey(state.unauthorised),
@@ -67,8 +68,8 @@ export const broker: StreamDecider<State> = {
     state.preparing = plain.preparing ?? undefined
     state.plan = plain.plan === null ? undefined : { ...plain.plan, demand: plain.plan.demand ?? undefined, wanted: new Map(plain.plan.wanted) }
     state.lastRequestedAtMs = plain.lastRequestedAtMs
-    for (const name of ["byDigest", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "quotas", "chances", "growths", "listing"] as const) {
-      for (const [key, value] of plain[name]) (state[name] as Map<unknown, unknown>).set(key, value)
+    for (const name of ["byDigest", "over", "markets", "suspended", "unauthorised", "blocked", "refusals", "shares", "quotas", "chances", "growths", "listing"] as const) {
+      for (const [key, value] of plain[name] ?? []) (state[name] as Map<unknown, unknown>).set(key, value)
     }
     for (const scope of plain.frozen) state.frozen.add(scope)
     return state

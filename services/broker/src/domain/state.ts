@@ -6,6 +6,7 @@ import type {
 import { blockedUntilMs, blockNameOf, blockNames } from "./blocks.ts"
 import { type Found, foundIn } from "./boot-check.ts"
 import { type Chances, learnOutcome, learnReady } from "./chances.ts"
+import { comesBack, forgetOwn, forgetRented, isOver, type Over } from "./forgetting.ts"
 import { type Growths, learnDemand } from "./growth.ts"
 import { learnQuota, type LearntQuota, unlearnQuotas } from "./limits.ts"
 import type { Lease } from "./lease.ts"
@@ -84,6 +85,8 @@ export interface State {
   readonly hosts: Map<HostId, Host>
   /** Which host used a one-time key. */
   readonly byDigest: Map<string, HostId>
+  /** Hosts, and keys of leases, that are over, for as long as something may still be said of them. */
+  readonly over: Map<string, Over>
   readonly markets: Map<ProviderName, Market>
   readonly suspended: Map<ProviderName, Suspension>
   /** A provider said that our key is not good, and nothing has come of it yet. */
@@ -117,6 +120,7 @@ export const emptyState = (): State => ({
   leases: new Map(),
   hosts: new Map(),
   byDigest: new Map(),
+  over: new Map(),
   markets: new Map(),
   suspended: new Map(),
   unauthorised: new Map(),
@@ -215,6 +219,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
     case "PlanChosen":
       return planned(state, event, id, atMs, causedBy)
     case "HostAdmitted":
+      if (isOver(state, event.oneTimeKeyDigest)) return state
       hostIn(state, event.hostId).admitted = { digest: event.oneTimeKeyDigest, factId: id, sequence: commit.place.sequence }
       state.byDigest.set(event.oneTimeKeyDigest, event.hostId)
       return state
@@ -321,11 +326,17 @@ const ended = (state: State, event: LeaseEnded, atMs: number): State => {
   const lease = state.leases.get(event.leaseId)
   // Its end was not asked for and nobody ever was there: a refusal that came late.
   if (lease?.granted !== undefined && lease.released === undefined && lease.hostId === undefined) failed(state, lease, atMs)
+  if (lease !== undefined) forgetRented(state, lease, atMs)
   state.leases.delete(event.leaseId)
   return state
 }
 
+/** So many exits are kept that were heard before their placement: they come within moments of each other. */
+const earlyMax = 256
+
 const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: number): State => {
+  if (event._tag === "HostJoined") comesBack(state, event.hostId)
+  if ("hostId" in event && event.hostId !== undefined && isOver(state, event.hostId)) return state
   switch (event._tag) {
     case "HostJoined": {
       const host = hostIn(state, event.hostId)
@@ -339,6 +350,8 @@ const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: 
       const host = hostIn(state, event.hostId)
       host.left = true
       host.running.clear()
+      host.endedEarly.clear()
+      forgetOwn(state, event.hostId, atMs)
       return state
     }
     case "HostDeclaredLost": {
@@ -360,7 +373,8 @@ const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: 
     case "AttemptExited":
     case "AttemptRefused": {
       const host = hostIn(state, event.hostId)
-      if (!host.running.delete(event.attemptId)) host.endedEarly.add(event.attemptId)
+      // Of what a host that is gone had, nothing is at work any more: its exits are none that came early.
+      if (!host.running.delete(event.attemptId) && host.goneSinceMs === undefined && !host.left && host.endedEarly.size < earlyMax) host.endedEarly.add(event.attemptId)
       if (event._tag === "AttemptExited") host.ended += 1
       host.lastWorkAtMs = Math.max(host.lastWorkAtMs, atMs)
       return state
