@@ -8,6 +8,7 @@ import { tellingDeadMan } from "./machine/dead-man.ts"
 import { enrol } from "./machine/enrolment.ts"
 import { type GangNetwork, withGangNetwork } from "./machine/gang/network.ts"
 import { gangNetwork } from "./machine/gang/offer.ts"
+import { addressTowards } from "./machine/gang/own-address.ts"
 import { findGpus, gpusLayer, withGpus } from "./machine/gpus.ts"
 import { Ledger } from "./machine/ledger.ts"
 import { Machine, ownCapabilities } from "./machine/machine.ts"
@@ -42,7 +43,7 @@ export const hostProcess = service({
     apiUrl: setting("MILLRACE_API_URL", { purpose: "the cell's API, which programs ask over their sockets; without it they have none", wants: "an address such as https://cell.example", read: Config.NonEmptyString, default: undefined }),
     relayUrl: setting("MILLRACE_RELAY_URL", { purpose: "the relay that this host dials, where it is not on the API's address", wants: "an address such as wss://cell.example/v1/wire", read: Config.NonEmptyString, default: undefined }),
     sessionKey: setting("MILLRACE_SESSION_KEY_PUBLIC", { purpose: "the public key of who opens sessions; without it nobody follows output here while it is said", wants: "a path", read: Config.NonEmptyString, default: undefined }),
-    gangAddress: setting("MILLRACE_GANG_ADDRESS", { purpose: "where other hosts reach this one over UDP, for the networks of gangs that several hosts share; without it only gangs on this host alone have one", wants: "an address such as 10.0.0.5, or 10.0.0.5:4789 where a firewall must know the port", read: Config.NonEmptyString, default: undefined }),
+    gangAddress: setting("MILLRACE_GANG_ADDRESS", { purpose: "where other hosts reach this one over UDP, for the networks of gangs that several hosts share; without it the address that it reaches the cell from, and on the cell's own machine none: then only gangs on this host alone have a network", wants: "none, or an address such as 10.0.0.5, or 10.0.0.5:4789 where a firewall must know the port", read: Config.NonEmptyString, default: undefined }),
     gangMbitMax: setting("MILLRACE_GANG_MBIT", { purpose: "at most so many megabits a second from each member of a gang to the others", wants: "a whole number", read: Config.Int, default: 1000 }),
     deadManFile: setting("MILLRACE_DEAD_MAN_FILE", { purpose: "the file that the machine's dead man looks at, which turns a rented machine off when its cell is silent; without it the machine has none", wants: "a path", read: Config.NonEmptyString, default: undefined }),
     atStop: setting("MILLRACE_AT_STOP", {
@@ -66,9 +67,10 @@ export const hostProcess = service({
       const { apiPrefix, epoch, hostId, nats, relayToken } = yield* enrol({ accessUrl, folder, oneTimeKeyFile: oneTimeKey, servers })
       // Found out by doing it, and before anything is promised: what the machine says it can do is what it did since its boot.
       const proof = { runsc, folder, agentVersion }
-      const [found, gpus] = yield* Effect.all([provenSandbox(proof), findGpus({ smi, test: gpuTest, kernelLog, folder })], { concurrency: 2 })
+      const address = gangAddress === "none" ? undefined : gangAddress ?? (yield* addressTowards(accessUrl))
+      const network = { folder, address, bytesPerSecondMax: gangMbitMax * 125_000, found: provenSandbox(proof) }
+      const [{ found, gangs }, gpus] = yield* Effect.all([Effect.provide(gangNetwork(network), keyring), findGpus({ smi, test: gpuTest, kernelLog, folder })], { concurrency: 2 })
       const verifying = worker(verifyProof(proof, found), { name: "host.sandbox-proof", mends: () => false })
-      const gangs = yield* Effect.provide(gangNetwork({ found, address: gangAddress, bytesPerSecondMax: gangMbitMax * 125_000 }), keyring)
       return Layer.merge(hostService({ atStop }), verifying).pipe(
         Layer.provide([
           tellingDeadMan(deadManFile, layerBeats({ ...nats, name: `${hostId} beats` })),

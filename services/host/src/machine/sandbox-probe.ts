@@ -83,7 +83,7 @@ export const runscAt = (named: string | undefined): string | undefined => named 
 /** What sandboxes stand on here, with its folders made. Nothing of it is proven. */
 export const groundIn = (hostFolder: string, runsc: string): Ground => {
   const asRoot = process.geteuid?.() === 0
-  const folder = asRoot ? groundOfRoot(hostFolder) : join(hostFolder, "sandboxes")
+  const folder = groundFolder(hostFolder)
   mkdirSync(folder, { recursive: true, mode: 0o711 })
   return {
     runsc,
@@ -94,6 +94,9 @@ export const groundIn = (hostFolder: string, runsc: string): Ground => {
     controls: controlsAt()
   }
 }
+
+/** Where the sandboxes of the host with this folder lie. */
+export const groundFolder = (hostFolder: string): string => process.geteuid?.() === 0 ? groundOfRoot(hostFolder) : join(hostFolder, "sandboxes")
 
 const unproven = (why: string): Unproven => ({ why })
 
