@@ -47,7 +47,8 @@ export type ArrayTerms = typeof ArrayTerms.Type
 /**
  * One job of several members that run at the same time or not at all. Each is one attempt on one host; the program
  * finds its number in `MILLRACE_RANK` (0 to `members` - 1), their number in `MILLRACE_MEMBERS` and where each is found,
- * in the order of ranks and joined by commas, in `MILLRACE_ADDRESSES`.
+ * in the order of ranks and joined by commas, in `MILLRACE_ADDRESSES`: in the network that they have to themselves, or
+ * else where their hosts are.
  */
 export const GangTerms = Schema.Struct({
   members: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 2, maximum: 256 }))),
