@@ -84,6 +84,19 @@ layer(ReadsWorld.layer, { timeout: "120 seconds", excludeTestServices: true })("
     assert.deepStrictEqual([next.body.hosts[0].hostId, next.body.next], [host("b"), null])
   }))
 
+  it.effect("show which GPUs a host suspects, since when and why, until it has cleared them", () => Effect.gen(function*() {
+    const { cut, say } = yield* ReadsWorld
+    const suspects = Effect.gen(function*() {
+      const { body } = yield* get(`/v1/hosts/${host("b")}?after=${yield* cut}`)
+      return [body.host.state, (body.host.suspects ?? []).map(({ gpu, sinceMs, symptom }: any) => [gpu, symptom, typeof sinceMs])]
+    })
+    const suspected = (gpu: number, symptom: string): MillFact => ({ _tag: "GpuSuspected", hostId: host("b"), gpu, symptom })
+    yield* say(suspected(1, "Xid 79"), suspected(0, "hot"), suspected(1, "again"))
+    assert.deepStrictEqual(yield* suspects, ["joined", [[1, "Xid 79", "number"], [0, "hot", "number"]]])
+    yield* say({ _tag: "GpuCleared", hostId: host("b"), gpu: 1, test: "dcgmi" }, { _tag: "GpuCleared", hostId: host("b"), gpu: 0, test: "dcgmi" })
+    assert.deepStrictEqual(yield* suspects, ["joined", []])
+  }))
+
   it.effect("count an array's tasks", () => Effect.gen(function*() {
     const { cut, decided, say } = yield* ReadsWorld
     yield* say(admitted("c"), joined("c", needs(4000)), submitted("4", { resources: needs(1000, 50), array: { tasks: 4, parallelismMax: 2 } }))

@@ -35,6 +35,8 @@ export const HostView = Schema.Struct({
   bootId: text,
   agentVersion: text,
   joinedAtMs: moment,
+  /** GPUs that it suspects: most of them take nothing new until it has cleared them. */
+  suspects: Schema.optionalKey(Schema.Array(Schema.Struct({ gpu: Schema.Int, symptom: Schema.String, sinceMs: EpochMillis }))),
   /** When it was last declared lost; it may have returned since. */
   lost: Schema.NullOr(Schema.Struct({ lastHeardAtMs: moment, leaseEndedAtMs: moment })),
   /** The rented machine that it is. */

@@ -161,6 +161,7 @@ const hostView = ({ admission, attempts, capabilities: _, free, held, hostId, ju
     bootId: report?.boot_id ?? null,
     agentVersion: report?.agent_version ?? null,
     joinedAtMs: number(report?.joined_at_ms),
+    ...(report?.suspects === undefined || report.suspects === null ? {} : { suspects: report.suspects }),
     lost: judgement === undefined ? null : { lastHeardAtMs: number(judgement.last_heard_at_ms), leaseEndedAtMs: number(judgement.lease_ended_at_ms) },
     rented: rental === undefined ? null : {
       leaseId: rental.lease_id, provider: rental.provider, region: rental.region, machineType: rental.machine_type, market: rental.market,

@@ -11,7 +11,7 @@ export interface CellTables extends HostTables, JobTables, QuotaTables {}
  */
 export const cell = projection<CellTables>()<OfHosts | OfJobs | OfQuotas>({
   name: "scheduler.cell",
-  version: 3,
+  version: 4,
   hears: ["GATEWAY", "SCHEDULER", "HOSTS", "ACCESS", "BROKER"],
   only: [...hostFacts, ...jobFacts, ...quotaFacts],
   history: [...hostHistories, standings, quotas],

@@ -2,6 +2,8 @@ import { foldHistory, history } from "@millrace/readmodel"
 import type { Fact } from "@millrace/journal"
 import type {
   Capabilities,
+  GpuCleared,
+  GpuSuspected,
   HostAdmitted,
   HostDeclaredLost,
   HostDismissed,
@@ -40,7 +42,16 @@ export interface ReportRow {
   readonly dialect: number | null
   readonly capabilities: Capabilities | null
   readonly joined_at_ms: number | null
+  /** GPUs that it suspects, in the order in which it said so. */
+  readonly suspects: ReadonlyArray<Suspect> | null
   readonly changed_at_ms: number
+}
+
+/** A GPU that behaves badly, in its host's words. */
+export interface Suspect {
+  readonly gpu: number
+  readonly symptom: string
+  readonly sinceMs: number
 }
 
 /** Our newest judgement of a host. */
@@ -94,13 +105,13 @@ export const judgements = history({ table: "judgements", stream: "SCHEDULER", ke
 export const rentals = history({ table: "rentals", stream: "BROKER", key: ["lease_id"] })
 export const terms = history({ table: "terms", stream: "SCHEDULER", key: ["scheduler"] })
 
-type Reporting = HostJoined | HostDraining | HostLeft
+type Reporting = HostJoined | HostDraining | HostLeft | GpuSuspected | GpuCleared
 type Renting = LeaseRequested | LeaseGranted | LeaseRefused | MachineEnrolled | ReclaimNoticed | LeaseReleased | LeaseEnded
 export type OfHosts = HostAdmitted | HostDismissed | Reporting | HostDeclaredLost | HostReturned | Renting | SchedulerTookOver
 
 /** What is minded here, by name. */
 export const hostFacts = [
-  "HostAdmitted", "HostDismissed", "HostJoined", "HostDraining", "HostLeft", "HostDeclaredLost", "HostReturned", "SchedulerTookOver",
+  "HostAdmitted", "HostDismissed", "HostJoined", "HostDraining", "HostLeft", "GpuSuspected", "GpuCleared", "HostDeclaredLost", "HostReturned", "SchedulerTookOver",
   "LeaseRequested", "LeaseGranted", "LeaseRefused", "MachineEnrolled", "ReclaimNoticed", "LeaseReleased", "LeaseEnded"
 ] as const satisfies ReadonlyArray<OfHosts["_tag"]>
 
@@ -110,7 +121,7 @@ export const createHosts = (schema: SchemaModule) => [
   ...admissions.create(schema, (table) => table.addColumn("host_id", "text").addColumn("admitted_by", "text").addColumn("dismissed_by", "text").addColumn("cause", "text")
     .addColumn("changed_at_ms", "bigint")),
   ...reports.create(schema, (table) => table.addColumn("host_id", "text").addColumn("said", "text").addColumn("cause", "text").addColumn("boot_id", "text")
-    .addColumn("agent_version", "text").addColumn("dialect", "integer").addColumn("capabilities", "jsonb").addColumn("joined_at_ms", "bigint").addColumn("changed_at_ms", "bigint")),
+    .addColumn("agent_version", "text").addColumn("dialect", "integer").addColumn("capabilities", "jsonb").addColumn("joined_at_ms", "bigint").addColumn("suspects", "jsonb").addColumn("changed_at_ms", "bigint")),
   ...judgements.create(schema, (table) => table.addColumn("host_id", "text").addColumn("judged", "text").addColumn("last_heard_at_ms", "bigint")
     .addColumn("lease_ended_at_ms", "bigint").addColumn("changed_at_ms", "bigint")),
   ...rentals.create(schema, (table) => table.addColumn("lease_id", "text").addColumn("provider", "text").addColumn("host_id", "text").addColumn("region", "text")
@@ -154,16 +165,26 @@ const admissionAfter = (row: AdmissionRow | undefined, event: HostAdmitted | Hos
     : { host_id, admitted_by: row?.admitted_by ?? null, dismissed_by: event.dismissedBy, cause: event.cause, changed_at_ms: atMs }
 }
 
-const reporting = (event: MillFact): event is Reporting => event._tag === "HostJoined" || event._tag === "HostDraining" || event._tag === "HostLeft"
+const reporting = (event: MillFact): event is Reporting =>
+  event._tag === "HostJoined" || event._tag === "HostDraining" || event._tag === "HostLeft" || event._tag === "GpuSuspected" || event._tag === "GpuCleared"
 
-const reportAfter = (row: ReportRow | undefined, event: Reporting, atMs: number): ReportRow => {
+const reportAfter = (row: ReportRow | undefined, event: Reporting, atMs: number): ReportRow | undefined => {
   const { hostId: host_id } = event
+  if (event._tag === "GpuSuspected" || event._tag === "GpuCleared") return row === undefined ? row : { ...row, suspects: suspectsAfter(row.suspects ?? [], event, atMs) }
   if (event._tag === "HostJoined") {
     const { agentVersion, bootId, capabilities, dialect = 1 } = event
-    return { host_id, said: "joined", cause: null, boot_id: bootId, agent_version: agentVersion, dialect, capabilities, joined_at_ms: atMs, changed_at_ms: atMs }
+    return { host_id, said: "joined", cause: null, boot_id: bootId, agent_version: agentVersion, dialect, capabilities, joined_at_ms: atMs, suspects: row?.suspects ?? null, changed_at_ms: atMs }
   }
-  const before = row ?? { boot_id: null, agent_version: null, dialect: null, capabilities: null, joined_at_ms: null }
+  const before = row ?? { boot_id: null, agent_version: null, dialect: null, capabilities: null, joined_at_ms: null, suspects: null }
   return { ...before, host_id, said: event._tag === "HostDraining" ? "draining" : "left", cause: event.cause, changed_at_ms: atMs }
+}
+
+/** It may say so again, as when its agent began anew: since when it does stays. */
+const suspectsAfter = (before: ReadonlyArray<Suspect>, event: GpuSuspected | GpuCleared, atMs: number): ReadonlyArray<Suspect> | null => {
+  if (event._tag === "GpuSuspected" && before.some(({ gpu }) => gpu === event.gpu)) return before
+  const others = before.filter(({ gpu }) => gpu !== event.gpu)
+  const after = event._tag === "GpuCleared" ? others : [...others, { gpu: event.gpu, symptom: event.symptom, sinceMs: atMs }]
+  return after.length === 0 ? null : after
 }
 
 const judgementAfter = (row: JudgementRow | undefined, event: HostDeclaredLost | HostReturned, atMs: number): JudgementRow | undefined => {

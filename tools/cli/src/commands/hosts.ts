@@ -31,12 +31,12 @@ const ls = Command.make("ls", listFlags, listing).pipe(
   ])
 )
 
-const rowOf = ({ capabilities, free, held, hostId, rented, sinceMs, state, takesWork }: HostView): ReadonlyArray<string> => {
+const rowOf = ({ capabilities, free, held, hostId, rented, sinceMs, state, suspects = [], takesWork }: HostView): ReadonlyArray<string> => {
   const whole = capabilities?.resources
   const share = (left: number, of: number | undefined, unit: string) => (of === undefined ? "-" : `${left} of ${of}${unit}`)
   return [
     hostId, state, takesWork ? "yes" : "no", share(free.cpuMilli / 1000, whole === undefined ? undefined : whole.cpuMilli / 1000, ""), share(free.memoryMib, whole?.memoryMib, " MiB"),
-    share(free.gpus, whole?.gpus, ""), String(held.attempts), orDash(capabilities?.runtimes.join(",")), orDash(rented?.provider), timeText(sinceMs)
+    share(free.gpus, whole?.gpus, suspects.length === 0 ? "" : `, ${suspects.length} suspected`), String(held.attempts), orDash(capabilities?.runtimes.join(",")), orDash(rented?.provider), timeText(sinceMs)
   ]
 }
 
