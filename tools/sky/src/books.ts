@@ -44,7 +44,11 @@ export interface Machine {
   reclaimAtMs?: number
   /** When it is known to be gone: the request to end it sets this ahead. */
   endedAtMs?: number
-  ended?: "asked" | "reclaimed" | "no_capacity" | "crashed"
+  ended?: "asked" | "reclaimed" | "no_capacity" | "crashed" | "turned_off"
+  /** One that turns itself off is gone; any other is stopped, and costs on. */
+  readonly endsWhenOff?: boolean
+  /** It has turned itself off, and its cloud has not seen it yet. */
+  off?: boolean
   /** What it costs an hour, from each moment on. Nothing is charged before the first. */
   readonly tariff: Array<{ readonly fromMs: number; readonly picoPerHour: bigint }>
   chargedUntilMs?: number

@@ -1,11 +1,11 @@
 /**
  * Pretend clouds on this machine:
  *
- *   node tools/sky/src/main.ts --keys FOLDER [--clouds lambda,ec2,vast,coreweave] [--port 8090] [--machines FOLDER] [--fast]
+ *   node tools/sky/src/main.ts --keys FOLDER [--clouds lambda,ec2,vast,coreweave] [--port 8090] [--machines FOLDER [--namespaces]] [--fast]
  *
  * `--keys` holds the keys that they take, made when missing, and `providers.json` for a broker. The first cloud
  * listens at `--port`, the others behind it. With `--machines` each machine runs a real host agent there, as its user
- * data says. `--fast` drops the vendors' waits between requests.
+ * data says; with `--namespaces` each in a network namespace of its own, where it reaches the cell and nothing else. `--fast` drops the vendors' waits between requests.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Effect } from "effect"
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     port: { type: "string", default: "8090" },
     keys: { type: "string" },
     machines: { type: "string" },
+    namespaces: { type: "boolean", default: false },
     fast: { type: "boolean", default: false }
   }
 })
@@ -40,7 +41,7 @@ NodeRuntime.runMain(Effect.scoped(Effect.gen(function*() {
   const sky = yield* startSky({
     port: Number(values.port),
     clouds: Object.fromEntries(Object.entries(accounts).map(([name, { cloud }]) => [name, cloud])),
-    power: values.machines === undefined ? dark : agents({ folder: resolve(values.machines) })
+    power: values.machines === undefined ? dark : agents({ folder: resolve(values.machines), namespaces: values.namespaces })
   })
   const file = join(keys, "providers.json")
   writeFileSync(file, `${JSON.stringify(providersOf(accounts, sky), null, 2)}\n`)

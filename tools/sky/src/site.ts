@@ -26,6 +26,7 @@ export interface Asked {
   readonly tags: Readonly<Record<string, string>>
   readonly userData: string
   readonly picoPerHour: bigint
+  readonly endsWhenOff?: boolean
   /** What it costs from the request until it runs, and whenever it is stopped. */
   readonly idlePicoPerHour?: bigint
 }
@@ -84,7 +85,7 @@ export class Site {
     this.books.add(machine)
     if (!absent && machine.idlePicoPerHour !== undefined) this.books.charge(machine, machine.idlePicoPerHour, atMs)
     else if (!absent && this.#billing.from === "asked") this.books.charge(machine, picoPerHour, atMs)
-    if (machine.powered) this.#power.on(machine)
+    if (machine.powered) this.#on(machine)
     return machine
   }
 
@@ -95,6 +96,11 @@ export class Site {
       if (failsAtMs !== undefined && machine.stands === "booting" && atMs >= failsAtMs) this.#gone(machine, "no_capacity", failsAtMs)
       if (machine.stands === "booting" && atMs >= bootsAtMs) this.#up(machine)
       if (reclaimAtMs !== undefined && ["booting", "active", "stopped"].includes(machine.stands) && atMs >= reclaimAtMs) this.#gone(machine, "reclaimed", reclaimAtMs)
+      if (machine.off === true && machine.stands === "active") {
+        machine.off = false
+        if (machine.endsWhenOff === true) this.#gone(machine, "turned_off", atMs)
+        else this.stop(machine, atMs)
+      }
       if (machine.stands === "terminating" && atMs >= (endedAtMs ?? 0)) machine.stands = "terminated"
     }
   }
@@ -123,7 +129,11 @@ export class Site {
   start(machine: Machine, atMs: number): void {
     machine.stands = "active"
     this.books.charge(machine, machine.soldPicoPerHour, atMs)
-    if (machine.powered) this.#power.on(machine)
+    if (machine.powered) this.#on(machine)
+  }
+
+  #on(machine: Machine): void {
+    this.#power.on(machine, () => void (machine.off = true))
   }
 
   /** What the cloud says of it. */

@@ -8,7 +8,7 @@ import { Journal, type JournalShape, readable, verify } from "@millrace/journal"
 import { type FactId, type MillFact, Principal, type StreamName, WorkspaceName } from "@millrace/schemas"
 import { digestOfToken, logLayer, processConfig, Readiness, readSettings, serviceLayer, settingsSource, type Service } from "@millrace/service"
 import { Clock, Context, Effect, Layer } from "effect"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -112,14 +112,14 @@ const vendors: Readonly<Record<"lambda" | "ec2" | "vast" | "coreweave", Vendor>>
 }
 
 /** The real access and broker, on a real log, under a sky whose machines run the real agent. */
-const cellAt = Effect.fnUntraced(function*(speaks: keyof typeof vendors) {
+const cellAt = Effect.fnUntraced(function*(speaks: keyof typeof vendors, namespaces: boolean) {
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "millrace-sky-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
   const stack = yield* startStack({ folder, freePorts: true, databaseUrl: yield* testDatabase() })
   const { cloud, entry } = vendors[speaks]
-  const { sky } = yield* startSky({ clouds: { sky: cloud }, power: agents({ folder: join(folder, "machines") }) })
+  const { sky } = yield* startSky({ clouds: { sky: cloud }, power: agents({ folder: join(folder, "machines"), namespaces }) })
   const port = yield* freePort
   const agentSettings = ["MILLRACE_NATS_URL", "MILLRACE_ACCESS_URL", "MILLRACE_CELL_KEY_PUBLIC", "MILLRACE_KEYS", "MILLRACE_BLOBS"].map((name) => `${name}=${stack.env[name]}`).join("\n")
   const providers = { providers: [{ name: speaks, speaks, endpoint: sky.url, visibleWithinMs: 1_000, ...entry(folder) }] }
@@ -152,13 +152,15 @@ const asked = (url: string, token = ownerToken) =>
   })
 
 describe("a rented machine, from what waits to the provider's last word", () => {
-  it.live.each([["lambda", 1000, 10], ["ec2", 2000, 10], ["vast", 1000, 10], ["coreweave", 1000, 4]] as const)("is bought from %s, joins, is given back and has ended, at what the ledger says", ([speaks, cpuMilli, offers]) =>
+  it.live.each([["lambda", 1000, 10, "on this machine"], ["ec2", 2000, 10, "in a network namespace"], ["vast", 1000, 10, "on this machine"], ["coreweave", 1000, 4, "on this machine"]] as const)("is bought from %s, joins, is given back and has ended, at what the ledger says", ([speaks, cpuMilli, offers, where]) =>
     Effect.scoped(Effect.gen(function*() {
-      const { api, folder, reader, scheduler, sky } = yield* cellAt(speaks)
+      const { api, folder, reader, scheduler, sky } = yield* cellAt(speaks, where !== "on this machine")
       yield* waits(scheduler, 1)
       const granted = yield* until(reader, "BROKER", "LeaseGranted")
       const enrolled = yield* until(reader, "BROKER", "MachineEnrolled").pipe(Effect.tapError(() => Effect.sync(() => console.error(agentLog(folder, granted.machine)))))
       assert.strictEqual(enrolled.leaseId, granted.leaseId)
+      // It came through the doors of its namespace, and there are none where it has no namespace.
+      assert.strictEqual(existsSync(join(folder, "machines", speaks === "coreweave" ? "" : granted.machine, "doors")), where !== "on this machine")
       const joined = yield* until(reader, "HOSTS", "HostJoined")
       assert.deepStrictEqual([joined.hostId, joined.capabilities.resources.cpuMilli], [enrolled.hostId, cpuMilli])
       // What waited is placed; nothing more is bought for it.

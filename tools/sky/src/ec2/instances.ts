@@ -36,7 +36,7 @@ const runInstances = (call: Call): Done => {
   }
   const make = (): Machine => {
     const machine = site.make({
-      id: `i-${nextId("").slice(1)}`, name: clientToken, ware: asked.ware, region, zone, market: asked.market, tags: asked.tags, userData: asked.userData, picoPerHour: priceOf
+      id: `i-${nextId("").slice(1)}`, name: clientToken, ware: asked.ware, region, zone, market: asked.market, tags: asked.tags, userData: asked.userData, picoPerHour: priceOf, endsWhenOff: asked.endsWhenOff
     }, atMs)
     kept.set(machine, {
       image: asked.image, clientToken, reservation: nextId("r"), volumeStays: asked.volumeStays,
@@ -76,6 +76,8 @@ const whyEnded = ({ ended, market, endedAtMs = 0 }: Machine): { readonly reason:
       return market === "spot"
         ? { reason: "Server.SpotInstanceTermination: Spot instance termination", code: "Server.SpotInstanceTermination", message: "Server.SpotInstanceTermination: Spot instance termination" }
         : { reason: "Server.InternalError: Internal error", code: "Server.InternalError", message: "Server.InternalError: Internal error" }
+    case "turned_off":
+      return { reason: "Client.InstanceInitiatedShutdown: Instance initiated shutdown", code: "Client.InstanceInitiatedShutdown", message: "Client.InstanceInitiatedShutdown: Instance initiated shutdown" }
     default:
       return { reason: `User initiated (${gmt(endedAtMs)})`, code: "Client.UserInitiatedShutdown", message: "Client.UserInitiatedShutdown: User initiated shutdown" }
   }

@@ -15,6 +15,7 @@ export interface Launch {
   readonly tags: Readonly<Record<string, string>>
   readonly userData: string
   readonly volumeStays: boolean
+  readonly endsWhenOff: boolean
   readonly priceIn: (zone: string) => bigint
 }
 
@@ -46,6 +47,7 @@ export const launchIn = (call: Call): Launch => {
   }
   return {
     clientToken, ware, zones, market, maxPrice, image,
+    endsWhenOff: behaviour === "terminate",
     tags: tagsIn(parameters),
     userData: userDataIn(parameters),
     volumeStays: parameters.structs("BlockDeviceMapping").some((mapping) => mapping.under("Ebs").text("DeleteOnTermination") === "false"),
