@@ -1,8 +1,8 @@
 import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { readFile } from "node:fs/promises"
-import type { BillView, CapacityView, LeaseView, PlanView, ReapView } from "../../../../services/broker/src/api/api.ts"
+import type { CapacityView, LeaseView, PlanView, ReapView } from "../../../../services/broker/src/api/api.ts"
 import { asking } from "../asking.ts"
+import { type Bill, heldAgainst } from "../bill-file.ts"
 import { apiFlags } from "../door.ts"
 import { after, at, limit, queryOf } from "../flags.ts"
 import { dollarsExact, dollarsShort } from "../money.ts"
@@ -169,30 +169,6 @@ const why = Command.make("why", {
 
 const optionalText = (name: string, what: string) => Flag.String(name).pipe(Flag.withDescription(what), Flag.optional)
 
-type Bill = typeof BillView.Type
-
-/** Held against a bill in a file instead of what its provider says. */
-const against = Effect.fnUntraced(function*(bill: Bill, file: string): Effect.fn.Return<Bill, Trouble> {
-  const trouble = (what: string) => new Trouble({ code: "bill_unreadable", what, where: file, remedy: "take a CSV file with the columns machine, from, until and amount, or a cost and usage report of AWS", ending: "usage" })
-  const text = yield* Effect.tryPromise({ try: () => readFile(file, "utf8"), catch: (cause) => trouble(String(cause)) })
-  const { billIn, reconcile } = yield* Effect.promise(() => import("@millrace/broker/billing"))
-  const lines = yield* Effect.mapError(Effect.fromResult(billIn(text)), (error) => trouble(error.message))
-  const ours = bill.machines.flatMap(({ leaseId, machine, terms }) =>
-    terms === null || leaseId === null ? [] : [{ leaseId, machine, sinceMs: terms.sinceMs, untilMs: terms.untilMs, pricePicoPerSecond: BigInt(terms.pricePicoPerSecond), billing: terms }])
-  const compared = reconcile(ours, lines.filter((line) => line.fromMs < bill.untilMs && line.untilMs > bill.fromMs))
-  const termsOf = new Map(bill.machines.map(({ leaseId, terms }) => [leaseId, terms]))
-  return {
-    ...bill,
-    detail: null,
-    oursPico: compared.reduce((sum, { oursPico }) => sum + oursPico, 0n).toString(),
-    theirsPico: compared.reduce((sum, { theirsPico }) => sum + theirsPico, 0n).toString(),
-    machines: compared.map(({ differences, leaseId = null, machine, oursPico, theirsPico }) => ({
-      machine, leaseId, oursPico: oursPico.toString(), theirsPico: theirsPico.toString(), terms: termsOf.get(leaseId) ?? null,
-      differences: differences.map((one) => ({ ...one, pico: one.pico.toString() }))
-    }))
-  }
-})
-
 const billText = (one: Bill): string => [
   fieldsText([["provider", one.provider], ["ours", dollarsExact(one.oursPico)], ["theirs", one.theirsPico === null ? one.detail ?? "-" : dollarsExact(one.theirsPico)]]),
   table(["MACHINE", "LEASE", "OURS", "THEIRS", "DIFFERENCES"], one.machines.map((machine) => [
@@ -215,7 +191,7 @@ const bill = Command.make("bill", {
       return yield* new Trouble({ code: "provider_missing", what: "a bill is of one provider", where: "the command line", remedy: "name it: --provider NAME --file FILE", ending: "usage" })
     }
     const answer = yield* origin.get<{ bills: ReadonlyArray<Bill> }>("/v1/capacity/bill", queryOf({ from, provider, until }))
-    const bills = file._tag === "None" ? answer.bills : yield* Effect.forEach(answer.bills, (one) => against(one, file.value))
+    const bills = file._tag === "None" ? answer.bills : yield* Effect.forEach(answer.bills, (one) => heldAgainst(one, file.value))
     return given.output === "json" ? sayJson({ ...answer, bills }) : say(bills.map(billText).join("\n\n"))
   }))).pipe(
   Command.withDescription("What machines have cost by our own account, beside what their provider bills, with the cause of every difference."),

@@ -203,6 +203,7 @@ describe("the command's families, against a running cell", () => {
     const { checks } = await json<{ checks: ReadonlyArray<{ allowed: boolean }> }>("providers", "check")
     assert.isTrue(checks.every(({ allowed }) => allowed))
     assert.isArray((await json<{ bills: ReadonlyArray<unknown> }>("capacity", "bill")).bills)
+    assert.strictEqual(stderrJson(await here("capacity", "bill", "--file", "/none", "-o", "json")).code, "provider_missing")
   })
 
   it("who is due how much is said, told with what it holds and could have, and lifted; a job that is over has no priority", async () => {
