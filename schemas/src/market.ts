@@ -141,6 +141,8 @@ export const PlanChosen = Schema.TaggedStruct("PlanChosen", {
   targets: Schema.Array(Target),
   /** Machines of all classes that the plan leaves without capacity. */
   unmet: Count,
+  /** What has no place, how much of it and why, in words that name who was asked; the first few. Absent: nothing, or an older plan. */
+  unmetBecause: Schema.optionalKey(Schema.Array(Schema.Struct({ class: Schema.String, units: Count, reason: Schema.String }))),
   costPicoPerHour: PicoDollars,
   /** No plan over these inputs costs less. */
   boundPicoPerHour: Schema.optionalKey(PicoDollars),

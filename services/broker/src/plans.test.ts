@@ -32,6 +32,20 @@ describe("a plan of what to have", () => {
       }))
     }).pipe(Effect.provide(Solver.layer)), 60_000)
 
+  it.live("says of work that has no place why, and who was asked: of a GPU that nobody has, and of a size that nobody sells", () =>
+    Effect.gen(function*() {
+      const solver = yield* Solver
+      yield* living({ plans: { solver, everyMs: 50 } }, (life) => Effect.gen(function*() {
+        yield* life.waits({ ...small, gpus: 1, gpuModels: ["Z900"], waiting: 2 }, { ...small, cpuMilli: 9_000_000 })
+        for (let waited = 0; waited < waitsMax && life.said("PlanChosen").length === 0; waited += 1) yield* Effect.sleep(50)
+        const [plan] = life.said("PlanChosen")
+        assert.strictEqual(plan?.unmet, 3)
+        assert.deepStrictEqual(plan?.unmetBecause?.map(({ reason, units }) => [units, reason]).sort(), [
+          [1, "no machine with so much is large enough for one unit; asked was lambda"], [2, "nobody offers Z900; asked was lambda"]
+        ])
+      }))
+    }).pipe(Effect.provide(Solver.layer)), 60_000)
+
   it.live("holds what the file of providers limits and reserves, from its text to what is solved and said", () =>
     Effect.gen(function*() {
       const solver = yield* Solver

@@ -105,7 +105,7 @@ const planViewOf = (row: PlanRow, parts: ReadonlyArray<PartRow>): PlanView => ({
   method: row.method,
   targets: whole<KeptTarget>(row.targets, row.inputs_digest, parts).map(targetViewOf),
   unmet: Number(row.unmet),
-  unmetBecause: [],
+  unmetBecause: JSON.parse(row.unmet_because) as PlanView["unmetBecause"],
   costPicoPerHour: row.cost_pico_per_hour,
   boundPicoPerHour: row.bound_pico_per_hour,
   tookMs: Number(row.took_ms),

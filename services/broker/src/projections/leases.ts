@@ -80,6 +80,8 @@ export interface PlanRow {
   /** As JSON text: a list of targets. */
   readonly targets: string
   readonly unmet: number
+  /** As JSON text: what has no place, and why. */
+  readonly unmet_because: string
   readonly cost_pico_per_hour: string
   readonly bound_pico_per_hour: string | null
   readonly took_ms: number
@@ -110,7 +112,7 @@ export const boundsHistory = history({ table: "bounds", stream: "BROKER", key: [
 /** What we rent, and from whom it could be rented. Answers "what do we hold, since when, at what price, and what have we not seen end". */
 export const leases = projection<CapacityTables>()<Minded>({
   name: "broker.leases",
-  version: 4,
+  version: 5,
   hears: ["BROKER"],
   only: [
     "LeaseRequested", "LeaseGranted", "LeaseRefused", "LeaseWithdrawn", "MachineEnrolled", "ReclaimNoticed", "LeaseReleased", "LeaseEnded", "OrphanFound",
@@ -155,6 +157,7 @@ export const leases = projection<CapacityTables>()<Minded>({
         .addColumn("method", "text", (column) => column.notNull())
         .addColumn("targets", "text", (column) => column.notNull())
         .addColumn("unmet", "bigint", (column) => column.notNull())
+        .addColumn("unmet_because", "text", (column) => column.notNull())
         .addColumn("cost_pico_per_hour", "text", (column) => column.notNull())
         .addColumn("bound_pico_per_hour", "text")
         .addColumn("took_ms", "bigint", (column) => column.notNull())
@@ -214,6 +217,7 @@ export const leases = projection<CapacityTables>()<Minded>({
         method: event.method,
         targets: JSON.stringify(event.targets),
         unmet: event.unmet,
+        unmet_because: JSON.stringify(event.unmetBecause ?? []),
         cost_pico_per_hour: event.costPicoPerHour.toString(),
         bound_pico_per_hour: event.boundPicoPerHour?.toString() ?? null,
         took_ms: event.tookMs,

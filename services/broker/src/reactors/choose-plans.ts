@@ -4,6 +4,7 @@ import { Clock, Effect, Schema } from "effect"
 import { chooseQuickly } from "../domain/plan/choose.ts"
 import { PlanKept, usualWeights } from "../domain/plan/inputs.ts"
 import { planInputsOf } from "../domain/plan-inputs.ts"
+import type { State } from "../domain/state.ts"
 import type { Solver } from "../solver/solver.ts"
 import { inParts } from "./in-parts.ts"
 import type { Broken, Order } from "./order.ts"
@@ -14,6 +15,12 @@ const sayAgainMs = 60_000
 const soonMs = 1_000
 
 const subject: Subject = { kind: "plan", scope: "cell" }
+
+/** Of so many kinds of work that have no place a plan says why. */
+const unmetMax = 20
+
+/** Whose offers were looked at. */
+const askedIn = ({ markets }: State): string => [...markets.keys()].sort().join(", ") || "nobody yet"
 
 const encode = Schema.encodeSync(Schema.fromJsonString(PlanKept))
 
@@ -51,6 +58,7 @@ export const choosePlans = ({ everyMs, order, solver }: {
         inputs: kept.success,
         targets: last,
         unmet: plan.unmet.reduce((sum, { units }) => sum + Math.ceil(units), 0),
+        ...(plan.unmet.length === 0 ? {} : { unmetBecause: plan.unmet.slice(0, unmetMax).map(({ class: of, reason, units }) => ({ class: of, units: Math.ceil(units), reason: `${reason}; asked ${order.state().markets.size === 1 ? "was" : "were"} ${askedIn(order.state())}`.slice(0, 400) })) }),
         costPicoPerHour: plan.costPicoPerHour,
         ...(plan.boundPicoPerHour === undefined ? {} : { boundPicoPerHour: plan.boundPicoPerHour }),
         tookMs
