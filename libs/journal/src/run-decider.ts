@@ -19,6 +19,8 @@ export interface RunOptions<State> {
   readonly takeOver: TakeOver<State>
   /** Adds to a commit what is no part of the decision, such as a signature whose key is not in the log. */
   readonly finish?: (commit: Commit) => Commit
+  /** Instead of `finish`, for all commits of a round at once, where that takes time: nothing is sent or folded before. */
+  readonly finishAll?: (commits: ReadonlyArray<Commit>) => Effect.Effect<ReadonlyArray<Commit>>
   /**
    * Told after every round: for views of the live state, such as what answers heartbeats. `last` is the last
    * sequence of the own stream that this decider has written or predicted: what lies behind it is another's.
@@ -80,7 +82,8 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     lastAtMs = atMs
     const saw = { ...standing.saw }
     const round = { atMs, epoch: journal.epoch, saw, silences: options.listening?.silences(atMs) ?? [] }
-    const commits = commitsOf(decider, round, decider.decide(standing.state, round)).map(options.finish ?? same)
+    const decided = commitsOf(decider, round, decider.decide(standing.state, round))
+    const commits = options.finishAll === undefined || decided.length === 0 ? decided.map(options.finish ?? same) : yield* options.finishAll(decided)
     yield* Metric.update(rounds, 1)
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} decided`)
     for (const [commit, ...behind] of groupsOf(commits)) {

@@ -40,6 +40,17 @@ describe("the cell's key", () => {
       assert.strictEqual(readFileSync(`${path}.read`, "utf8"), whole.slice(0, 20), "it was written in place, where somebody may be reading")
     }))
 
+  it.effect("signs many aside as it signs each, in their order", () =>
+    Effect.suspend(() => {
+      const folder = mkdtempSync(join(tmpdir(), "millrace-cell-"))
+      return Effect.gen(function*() {
+        const { sign, signAll } = yield* WarrantSigner
+        const warrants = Array.from({ length: 100 }, (_, attempt): Warrant => ({ ...warrant, attempt: attempt as never }))
+        assert.deepStrictEqual(yield* signAll!(warrants), warrants.map(sign))
+        assert.strictEqual(new Set(warrants.map(sign)).size, 100)
+      }).pipe(Effect.provide(WarrantSigner.layer(join(folder, "cell.pem"))), Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true, force: true }))))
+    }))
+
   it.effect("signs warrants that its public half knows, and knows an altered one", () =>
     Effect.suspend(() => {
       const folder = mkdtempSync(join(tmpdir(), "millrace-cell-"))

@@ -15,6 +15,8 @@ export class WarrantForged extends Schema.TaggedError<WarrantForged>()("WarrantF
 export class WarrantSigner extends Context.Service<WarrantSigner, {
   /** Ed25519 over the canonical form, in base64url. */
   readonly sign: (warrant: Warrant) => string
+  /** The same for many, in their order, beside whatever else this process does: a signature is most of what a placement costs. */
+  readonly signAll?: (warrants: ReadonlyArray<Warrant>) => Effect.Effect<ReadonlyArray<string>>
 }>()("millrace/WarrantSigner") {
   static readonly layer = (path: string): Layer.Layer<WarrantSigner> =>
     Layer.sync(WarrantSigner, () => signer(createPrivateKey(cellKey(path))))
@@ -73,8 +75,13 @@ const publish = (path: string, pem: string): void => {
 }
 
 const signer = (key: KeyObject): WarrantSigner["Service"] => ({
-  sign: (warrant) => sign(null, Buffer.from(canonical(warrant)), key).toString("base64url")
+  sign: (warrant) => sign(null, Buffer.from(canonical(warrant)), key).toString("base64url"),
+  signAll: (warrants) => Effect.promise(() => Promise.all(warrants.map((warrant) => signedAside(Buffer.from(canonical(warrant)), key))))
 })
+
+/** On a thread of the pool. */
+const signedAside = (bytes: Uint8Array, key: KeyObject): Promise<string> =>
+  new Promise((resolve, reject) => sign(null, bytes, key, (error, signature) => (error === null ? resolve(signature.toString("base64url")) : reject(error))))
 
 const verifier = (key: KeyObject): WarrantVerifier["Service"] => ({
   verify: (warrant, signature) =>

@@ -44,7 +44,8 @@ export const schedulerService = ({ leaseMs = leaseMsUsual, watch, ...pace }: Pac
       },
       listening: { silences: (atMs) => listener.silences(atMs), dueAtMs: () => listener.dueAtMs() },
       takeOver: { subject: { kind: "fleet", scope: "cell" }, fact: tookOver },
-      finish: (commit) => signed(commit, signer)
+      finish: (commit) => signed(commit, (warrant) => signer.sign(warrant)),
+      ...(signer.signAll === undefined ? {} : { finishAll: (commits) => signedAll(commits, signer.signAll!) })
     }).pipe(Effect.ensuring(Effect.sync(() => listener.stop())))
     // Whoever takes over says so on this subject, so its newest word is ours for as long as nobody has.
     const confirming = Effect.forever(Effect.gen(function*() {
@@ -121,12 +122,20 @@ const tookOver = (world: World): MillFact => ({
 })
 
 /** Warrants are signed behind the decision, because the key is not in the log and a replay has none. */
-const signed = (commit: Commit, signer: WarrantSigner["Service"]): Commit => ({
+const signed = (commit: Commit, sign: WarrantSigner["Service"]["sign"]): Commit => ({
   ...commit,
   facts: commit.facts.map((fact) =>
     fact.event._tag === "PlacementMade"
-      ? { ...fact, event: { ...fact.event, signature: signer.sign(fact.event.warrant) } }
+      ? { ...fact, event: { ...fact.event, signature: sign(fact.event.warrant) } }
       : fact) as unknown as Commit["facts"]
+})
+
+const signedAll = Effect.fnUntraced(function*(commits: ReadonlyArray<Commit>, signAll: NonNullable<WarrantSigner["Service"]["signAll"]>) {
+  const warrants = commits.flatMap(({ facts }) => facts.flatMap(({ event }) => (event._tag === "PlacementMade" ? [event.warrant] : [])))
+  if (warrants.length === 0) return commits
+  const signatures = yield* signAll(warrants)
+  const of = new Map(warrants.map((warrant, at) => [warrant, signatures[at]!]))
+  return commits.map((commit) => signed(commit, (warrant) => of.get(warrant)!))
 })
 
 /** What a replay compares: everything but the signature. */
