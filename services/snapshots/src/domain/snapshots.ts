@@ -12,7 +12,7 @@ const inOrder = <V>(entries: Iterable<readonly [string, V]>): ReadonlyArray<read
 /** Which snapshots there will be, are, and are no more; and what is answered to those who ask. */
 export const snapshots = (keeping: Keeping): StreamDecider<State> => ({
   name: "snapshots",
-  codeVersion: "1",
+  codeVersion: "2",
   actor: "service:snapshots" as Principal,
   writes: "SNAPSHOTS",
   hears: ["GATEWAY", "SCHEDULER", "HOSTS"],
