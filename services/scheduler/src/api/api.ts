@@ -1,5 +1,5 @@
 import { MomentText } from "@millrace/readmodel"
-import { Count, Cut, CutText, Dialect, EpochMillis, Gpu, GpuWish, QuotaLimit, Resources, Runtime, Trust, Where } from "@millrace/schemas"
+import { Count, Cut, CutText, Dialect, EpochMillis, GangTerms, Gpu, GpuWish, QuotaLimit, Resources, Runtime, Trust, Where } from "@millrace/schemas"
 import { Authentication } from "@millrace/service"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, OpenApi } from "effect/http-api"
@@ -91,7 +91,9 @@ export const NeedAsked = Schema.Struct({
   gpu: Schema.optionalKey(Schema.Array(GpuWish)),
   where: Schema.optionalKey(Where),
   /** Of an array; 1 unless said. */
-  tasks: Schema.optionalKey(Count)
+  tasks: Schema.optionalKey(Count),
+  gang: Schema.optionalKey(Schema.Struct({ members: GangTerms.fields.members, topology: GangTerms.fields.topology })),
+  runMsMax: Schema.optionalKey(Count)
 })
 
 export const PlanView = Schema.Struct({
@@ -103,6 +105,8 @@ export const PlanView = Schema.Struct({
   hostsNow: Count,
   nearest: Schema.Array(NearView),
   changes: Schema.Array(Schema.String),
+  /** What else keeps it from being placed, whatever room there is: its workspace's quota, or the caller's grant. */
+  limits: Schema.Array(Schema.Struct({ kind: Schema.Literals(["quota", "grant"]), never: Schema.Boolean, sentence: Schema.String })),
   cut: Cut
 })
 

@@ -1,4 +1,4 @@
-import { type ActionName, resourceOf } from "@millrace/authority"
+import { type ActionName, type Decision, linksOf, resourceOf } from "@millrace/authority"
 import { headsOf, Journal } from "@millrace/journal"
 import { type AsOf, Database, read, type Reading } from "@millrace/readmodel"
 import { askOf, Authority, Caller } from "@millrace/service"
@@ -6,7 +6,9 @@ import { Effect, type Layer } from "effect"
 import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
 import { sql } from "kysely"
 import { dialectOf } from "../domain/ask.ts"
-import { foresee } from "../domain/foresee.ts"
+import { foresee, grantLimits, type Limit, quotaLimit } from "../domain/foresee.ts"
+import { narrowest, needsOf } from "../domain/permits.ts"
+import { nodeOf } from "../domain/quotas.ts"
 import { explain } from "../domain/why.ts"
 import { cell, type CellTables } from "../projections/cell.ts"
 import { terms } from "../projections/hosts.ts"
@@ -15,7 +17,7 @@ import { Api, type HostView, Wellformed, type WhyView } from "./api.ts"
 import { BadRequest, Forbidden, NotFound } from "./errors.ts"
 import { jobAt, type JobKept } from "./job-known.ts"
 import { heldAt, type HostKept, hostsAt, optionsOf, unreadable } from "./reading.ts"
-import { quotasAt } from "./quotas-seen.ts"
+import { ledgerAt, quotasAt } from "./quotas-seen.ts"
 import type { Rounds } from "./rounds.ts"
 
 /** Attempts of one host that an answer names. */
@@ -91,11 +93,19 @@ export const LooksLive = (rounds?: Rounds) => HttpApiBuilder.group(Api, "looks",
       if (value === undefined) return yield* noSuch("job", jobId, "list your jobs with: millrace jobs")
       return whyView(value, cut)
     }),
-    plan: Effect.fnUntraced(function*({ query: { need: { tasks = 1, ...need }, ...query } }) {
-      yield* allowed("job.read")
+    plan: Effect.fnUntraced(function*({ query: { need: { gang, runMsMax = 0, tasks = 1, ...need }, ...query } }) {
+      const workspace = yield* allowed("job.read")
+      const caller = yield* Caller
+      const members = gang?.members ?? 1
+      const needs = needsOf({ ...need, runMsMax })
+      const submitting = askOf(caller, { action: "job.submit", resource: resourceOf(workspace, "job", "unknown"), needs })
+      const { decision } = yield* authority.decide(submitting)
+      const links = caller.grant === undefined ? [] : linksOf(authority.view, caller.grant) ?? []
+      const granted = decision.verdict === "deny" ? [deniedLimit(decision)] : grantLimits(narrowest(links), need.resources, members)
       const dialect = dialectOf({ ...need, attemptsMax: 1, runMsMax: 0, onSilence: { keepMs: 0 } })
-      const { cut, value } = yield* looking(query, hostsAt)
-      return { ...foresee({ ...need, dialect }, tasks, value), cut }
+      const { cut, value: { hosts, ledger } } = yield* looking(query, async (reading, past) => ({ hosts: await hostsAt(reading, past), ledger: await ledgerAt(reading, past) }))
+      const limits = [...granted, ...quotaLimit(ledger, nodeOf(workspace), need.resources, members)]
+      return { ...foresee({ ...need, dialect }, { tasks, gang }, hosts, limits), cut }
     }),
     quotas: Effect.fnUntraced(function*({ query }) {
       yield* allowed("capacity.read")
@@ -142,6 +152,12 @@ export const WellformedLive: Layer.Layer<Wellformed> = HttpApiMiddleware.layerSc
 
 const noSuch = (what: "host" | "job", id: string, remedy: string) =>
   new NotFound({ code: `${what}_unknown`, what: `there is no ${what} ${id.slice(0, 100)}`, where: what === "job" ? "this workspace" : "this cell", remedy })
+
+/** What of some work its submitter's grant or role does not allow. */
+const deniedLimit = ({ missing, rule }: Decision): Limit => ({
+  kind: "grant", never: true,
+  sentence: missing?.limit === undefined ? `it may not be submitted under this token: ${rule}` : `its grant allows ${missing.limit} ${missing.has ?? "nothing"}, and this needs ${missing.needs ?? "more"}`
+})
 
 const number = (value: number | string | null | undefined): number | null => (value === null || value === undefined ? null : Number(value))
 

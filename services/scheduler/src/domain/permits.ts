@@ -1,26 +1,27 @@
 import { type Ask, decide as decideAuthority, type Decision, type Link, linksOf, resourceOf } from "@millrace/authority"
-import type { Constraints, GrantId } from "@millrace/schemas"
+import type { Constraints, GrantId, JobSpec } from "@millrace/schemas"
 import { gpuMilliOf } from "./resources.ts"
 import { tasksOf } from "./tasks.ts"
 import type { JobState, World } from "./world.ts"
 
 /** What a job asks of authority each time that a part of it is placed. Exact counts are looked at apart. */
 export const askOf = (job: JobState): Ask => {
-  const { grant, jobId, spec: { egress, gpu, resources, runMsMax, where }, submittedBy, workspace } = job.submitted!.fact
-  const { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib } = resources
+  const { grant, jobId, spec, submittedBy, workspace } = job.submitted!.fact
   return {
     principal: submittedBy,
     workspace,
     action: "job.submit",
     resource: resourceOf(workspace, "job", jobId),
     ...(grant === undefined ? {} : { grant }),
-    needs: {
-      cpuMilli, memoryMib, diskMib, gpus: Math.max(gpus, Math.ceil(gpuMilli / 1000)), runMs: runMsMax, egress: egress ?? [],
-      // What is not named is narrowed to what the grant allows.
-      gpuModels: (gpu ?? []).flatMap(({ model }) => model ?? []), providers: where?.only?.providers ?? [], regions: where?.only?.regions ?? []
-    }
+    needs: needsOf(spec)
   }
 }
+
+/** What work asks of its grant's limits. What it does not name is narrowed to what the grant allows. */
+export const needsOf = ({ egress, gpu, resources: { cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }, runMsMax, where }: Pick<JobSpec, "egress" | "gpu" | "resources" | "runMsMax" | "where">): NonNullable<Ask["needs"]> => ({
+  cpuMilli, memoryMib, diskMib, gpus: Math.max(gpus, Math.ceil(gpuMilli / 1000)), runMs: runMsMax, egress: egress ?? [],
+  gpuModels: (gpu ?? []).flatMap(({ model }) => model ?? []), providers: where?.only?.providers ?? [], regions: where?.only?.regions ?? []
+})
 
 /**
  * Whether the job's grant still allows it. A job without a grant was submitted under a role, and that was

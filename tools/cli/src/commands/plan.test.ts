@@ -20,7 +20,7 @@ const near = {
   hostId: "hst_a", state: "joined", takesWork: true, fits: false, fitsWhenEmpty: false, free: { cpuMilli: 1, memoryMib: 1, diskMib: 0, gpus: 0 }, short: { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 1 },
   lacks: ["1 GPUs of H100, or any with 40 GiB"]
 } as const
-const nowhere = { verdict: "nowhere", sentence: "No host here would take it: the nearest, hst_a, lacks 1 GPUs of H100, or any with 40 GiB.", roomNow: 0, hostsNow: 0, nearest: [near], changes: ["another host"], cut: {} } as const
+const nowhere = { verdict: "nowhere", sentence: "No host here would take it: the nearest, hst_a, lacks 1 GPUs of H100, or any with 40 GiB.", roomNow: 0, hostsNow: 0, nearest: [near], changes: ["another host"], limits: [], cut: {} } as const
 
 describe("a plan", () => {
   it("knows what could be rented for it, the cheapest first", () => {
@@ -38,6 +38,26 @@ describe("a plan", () => {
   it("costs as many members as a gang has", () => {
     const gang = { members: 3, topology: "anywhere", onLoss: "restart" } as const
     assert.strictEqual(planned({ ...request, gang }, nowhere, prices, offers).price?.mostPico, String(3n * BigInt(planned(request, nowhere, prices, offers).price!.mostPico)))
+  })
+
+  it("wants one machine for all members of one host", () => {
+    const gang = { members: 2, topology: "host", onLoss: "restart" } as const
+    assert.deepStrictEqual(offersFor({ ...request, gang }, offers), [])
+    assert.deepStrictEqual(offersFor({ ...request, gang }, [offer("gpu_2x_h100", "H100", 2n, { gpus: 2 })]).map(({ machineType }) => machineType), ["gpu_2x_h100"])
+  })
+
+  it("waits for a quota or for money, and is refused where there is never enough of either", () => {
+    const now = { ...nowhere, verdict: "now", sentence: "At once.", roomNow: 1 } as const
+    const account = (limitPico: bigint, availablePico: bigint, parent: string | null = null) =>
+      ({ account: "acc_a", parent, limitPico: String(limitPico), committedPico: "0", lentPico: "0", availablePico: String(availablePico), dollars: { limit: "", committed: "", lent: "", available: "" }, openedBy: "user:ada", openedAtMs: 0, closesAtMs: null, exhausted: false })
+    const plan = (limitPico: bigint, availablePico: bigint, parent?: string) => planned(request, now, prices, [], [account(limitPico, availablePico, parent ?? null)])
+    assert.strictEqual(plan(10_000_000_000_000n, 10_000_000_000_000n).verdict, "now")
+    assert.deepStrictEqual([plan(10_000_000_000_000n, 1_000_000_000_000n).verdict, plan(10_000_000_000_000n, 1_000_000_000_000n).sentence], ["later", "It would wait: acc_a has $1.00 left, and this needs $4.0932 at once."])
+    assert.strictEqual(plan(1_000_000_000_000n, 1_000_000_000_000n).verdict, "never")
+    assert.strictEqual(plan(1n, 1n, "acc_above").verdict, "now")
+    const quota = (never: boolean) => planned(request, { ...now, verdict: never ? "nowhere" : "later", limits: [{ kind: "quota", never, sentence: "no more cores" }] }, prices, offers)
+    assert.deepStrictEqual([quota(false).verdict, quota(true).verdict], ["later", "never"])
+    assert.include(planText(quota(true)), "  quota: no more cores")
   })
 
   it("reads as it was reviewed", () =>
