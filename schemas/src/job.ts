@@ -98,7 +98,7 @@ export const JobSpec = Schema.Struct({
   /** How long each attempt may take on its host until it runs: its files, its snapshot, its sandbox. Without it as long as the host lets it. */
   startMsMax: Schema.optionalKey(Millis),
   /**
-   * How long an attempt may do nothing before it is ended: no word said, no more than a fiftieth of a core used, nothing asked
+   * How long an attempt may do nothing before it is ended: no word said, no more than a tenth of a core used, nothing asked
    * over its socket. Without it for as long as it may run.
    */
   idleMsMax: Schema.optionalKey(Millis),

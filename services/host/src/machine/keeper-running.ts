@@ -32,7 +32,10 @@ export const runningIn = (
     Effect.flatMap((exit) => exit === undefined ? lostOrNoted(folder) : endedIn(folder, exit)),
     Effect.catchTag("KeeperLost", () => lostOrNoted(folder))
   ),
-  doings: Effect.map(saidIn(keeper, attemptId, folder), (saidBytes) => ({ saidBytes, cpuMs: processorMsOf(pid) })),
+  doings: Effect.map(saidIn(keeper, attemptId, folder), (saidBytes) => {
+    const { agoMs, ms } = processorMsOf(pid)
+    return { saidBytes, cpuMs: ms, agoMs }
+  }),
   extend: (deadlineMs) => Effect.ignore(keeper.extend([{ attemptId, deadlineMs }])),
   stop: Effect.ignore(keeper.stop(attemptId)),
   release: Effect.andThen(keeper.forget(attemptId), release)

@@ -18,10 +18,10 @@ describe("processor time", () => {
     const quiet = spawn("/bin/sh", ["-c", "read line"], { detached: true, stdio: ["pipe", "ignore", "ignore"] })
     const work = spawn("/bin/sh", ["-c", `(${busy(400_000)}); (${busy(100_000_000)}) & read line`], { detached: true, stdio: ["pipe", "ignore", "ignore"] })
     try {
-      const before = processorMsOf(quiet.pid!)
-      await until(() => processorMsOf(work.pid!) > 300)
-      assert.isBelow(processorMsOf(quiet.pid!) - before, 100)
-      assert.strictEqual(processorMsOf(2 ** 30), 0)
+      const before = processorMsOf(quiet.pid!).ms
+      await until(() => processorMsOf(work.pid!).ms > 300)
+      assert.isBelow(processorMsOf(quiet.pid!).ms - before, 100)
+      assert.strictEqual(processorMsOf(2 ** 30).ms, 0)
     } finally {
       for (const pid of [-work.pid!, -quiet.pid!]) process.kill(pid, "SIGKILL")
       await Promise.all([once(work, "exit"), once(quiet, "exit")])

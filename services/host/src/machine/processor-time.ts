@@ -13,15 +13,15 @@ const looked = { atMs: Number.NEGATIVE_INFINITY, goodForMs: 0, processes: new Ma
 
 /**
  * The processor time, in ms, of a process, of what it started and of what that has waited for; of what left its session
- * and lost its parent nothing is known. One look at the machine serves all who ask within a second, and looking
- * takes no more than a twentieth of one core however many processes there are.
+ * and lost its parent nothing is known. One look at the machine serves all who ask soon after (`agoMs` says how old it
+ * is, at most some five seconds), so that looking takes about a twentieth of one core however many processes there are.
  */
-export const processorMsOf = (pid: number): number => {
+export const processorMsOf = (pid: number): { readonly ms: number; readonly agoMs: number } => {
   const nowMs = performance.now()
   if (nowMs - looked.atMs > looked.goodForMs) {
     looked.processes = allProcesses()
     looked.atMs = nowMs
-    looked.goodForMs = Math.max(500, (performance.now() - nowMs) * 20)
+    looked.goodForMs = Math.min(5_000, Math.max(500, (performance.now() - nowMs) * 20))
   }
   const { processes } = looked
   const belongs = new Map<number, boolean>([[pid, true], [0, false], [1, false]])
@@ -37,7 +37,7 @@ export const processorMsOf = (pid: number): number => {
   }
   let ms = 0
   for (const [one, process] of processes) if (belongsTo(one)) ms += process.ms
-  return ms
+  return { ms, agoMs: Math.ceil(nowMs - looked.atMs) }
 }
 
 const allProcesses = (): Map<number, Process> => {

@@ -170,14 +170,15 @@ describe("a host carries out its placements", () => {
       yield* site.hear(yield* site.signed(placement("a", { spec: { idleMsMax: 1_000 } })))
       const after = (ms: number) => Effect.andThen(TestClock.adjust(ms), site.settle)
       yield* after(900)
-      site.work.doings = { saidBytes: 1, cpuMs: 0 }
+      site.work.doings = { saidBytes: 1, cpuMs: 0, agoMs: 0 }
       yield* after(900)
-      site.work.doings = { saidBytes: 1, cpuMs: 21 }
+      site.work.doings = { saidBytes: 1, cpuMs: 101, agoMs: 0 }
       yield* after(900)
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted"])
-      site.work.doings = { saidBytes: 1, cpuMs: 41 }
-      yield* after(299)
-      assert.deepStrictEqual(yield* told(site), ["AttemptStarted"])
+      site.work.doings = { saidBytes: 1, cpuMs: 201, agoMs: 400 }
+      yield* after(699)
+      assert.deepStrictEqual(yield* told(site), ["AttemptStarted"], "what it did in the last 400 ms nobody has seen")
+      site.work.doings = { saidBytes: 1, cpuMs: 201, agoMs: 0 }
       yield* after(1)
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: idle_timed_out SIGTERM"])
     }))

@@ -139,9 +139,11 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     if (idleMsMax === undefined || doings === undefined) return yield* Effect.never
     let quiet: Quiet | undefined
     while (true) {
-      const now: Quiet = { sinceMs: yield* machine.monotonicMs, doings: { ...(yield* doings), askedBytes: doors.askedBytes(attemptId) } }
+      const { agoMs, cpuMs, saidBytes } = yield* doings
+      const now: Quiet = { sinceMs: yield* machine.monotonicMs, doings: { saidBytes, cpuMs, askedBytes: doors.askedBytes(attemptId) } }
       quiet = quietAfter(quiet, now, idleMsMax)
-      if (now.sinceMs - quiet.sinceMs >= idleMsMax) return
+      // It was quiet as far as was looked, and no further.
+      if (now.sinceMs - agoMs - quiet.sinceMs >= idleMsMax) return
       yield* Effect.sleep(nextLookMs(quiet, now.sinceMs, idleMsMax))
     }
   })
