@@ -14,22 +14,28 @@ export const contestedHosts = 3
 
 const owner = "user:ada" as Principal
 
+const sizes = [{ cpuMilli: 4_000, gpus: 2 }, { cpuMilli: 3_000, gpus: 1 }, { cpuMilli: 2_000, gpus: 1 }] as const
+
+const capableOf = (cpuMilli: number, gpus: number, labels: Capabilities["labels"]): Capabilities => ({
+  resources: { cpuMilli, memoryMib: 4_096, diskMib: 10_000, gpus },
+  gpus: Array.from({ length: gpus }, (_, device) => ({ index: device, model: "NVIDIA T4", memoryMib: 15_360 })),
+  runtimes: ["noop", "process"],
+  trusts: ["own"],
+  labels
+})
+
 /**
  * Hosts that are told apart by what joins them. The first could run any of these jobs, or any gang that asks for one
  * host; the first two any other gang; so that nobody waits for ever.
  */
 export const contestedCapabilities = (chance: Chance, index: number): Capabilities => {
-  const { cpuMilli, gpus } = [{ cpuMilli: 4_000, gpus: 2 }, { cpuMilli: 3_000, gpus: 1 }, { cpuMilli: 2_000, gpus: chance.between(0, 1) }, { cpuMilli: 4_000, gpus: 2 }][index % 4]!
-  const joined = index % 4 < 2 ? { fabric: "x", zone: "za" } : { fabric: "y", zone: "zb" }
-  return {
-    resources: { cpuMilli, memoryMib: 4_096, diskMib: 10_000, gpus },
-    gpus: Array.from({ length: gpus }, (_, device) => ({ index: device, model: "NVIDIA T4", memoryMib: 15_360 })),
-    runtimes: ["noop", "process"],
-    trusts: ["own"],
-    // A rented host has the settings that all of them have; where it is its lease says.
-    labels: index === contestedHosts ? {} : { ...joined, provider: "own", address: `10.0.0.${index + 1}` }
-  }
+  const { cpuMilli, gpus } = sizes[index % sizes.length]!
+  const joined = index % sizes.length < 2 ? { fabric: "x", zone: "za" } : { fabric: "y", zone: "zb" }
+  return capableOf(cpuMilli, index < 2 ? gpus : chance.between(0, gpus), { ...joined, provider: "own", address: `10.0.0.${index + 1}` })
 }
+
+/** The rented one has the settings that all rented hosts have; where it is its lease says. */
+export const rentedCapabilities: Capabilities = capableOf(4_000, 2, {})
 
 /** Jobs of every urgency, some for longer than what is spared, and gangs of every topology that a cell like this has. */
 export const contestedRequest = (chance: Chance): JobRequest => {

@@ -242,13 +242,13 @@ export const plantedBugs = {
   },
   ignores_deadlines: {
     what: "work goes on though its host's lease is over",
-    plants: { machine: { ignoresDeadlines: true }, faults: ["partition"], longWork: true, size: { jobs: 15, minutes: 0.4 } }
+    plants: { machine: { ignoresDeadlines: true }, swarm: { ...calm, partition: 1 }, longWork: true, size: { jobs: 15, minutes: 0.4 } }
   },
   places_before_the_lease_is_over: {
     what: "the scheduler places the next attempt of a lost host's work at once",
     law: "two attempts of a task never run at once",
     plants: {
-      faults: ["partition"],
+      swarm: { ...calm, partition: 1 },
       longWork: true,
       size: { jobs: 15, minutes: 0.4 },
       decider: {
@@ -282,6 +282,7 @@ export const plantedBugs = {
     what: "the scheduler does not count how often a grant was used",
     law: "no grant is used, run or spent beyond its limits",
     plants: {
+      swarm: calm,
       decider: {
         ...scheduler,
         evolve: (world, fact) => {

@@ -33,7 +33,7 @@ import type { World } from "../../services/scheduler/src/domain/world.ts"
 import { schedulerService } from "../../services/scheduler/src/service.ts"
 import { grantAuthority, limitPicoOf } from "./authority.ts"
 import { clients, plainRequest } from "./clients.ts"
-import { askForShares, contestedAtMs, contestedCapabilities, contestedHosts, contestedJobs, contestedMinutes, contestedMs, contestedRequest, contestedUnderGrant, suspectGpu } from "./contested.ts"
+import { askForShares, contestedAtMs, contestedCapabilities, contestedHosts, contestedJobs, contestedMinutes, contestedMs, contestedRequest, contestedUnderGrant, rentedCapabilities, suspectGpu } from "./contested.ts"
 import { Desk } from "./desk.ts"
 import { lend } from "./lender.ts"
 import { longMs, mostlyShortMs, SimulatedMachine } from "./machine.ts"
@@ -122,17 +122,16 @@ export const simulate = ({ bug, faults, seed, strike, ...size }: SimulateOptions
     return new SimulatedProcess(time, { name, chance: root.fork(name), skewMs: skewed ? skews.between(-2_000, 2_000) : 0 })
   }
   const machines = root.fork("machines")
-  const hostAt = (index: number) => {
+  const hostAt = (index: number, capabilities: Capabilities) => {
     const hostId = deriveId<HostId>("hst", startMs, "simulated host", index)
-    const capabilities = (contested ? contestedCapabilities : capabilitiesOf)(machines, index)
     const lastsMs = plants.longWork === true ? longMs : contested ? contestedMs : mostlyShortMs
     return {
       process: process(`host ${index + 1}`),
       machine: new SimulatedMachine({ broker, marks, hostId, chance: machines.fork(hostId), capabilities, bugs: plants.machine ?? {}, lastsMs })
     }
   }
-  const hostsOf = Array.from({ length: hosts }, (_, index) => hostAt(index))
-  const rented = contested ? [hostAt(contestedHosts)] : []
+  const hostsOf = Array.from({ length: hosts }, (_, index) => hostAt(index, (contested ? contestedCapabilities : capabilitiesOf)(machines, index)))
+  const rented = contested ? [hostAt(hosts, rentedCapabilities)] : []
   const schedulers = [process("scheduler 1"), process("scheduler 2")]
   const desks = [new Desk(process("gateway 1")), new Desk(process("gateway 2"))]
   const processes = [...schedulers, ...desks.map((desk) => desk.process), ...[...hostsOf, ...rented].map((host) => host.process)]

@@ -37,20 +37,22 @@ export const streamsOf = (broker: Broker): History["streams"] =>
 /** The commits of a stream, in its order. */
 export const commitsIn = ({ streams }: Pick<History, "streams">, stream: StreamName): ReadonlyArray<StoredCommit> => streams.get(stream) ?? []
 
-/** The facts of one name in a stream, in its order. */
+/** What a stream's commits say, each fact read once however many laws ask: a history that is looked at changes no more. */
+const readOnce = new WeakMap<ReadonlyArray<StoredCommit>, ReadonlyArray<Fact>>()
+
+const allIn = (commits: ReadonlyArray<StoredCommit>): ReadonlyArray<Fact> => {
+  let facts = readOnce.get(commits)
+  if (facts === undefined) readOnce.set(commits, facts = commits.flatMap((commit) => readable(commit).facts))
+  return facts
+}
+
+/** The facts of some names in a stream, in its order. */
 export const factsIn = <Name extends MillFact["_tag"]>(
   history: Pick<History, "streams">,
   stream: StreamName,
   ...names: ReadonlyArray<Name>
-): ReadonlyArray<Fact<Extract<MillFact, { readonly _tag: Name }>>> => {
-  const found: Array<Fact<Extract<MillFact, { readonly _tag: Name }>>> = []
-  for (const commit of commitsIn(history, stream)) {
-    for (const fact of readable(commit).facts) {
-      if ((names as ReadonlyArray<string>).includes(fact.event._tag)) found.push(fact as Fact<Extract<MillFact, { readonly _tag: Name }>>)
-    }
-  }
-  return found
-}
+): ReadonlyArray<Fact<Extract<MillFact, { readonly _tag: Name }>>> =>
+  allIn(commitsIn(history, stream)).filter((fact): fact is Fact<Extract<MillFact, { readonly _tag: Name }>> => (names as ReadonlyArray<string>).includes(fact.event._tag))
 
 /** What a commit of a decider had seen of a stream. */
 export const sawOf = (commit: StoredCommit, stream: StreamName): number => (commit.decided?.saw as Cut | undefined)?.[stream] ?? 0

@@ -22,7 +22,7 @@ interface Moment {
   readonly running: ReadonlyMap<string, Running>
   readonly quotas: ReadonlyMap<string, QuotaTerms>
   readonly urgency: ReadonlyMap<JobId, number>
-  /** What jobs have kept for themselves while they wait, times the hosts that are held for them. */
+  /** What jobs have kept for themselves while hosts are held for them: a piece a host, or a whole gang. */
   readonly kept: ReadonlyArray<{ readonly workspace: WorkspaceName; readonly amounts: Amounts }>
 }
 
@@ -55,9 +55,9 @@ const walk = (history: History, tell: (fact: ReturnType<typeof factsOf>[number],
         running.set(taskOf(event), { ...event, amounts: amountsOf(event.spec.resources), atMs: commit.happenedAtMs })
         break
       case "JobDeferred": {
-        const resources = submitted.get(event.jobId)?.spec.resources
+        const spec = submitted.get(event.jobId)?.spec
         kept.delete(event.jobId)
-        if (resources !== undefined && event.heldOn !== undefined) kept.set(event.jobId, { workspace: event.workspace, amounts: times(amountsOf(resources), event.heldOn.length) })
+        if (spec !== undefined && event.heldOn !== undefined) kept.set(event.jobId, { workspace: event.workspace, amounts: times(amountsOf(spec.resources), spec.gang?.members ?? event.heldOn.length) })
         break
       }
       case "JobRetried":
