@@ -40,9 +40,10 @@ export const rentedCapabilities: Capabilities = capableOf(4_000, 2, {})
 /** Jobs of every urgency, some for longer than what is spared, and gangs of every topology that a cell like this has. */
 export const contestedRequest = (chance: Chance): JobRequest => {
   const gang = chance.happens(0.35) ? gangOf(chance) : undefined
-  const gpu = chance.oneOf([{ gpus: 0 }, { gpus: 0 }, { gpus: 0 }, { gpus: 1 }, { gpus: 0, gpuMilli: chance.between(1, 3) * 250 }])
-  // Three members of a gang find no three devices on one host.
-  const devices = gang !== undefined && (gang.members > 2 && gpu.gpus > 0 || gang.topology === "host" && "gpuMilli" in gpu) ? { gpus: 0 } : gpu
+  const gpu: { readonly gpus: number; readonly gpuMilli?: number } = chance.oneOf([{ gpus: 0 }, { gpus: 0 }, { gpus: 0 }, { gpus: 1 }, { gpus: 0, gpuMilli: chance.between(1, 3) * 250 }])
+  // Three members of a gang find no three devices on one host, nor three large parts of two.
+  const tooMany = gang !== undefined && gang.members > 2 && (gpu.gpus > 0 || (gang.topology === "host" && (gpu.gpuMilli ?? 0) > 500))
+  const devices = tooMany ? { gpus: 0 } : gpu
   const { high, low, normal, urgent } = priorityClasses
   const priority = chance.oneOf([{}, { priority: low }, { priority: low }, { priority: normal }, { priority: high }, { priority: urgent }])
   return {
