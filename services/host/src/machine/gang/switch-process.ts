@@ -10,6 +10,8 @@ const queueBytesMax = 1024 * 1024
 const idleMsMax = 1_000
 const helloMsMax = 5_000
 const portsMax = 4_096
+/** Of UDP. */
+const portMax = 65_535
 const udpBufferBytes = 4 * 1024 * 1024
 
 interface Port {
@@ -127,15 +129,19 @@ export class SwitchProcess {
     const at = hosts[head.to]
     if (head.kind === "plain" || at === undefined || at === hosts[rank] || this.#udp === undefined) return
     const { host, port } = partsOf(at)
-    if (port === undefined || this.#udp.getSendQueueSize() > queueBytesMax) return
-    this.#udp.send(datagram, port, host, () => undefined)
+    if (this.#udp.getSendQueueSize() <= queueBytesMax) this.#send(datagram, port, host)
+  }
+
+  /** What names no port, as nobody's word need be true, goes nowhere: sent there it would end this process, and with it the network of every gang here. */
+  #send(datagram: Buffer, port: number | undefined, host: string): void {
+    if (port !== undefined && port > 0 && port <= portMax) this.#udp?.send(datagram, port, host, () => undefined)
   }
 
   #arrived(datagram: Buffer, { address, port }: RemoteInfo): void {
     const head = headOf(datagram)
     if (head === undefined || head.kind === "plain") return
     const answer = answerTo(head)
-    if (answer !== undefined) return void this.#udp?.send(answer, port, address, () => undefined)
+    if (answer !== undefined) return this.#send(answer, port, address)
     const rank = head.kind === "sealed" ? head.to : head.from
     const here = this.#ports.get(keyOf({ network: head.network, rank }))
     if (here !== undefined) this.#hand(here, datagram)

@@ -54,6 +54,15 @@ export const keepSwitch = Effect.fnUntraced(function*(folder: string, address: s
   return { socket: join(folder, switchFiles.socket), at: here.at, why: here.why }
 })
 
+/** A folder that went takes its log along. */
+const lastWordsIn = (log: string): string => {
+  try {
+    return readFileSync(log, "utf8").slice(-500)
+  } catch {
+    return "it left no log"
+  }
+}
+
 const pause = (ms: number): Promise<void> => new Promise((wake) => setTimeout(wake, ms))
 
 /** The switch that serves this folder, or one that is started for it. */
@@ -74,7 +83,7 @@ const reached = async (folder: string, address: string | undefined): Promise<{ r
   closeSync(said)
   let failed: string | undefined
   child.once("error", (cause) => void (failed = cause.message))
-  child.once("exit", (code, signal) => void (failed = `it ended with ${signal ?? code}: ${readFileSync(log, "utf8").slice(-500)}`))
+  child.once("exit", (code, signal) => void (failed = `it ended with ${signal ?? code}: ${lastWordsIn(log)}`))
   child.unref()
   for (const until = performance.now() + startMsMax; failed === undefined && performance.now() < until; await pause(15)) {
     const started = await asked(folder, address)
