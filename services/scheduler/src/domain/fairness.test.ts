@@ -181,6 +181,22 @@ describe("asks", () => {
 })
 
 describe("starving", () => {
+  it("who holds a host is placed there although another comes before it in its line, whose quota has no room beside what is held", () => {
+    const long = { resources: needs(2300), runMsMax: 1e9 }
+    const cell = given(...here("a", 3000), quota("workspace/acme", cores(4500, { borrowingMax: 0 })))
+    cell.rest(0)
+    cell.hear(submitted("x", { in: "other", resources: needs(2900), runMsMax: 1e9 }), submitted("j0", { resources: needs(100), runMsMax: 1e9 })).rest(1)
+    cell.hear(submitted("j1", { ...long, after: [{ jobId: job("j0"), on: "over" }] }), submitted("j2", long)).rest(2)
+    cell.rest(agedMs + 3)
+    assert.deepStrictEqual(waits(cell, "j2").heldOn, [host("a")])
+    ends(cell, "j0")
+    cell.rest(agedMs + 4)
+    assert.strictEqual(waits(cell, "j1").reason, "quota")
+    ends(cell, "x")
+    cell.rest(agedMs + 5)
+    assert.strictEqual(cell.placed("j2")?.hostId, host("a"))
+  })
+
   it("what waits long enough at the head of its line has a host held for it, and is placed when what runs there has ended", () => {
     const cell = given(...here("a", 2000), ...here("b", 2000))
     // Small jobs without end, on each host one that ends as the next begins, would keep both half taken for ever.

@@ -72,6 +72,8 @@ class Placing {
   readonly #telling: Array<() => void> = []
   /** Of lines of those that wait: which they are, and why they stood still until now. */
   readonly #known = new Map<Line<Going>, Known>()
+  /** Lines the head of which has no place: it was told so, and whoever waits behind it. */
+  readonly #blocked = new Set<Line<Going>>()
   /** Heads of lines that were passed over: nothing could have helped them but what has helped others. */
   readonly #passed: Array<{ readonly head: JobState; readonly fair: Short["fair"] }> = []
   /** Tasks that this round placed, and how many it began of each job. */
@@ -213,9 +215,20 @@ class Placing {
     if (step.done !== true) return "took"
     line.going = undefined
     if (step.value === undefined) return next(line)
+    if (this.#blocked.has(line)) return this.#toHolder(line)
     this.#wait(line, step.value)
     // Each that is new is told so itself.
-    return line.fresh ? next(line) : "ends"
+    return line.fresh ? next(line) : this.#toHolder(line)
+  }
+
+  /** Of those behind one that has no place only who holds a host may have one: what is kept for it may be what the other lacks. */
+  #toHolder(line: Line<Going>): Went {
+    const { number } = line.jobs[line.at]!
+    const holders = [...this.#world.index.held].filter((job) => job.derived.queue === line.jobs[line.at]!.derived.queue && job.number > number && this.#holding.holds(job))
+    if (holders.length === 0) return "ends"
+    this.#blocked.add(line)
+    line.at = line.jobs.indexOf(oldestFirst(holders)[0]!)
+    return "next"
   }
 
   /** Who heads a line that does not fit may have others give way to it, and so may the next few; all of them are told what is short. */
