@@ -70,14 +70,6 @@ const notAllowed = ({ action, capability, principal, reason, rule, workspace }: 
         remedy: `ask with a token of that workspace, as its owner or with the role operator there: millrace principals bind ${principal} operator; this refusal is in the audit`,
         ...(capability === undefined ? {} : { missing: capability })
       })
-    case "not-the-cells-workspace":
-      return new Forbidden({
-        code: "operator_of_cell",
-        what: `${principal} may not do ${action} from workspace ${workspace}: it concerns all workspaces of the cell, and those who operate the cell do so from ${capability?.needs ?? "the one that it began with"}`,
-        where: `workspace ${workspace}`,
-        remedy: `ask with a token of that workspace, as its owner or with the role operator there: millrace principals bind ${principal} operator; this refusal is in the audit`,
-        ...(capability === undefined ? {} : { missing: capability })
-      })
     default:
       return new Forbidden({
         code: "capability_missing",
@@ -117,8 +109,6 @@ const reasons: Readonly<Record<string, string>> = {
 const remedyFor = (principal: string, missing: MissingCapability | undefined): string =>
   missing?.limit !== undefined
     ? "ask for less, or ask whoever issued the grant for another one; this refusal is in the audit"
-    : missing?.action === "cell.operate"
-    ? `ask an owner for the role operator, which no grant gives: millrace principals bind ${principal} operator; this refusal is in the audit`
     : missing?.action === "cell.operate"
     ? `ask an owner for the role operator, which no grant gives: millrace principals bind ${principal} operator; this refusal is in the audit`
     : `ask an owner for a grant that gives ${principal} ${missing?.action ?? "this"} on ${missing?.resource ?? "it"}; this refusal is in the audit`
