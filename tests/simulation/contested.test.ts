@@ -17,7 +17,7 @@ describe("a cell that is fought over", () => {
     it(`a standby speaks within two seconds when the scheduler that decides ${what}, and that one says nothing more`, () => {
       const tookMs: Array<number> = []
       for (let seed = 1; seed <= 6; seed += 1) {
-        const run = simulate({ seed, contested: true, minutes: 1, faults: calm, strike: { afterMs: 20_000 + 3_100 * seed, how } })
+        const run = simulate({ seed, contested: true, minutes: 1, faults: calm, strike: { afterMs: 15_000 + 3_700 * seed, how } })
         assert.deepStrictEqual(breaches(run), [], `seed ${seed}`)
         const spoke = factsIn(run.history, "SCHEDULER", "SchedulerTookOver").find(({ commit: { place } }) => place.storedAtMs >= run.struckAtMs!)
         assert.isDefined(spoke, `seed ${seed}: nobody took over`)

@@ -238,7 +238,8 @@ export const simulate = ({ bug, faults, seed, strike, ...size }: SimulateOptions
         if (sits === undefined) return
         struckAtMs = time.nowMs
         if (strike.how === "crash") sits.end()
-        else sits.process.pause(20_000)
+        // Whoever died does not come back before the standby has had its time.
+        sits.process.pause(20_000)
       })
     }
     unleash({
