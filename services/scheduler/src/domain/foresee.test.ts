@@ -23,6 +23,22 @@ describe("a gang that is planned", () => {
   })
 })
 
+it("looks at each host of a large cell a few times, whatever is planned: who decides runs in the same process", () => {
+  const count = 500
+  for (const planned of [gang(2_000, "anywhere"), { tasks: 2_000 }]) {
+    let looks = 0
+    const hosts = Array.from({ length: count }, (_, at) => {
+      const host = room(`h${at}`, 4)
+      return { ...host, get hostId() {
+        looks += 1
+        return host.hostId
+      } }
+    })
+    assert.strictEqual(foresee(need, planned, hosts).roomNow, 2_000)
+    assert.isAtMost(looks, 20 * count)
+  }
+})
+
 describe("a quota and a grant", () => {
   const tree = new QuotaTree([{ name: "workspace/acme", parent: undefined, weight: 1, limits: new Map([["cpuMilli", { nominal: 2000, borrowingMax: 0 }]]) }])
   const full = new QuotaLedger(tree, [["workspace/acme", new Map([["cpuMilli", 1500]])]])

@@ -59,12 +59,15 @@ export const foresee = (need: Need, { gang, tasks }: Planned, hosts: ReadonlyArr
   return { ...room, verdict, limits, sentence: room.verdict === "now" ? `${what}: ${limits[0]!.sentence}.` : `${room.sentence.slice(0, -1)}; and ${limits[0]!.sentence}.` }
 }
 
+const idsOf = (hosts: ReadonlyArray<HostRoom>): ReadonlyMap<string, HostRoom> => new Map(hosts.map((host) => [host.hostId, host]))
+
 /** Members go together or not at all: to the domain that has most room for them. */
 const ofGang = (need: Need, { members, topology }: NonNullable<Planned["gang"]>, hosts: ReadonlyArray<HostRoom>): Omit<Foreseen, "limits"> => {
   const all = nearest(need, hosts, hosts.length)
+  const byId = idsOf(hosts)
   const domains = new Map<string, { now: number; empty: number; readonly hosts: Array<string> }>()
   for (const near of all) {
-    const host = hosts.find(({ hostId }) => hostId === near.hostId)!
+    const host = byId.get(near.hostId)!
     const name = topology === "anywhere" ? "" : topology === "host" ? host.hostId : host.labels?.[topology]
     if (name === undefined || near.lacks.length > 0 || !near.takesWork) continue
     const domain = domains.get(name) ?? { now: 0, empty: 0, hosts: [] }
@@ -75,7 +78,7 @@ const ofGang = (need: Need, { members, topology }: NonNullable<Planned["gang"]>,
     domains.set(name, domain)
   }
   const [best] = [...domains.values()].sort((left, right) => right.now - left.now || right.empty - left.empty)
-  const most = Math.max(0, ...[...domains.values()].map(({ empty }) => empty))
+  const most = [...domains.values()].reduce((largest, { empty }) => Math.max(largest, empty), 0)
   const verdict = best !== undefined && best.now >= members ? "now" : most >= members ? "later" : "nowhere"
   const together = `its ${members} members begin together${topology === "anywhere" ? "" : ` on one ${topology}`}`
   const room = domains.size === 0
@@ -92,8 +95,9 @@ const ofGang = (need: Need, { members, topology }: NonNullable<Planned["gang"]>,
 
 const ofPieces = (need: Need, tasks: number, hosts: ReadonlyArray<HostRoom>): Omit<Foreseen, "limits"> => {
   const all = nearest(need, hosts, hosts.length)
+  const byId = idsOf(hosts)
   const now = all.filter((near) => near.fits)
-  const roomNow = now.reduce((sum, { hostId }) => sum + timesIn(need.resources, hosts.find((host) => host.hostId === hostId)!), 0)
+  const roomNow = now.reduce((sum, { hostId }) => sum + timesIn(need.resources, byId.get(hostId)!), 0)
   const verdict = now.length > 0 ? "now" : all.some(({ fitsWhenEmpty, takesWork }) => fitsWhenEmpty && takesWork) ? "later" : "nowhere"
   return {
     verdict, roomNow, hostsNow: now.length, nearest: all.slice(0, 5),
