@@ -18,7 +18,7 @@ const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: Mill
  */
 export const broker: StreamDecider<State> = {
   name: "broker",
-  codeVersion: "4",
+  codeVersion: "5",
   actor: "service:broker" as Principal,
   writes: "BROKER",
   hears: ["SCHEDULER", "ACCESS", "HOSTS"],
