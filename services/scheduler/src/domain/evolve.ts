@@ -19,6 +19,9 @@ import { attemptOn, endedAs, type GivenUp, type Heard, type Held, type HostState
 /** What was given up and never heard of again is remembered this many times over, the newest. */
 const givenUpMax = 10_000
 
+/** Of so many attempts that gave way it is remembered that their work may have been kept: of most the last one's was. */
+const gaveWayMax = 4
+
 /** Tells the world one fact. It cannot refuse: the fact has happened. Telling it again changes nothing. */
 export const evolve = (world: World, heard: Heard): World => {
   const { ordinal, sequence, stream } = heard
@@ -233,7 +236,7 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
   else if (task.current !== undefined) vacate(world, task, task.current)
   if (fact.preempted === true || fact.gang === true) task.preemptions += 1
   // One that failed by itself begins anew; one that lost its host, where the one before it had begun.
-  if (fact.preempted === true) task.gaveWayIn = task.current?.attemptId
+  if (fact.preempted === true && task.current !== undefined) task.gaveWayIn = [{ attempt: task.current.attempt, attemptId: task.current.attemptId }, ...task.gaveWayIn ?? []].slice(0, gaveWayMax)
   else if (fact.lost !== true) task.gaveWayIn = undefined
   task.job.heldOn = []
   task.retriedAfter = Math.max(task.retriedAfter, fact.failedAttempt)

@@ -106,6 +106,38 @@ describe("what gave way and keeps its files", () => {
     assert.deepStrictEqual(outcomes(available, abandoned), [undefined, undefined])
   })
 
+  it("goes on from what it kept before, where what it did last was not kept", () => {
+    const { cell, first } = displaced()
+    cell.hear(available(first))
+    cell.rest(102_001)
+    const second = cell.placed("1")
+    cell.hear(submitted("3", { priority: 80 }))
+    cell.rest(300_000)
+    cell.hear(refused(second), abandoned(second))
+    cell.rest(300_001)
+    cell.hear(exited(cell.placed("3")))
+    cell.rest(302_000)
+    assert.deepInclude(cell.placed("1"), { attempt: 3, from: { snapshotId: snapshotAtEndOf(first.attemptId), blob } })
+  })
+
+  it("of a gang goes on from what all members had at the same time, where one has kept less", () => {
+    const cell = given(...here("a"), ...here("b"), keeping(submitted("g", { gang: { members: 2, topology: "anywhere", onLoss: "end" }, dialect: 3, priority: 20, runMsMax: 1e9 })))
+    const round = (atMs: number, other: string, ...last: ReadonlyArray<(made: PlacementMade) => MillFact>): ReadonlyArray<PlacementMade> => {
+      cell.rest(atMs)
+      const members = cell.said("PlacementMade").filter(({ gang }) => gang !== undefined).slice(-2)
+      cell.hear(submitted(other, { priority: 80 }))
+      cell.rest(atMs + 100_000)
+      cell.hear(...members.map((made) => exited(made, { cause: "withdrawn" })))
+      cell.rest(atMs + 100_001)
+      cell.hear(exited(cell.placed(other)), ...members.map((made, rank) => last[rank]!(made)))
+      cell.rest(atMs + 102_001)
+      return members
+    }
+    const members = round(0, "2", available, available)
+    round(200_000, "3", available, abandoned)
+    assert.deepStrictEqual(cell.said("PlacementMade").filter(({ attempt }) => attempt === 3).map(({ from }) => from?.snapshotId), members.map(({ attemptId }) => snapshotAtEndOf(attemptId)))
+  })
+
   it("is not waited for when its host had refused it", () => {
     const cell = given(...here("a"), keeping(submitted("1", { attemptsMax: 2 })))
     cell.rest(0)

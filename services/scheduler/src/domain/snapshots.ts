@@ -60,24 +60,28 @@ export const keptAtMs = (world: World, { atMs, attemptId }: Pick<Placed, "atMs" 
  */
 export const awaitedOf = (world: World, { current, gaveWayIn, job }: TaskState): SnapshotId | undefined => {
   if (current !== undefined || gaveWayIn === undefined || job.submitted?.fact.spec.snapshotAtEnd === undefined) return undefined
-  const id = snapshotAtEndOf(gaveWayIn)
+  const id = snapshotAtEndOf(gaveWayIn[0]!.attemptId)
   const stands = world.snapshots.get(id)?.stands
   return stands === "available" || stands === "gone" ? undefined : id
 }
 
 /**
- * What a task goes on from: what was kept of the attempt that gave way, else what its job starts from. The members of a
- * gang go on from what all of them had at the same time, or none does.
+ * What a task goes on from: what was kept of the attempt that gave way last, or of the one before it where that left
+ * nothing, else what its job starts from. The members of a gang go on from what all of them had at the same time, or none does.
  */
 export const startOf = (world: World, task: TaskState): Pick<KeptOf, "snapshotId" | "blob"> | undefined => {
   const { gang, startFrom } = task.job.submitted!.fact.spec
-  const left = leftOf(world, task)
-  if (left !== undefined && (gang === undefined || [...task.job.tasks.values()].every((member) => leftOf(world, member) !== undefined))) return left
+  const members = gang === undefined ? [task] : [...task.job.tasks.values()]
+  for (const { attempt, attemptId } of task.gaveWayIn ?? []) {
+    const left = newestOf(world, attemptId)
+    if (left !== undefined && members.every((member) => member === task || leftIn(world, member, attempt))) return left
+  }
   const kept = startFrom === undefined ? undefined : world.snapshots.get(startFrom)
   return startFrom === undefined || kept?.stands !== "available" ? undefined : { snapshotId: startFrom, blob: kept.blob }
 }
 
-const leftOf = (world: World, { gaveWayIn }: TaskState): KeptOf | undefined => (gaveWayIn === undefined ? undefined : newestOf(world, gaveWayIn))
+const leftIn = (world: World, { gaveWayIn = [] }: TaskState, attempt: number): boolean =>
+  gaveWayIn.some((one) => one.attempt === attempt && newestOf(world, one.attemptId) !== undefined)
 
 /** The snapshot of the files that an attempt leaves behind when it ends: its id follows from the attempt's. */
 export const snapshotAtEndOf = (attemptId: AttemptId): SnapshotId => deriveId<SnapshotId>("snp", timeOfId(attemptId), attemptId, "end")

@@ -92,8 +92,8 @@ export interface TaskState extends Due {
   losses: number
   /** How many of its attempts gave way to other work. */
   preemptions: number
-  /** The attempt that gave way, where the next is to go on from what was kept of it. */
-  gaveWayIn: AttemptId | undefined
+  /** The attempts that gave way one after the other, the newest first: the next is to go on from what was kept of them. */
+  gaveWayIn: ReadonlyArray<GaveWay> | undefined
   /** Last words by attempt and host: what another host says of an attempt is nothing to it. */
   words: ReadonlyMap<string, Word>
   /** Derived: whether it is begun and not over, and whether it runs or waits with nobody having told it to end. */
@@ -101,6 +101,12 @@ export interface TaskState extends Due {
   live: boolean
   /** Derived: the snapshot without which it does not begin again. */
   awaits: string | undefined
+}
+
+/** An attempt that gave way, and its number: of a gang the members have the same. */
+export interface GaveWay {
+  readonly attempt: number
+  readonly attemptId: AttemptId
 }
 
 /** Where a task stands, by what was said of it. */
