@@ -23,6 +23,16 @@ const planned = (desk: Desk, atMs = 1): Record<string, number> => {
   return Object.fromEntries(plan.targets.map(({ column, wanted }) => [`${column.machineType} ${column.market}`, wanted]))
 }
 
+it("where work may be, by region and by law, binds a plan in both at once, and none is not any", () => {
+  const offered = (...regions: ReadonlyArray<string>) => observed(offer("small", { price: 6n, regions }))
+  const regionsOf = (desk: Desk) => Object.entries(planned(desk)).length === 0 ? [] : chooseGreedily(planInputsOf(desk.state, 1), usualWeights).targets.map(({ column }) => column.region)
+  const only = (where: NonNullable<Parameters<typeof waits>[1]>["where"], ...regions: ReadonlyArray<string>) => regionsOf(new Desk().hear(0, tookOver(), offered(...regions), waits(1, where === undefined ? {} : { where })))
+  assert.deepStrictEqual(only({ only: { residency: ["eu"] } }, "us-east-1"), [])
+  assert.deepStrictEqual(only({ only: { residency: ["eu"] } }, "us-east-1", "eu-west-1"), ["eu-west-1"])
+  assert.deepStrictEqual(only({ only: { regions: ["us-east-1"], residency: ["eu"] } }, "us-east-1", "eu-west-1"), [])
+  assert.deepStrictEqual(only({ only: { regions: ["us-east-1", "eu-west-1"], residency: ["eu"] } }, "us-east-1", "eu-west-1"), ["eu-west-1"])
+})
+
 describe("what a provider lets us have", () => {
   it("bounds what is asked for and what is planned, in machines, GPUs and cores, by names or beginnings of names", () => {
     for (const [limits, most] of [

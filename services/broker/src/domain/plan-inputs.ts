@@ -35,10 +35,22 @@ type Class = typeof DemandClass.Type
 const nameOfClass = ({ cpuMilli, gpuMilli, gpus, memoryMib }: Class, names: ReadonlyArray<string>, at: number): string =>
   `${at}: ${cpuMilli / 1000} cores, ${memoryMib} MiB${gpus > 0 ? `, ${gpus} GPUs` : gpuMilli === undefined ? "" : `, ${gpuMilli}/1000 GPU`}${names.length === 0 ? "" : ` of ${names.join(" or ")}`}`
 
+type Only = NonNullable<NonNullable<Class["where"]>["only"]>
+
+/** No region is called so. */
+const nowhere = ["(nowhere)"]
+
+/** The regions that work may be in, by name and by law both. Where some are named and none of them does it is none, and not any. */
+const regionsFor = ({ regions = [], residency = [] }: Only = {}, residencies: ReadonlyMap<string, ReadonlyArray<string>>): ReadonlyArray<string> => {
+  if (residency.length === 0) return regions
+  const lawful = residency.flatMap((law) => residencies.get(law) ?? [])
+  const both = regions.length === 0 ? lawful : regions.filter((region) => lawful.includes(region))
+  return both.length === 0 ? nowhere : both
+}
+
 const workOf = (one: Class, at: number, residencies: ReadonlyMap<string, ReadonlyArray<string>>): WorkClass => {
   const names = gpuNames(one)
   const { only } = one.where ?? {}
-  const regions = [...(only?.regions ?? []), ...(only?.residency ?? []).flatMap((law) => residencies.get(law) ?? [])]
   return {
     id: nameOfClass(one, names, at),
     units: one.waiting,
@@ -48,7 +60,7 @@ const workOf = (one: Class, at: number, residencies: ReadonlyMap<string, Readonl
     ...(one.together === undefined ? {} : { near: one.together.on }),
     spot: one.where?.spot === "tolerated" || one.where?.spot === "rather",
     containers: one.own === true && (only?.isolation ?? ["none"]).includes("none"),
-    regions,
+    regions: regionsFor(only, residencies),
     providers: only?.providers ?? [],
     weightPermille: 1000
   }
