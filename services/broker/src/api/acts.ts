@@ -22,7 +22,10 @@ const inputsBytesMax = 64 * 1024 * 1024
 const leasesMax = 10_000
 const decodeKept = Schema.decodeUnknownEffect(Schema.fromJsonString(PlanKept))
 
-/** What the broker does because somebody asks for it. Each is allowed by `capacity.write`, for it calls providers, computes, or ends machines. */
+/**
+ * What the broker does because somebody asks for it. Each is allowed by `capacity.write`, for it calls providers or computes. Machines
+ * are the cell's and run everybody's work: they are ended for whoever operates the cell, and for no manager of some workspace.
+ */
 export const ActsLive = HttpApiBuilder.group(Api, "acts", Effect.fn(function*(handlers) {
   const authority = yield* Authority
   const database = yield* Database
@@ -33,6 +36,7 @@ export const ActsLive = HttpApiBuilder.group(Api, "acts", Effect.fn(function*(ha
   const atWork = yield* AtWork
 
   const allowed = Effect.provideService(mayRead("capacity.write"), Authority, authority)
+  const operates = Effect.provideService(mayRead("cell.operate"), Authority, authority)
   const reading = <A>(...given: Parameters<typeof readingOf<A>>) =>
     readingOf<A>(...given).pipe(Effect.provideService(Database, database), Effect.provideService(Journal, journal))
 
@@ -67,7 +71,7 @@ export const ActsLive = HttpApiBuilder.group(Api, "acts", Effect.fn(function*(ha
     }),
 
     reap: Effect.fnUntraced(function*({ query }) {
-      yield* allowed
+      yield* operates
       const { order } = atWork
       if (order === undefined) return yield* new Unavailable({ code: "broker_idle", what: "this broker does not hold the order of buying", where: "the broker", remedy: "ask again in a moment; another broker may be taking over" })
       const { principal } = yield* Caller
