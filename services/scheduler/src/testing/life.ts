@@ -117,9 +117,12 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
       case "leaves":
         if (much < 3) cell.hear(left(oneOf(hostNames, which)!))
         break
-      case "rents":
-        cell.hear(enrolled(oneOf(hostNames, which)!))
+      case "rents": {
+        const name = oneOf(hostNames, which)!
+        // The broker tells nobody that a machine enrols whose lease has ended.
+        if (!cell.said("LeaseEnded").some(({ leaseId }) => leaseId === leaseEnded(name).leaseId)) cell.hear(enrolled(name))
         break
+      }
       case "gives_back":
         if (much < 5) cell.hear((much < 2 ? released : much < 4 ? reclaimed : leaseEnded)(oneOf(hostNames, which)!))
         break
