@@ -40,6 +40,8 @@ describe("a bill in a file", () => {
     ]
     const legacy = lines([head, ...rows].join("\n"))
     assert.deepStrictEqual(lines([head.replaceAll("lineItem/", "line_item_").replace(/([a-z])([A-Z])/gu, "$1_$2").toLowerCase(), ...rows].join("\n")), legacy)
+    assert.deepInclude(lines([head, row("Usage", "BoxUsage:p5.48xlarge", "i-0a", "0.5", "10")].join("\n"))[0], { usedMs: 1_800_000 })
+    assert.notProperty(lines([head, row("Usage", "BoxUsage:p5.48xlarge", "i-0a", "", "10")].join("\n"))[0], "usedMs", "what is not said is not nothing")
     const sinceMs = Date.UTC(2026, 10, 1, 10, 10)
     const price = (20n * dollar) / 3600n
     const compared = reconcile([{ leaseId: "lse_a", machine: "i-0a", sinceMs, untilMs: sinceMs + 2_760_000, pricePicoPerSecond: price, billing: { billedStepMs: 1_000, billedMsMin: 60_000 } }], legacy)

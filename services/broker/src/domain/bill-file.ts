@@ -70,7 +70,7 @@ const reported = (cell: Cell): Theirs | string => {
   if (!["", "USD"].includes(cell("line_item_currency_code"))) return `${cell("line_item_currency_code")} are no dollars`
   const machine = cell("line_item_resource_id").replace(/^arn:[^/]*\//u, "") || "none"
   const of = kindOf(cell, machine)
-  const hours = Number(cell("line_item_usage_amount"))
+  const hours = Number(cell("line_item_usage_amount") || Number.NaN)
   return { machine, fromMs, untilMs, amountPico, ...(of === undefined ? { ...(Number.isFinite(hours) ? { usedMs: Math.round(hours * hourMs) } : {}) } : { of }) }
 }
 
