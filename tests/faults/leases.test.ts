@@ -168,20 +168,29 @@ it("a scheduler that stood still does not call its only host lost either", () =>
   yield* sound
 })), 360_000)
 
+/** An agent that needs longer than a lease to begin again, on a very busy machine, shows nothing of what is asked here: it is asked again. */
+const agentsTries = 4
+
 it("an agent that was killed takes up what runs when it begins again: one attempt, charged whole", () => run(Effect.gen(function*() {
-  const work = yield* waitsFor("agent-killed", 60_000)
-  const [first] = placementsOf(work.jobId)
-  const agent = agentOf(first!.hostId)
-  const workers = workersOf(cell.folder)
-  assert.isAtLeast(workers.length, 1)
-  yield* agent.kill("SIGKILL")
-  assert.isTrue(workersOf(cell.folder).some((pid) => workers.includes(pid)), "its work outlives it")
-  yield* agent.ready
-  work.letEnd()
-  yield* ended(work.jobId)
-  yield* Effect.provide(cell.log.upToNow, cell.reading)
-  assert.deepStrictEqual(outcomeOf(work.jobId), [{ attempt: 1, outcome: "succeeded" }])
-  assert.deepStrictEqual(exitsOf(first!.attemptId).map(({ cause, code }) => ({ cause, code })), [{ cause: "exited", code: 0 }])
-  assert.strictEqual(work.starts(), 1)
-  yield* sound
+  for (let attempt = 0; attempt < agentsTries; attempt += 1) {
+    const lost = cell.log.facts("HostDeclaredLost").length
+    const work = yield* waitsFor(`agent-killed-${attempt}`, 60_000)
+    const [first] = placementsOf(work.jobId)
+    const agent = agentOf(first!.hostId)
+    const workers = workersOf(cell.folder)
+    assert.isAtLeast(workers.length, 1)
+    yield* agent.kill("SIGKILL")
+    assert.isTrue(workersOf(cell.folder).some((pid) => workers.includes(pid)), "its work outlives it")
+    yield* agent.ready
+    work.letEnd()
+    yield* ended(work.jobId)
+    yield* Effect.provide(cell.log.upToNow, cell.reading)
+    yield* sound
+    if (cell.log.facts("HostDeclaredLost").length > lost) continue
+    assert.deepStrictEqual(outcomeOf(work.jobId), [{ attempt: 1, outcome: "succeeded" }])
+    assert.deepStrictEqual(exitsOf(first!.attemptId).map(({ cause, code }) => ({ cause, code })), [{ cause: "exited", code: 0 }])
+    assert.strictEqual(work.starts(), 1)
+    return
+  }
+  assert.fail(`the agent was gone for longer than a lease ${agentsTries} times`)
 })), 360_000)

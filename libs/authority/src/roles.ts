@@ -19,7 +19,7 @@ const given: Readonly<Record<Role, ReadonlyArray<string>>> = {
   ],
   approver: ["grant.read", "decision.read"],
   service: ["job.submit", "job.read", "job.cancel", "blob.put", "event.tell", "trigger.read", "snapshot.read"],
-  operator: ["cell.*", "capacity.*", "host.read"]
+  operator: ["cell.*", "capacity.*", "host.*"]
 }
 
 /**

@@ -83,6 +83,8 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(stranger, 403, "operator_of_cell")
       assert.deepInclude(stranger.body.missing, { action: "cell.operate", limit: "workspace", needs: acme, has: "other" })
       assertRefused(yield* ask("DELETE", "/v1/quotas?node=workspace/other", { token: "stranger" }), 403, "operator_of_cell")
+      // A host is offered the work of all workspaces, so not every workspace lets one in.
+      assertRefused(yield* ask("POST", "/v1/hosts/enrolments", { body: { lifeMs: 60_000 }, token: "stranger" }), 403, "operator_of_cell")
       // A manager of the workspace has its capacity, and not the cell's.
       const manager = yield* ask("POST", "/v1/quotas", { body, token: "manager" })
       assertRefused(manager, 403, "capability_missing")

@@ -134,8 +134,10 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
     openEnrolment: ({ headers, payload: { lifeMs } }) => {
       const oneTimeKey = randomBytes(32).toString("base64url")
       return ask({
-        action: "host.admit",
-        within: [],
+        // A host is the whole cell's, whoever asks for its key: it is offered the work of every workspace.
+        action: "cell.operate",
+        within: ["host"],
+        against: byRoleAlone,
         key: headers["idempotency-key"],
         question: () => Effect.map(Clock.currentTimeMillis, (nowMs) => ({ _tag: "EnrolmentAsked", oneTimeKeyDigest: digestOfSecret(oneTimeKey), expiresAtMs: nowMs + lifeMs }))
       }).pipe(Effect.map((answer) => (answer.repeated ? answer : { ...answer, secret: oneTimeKey })))
