@@ -9,7 +9,8 @@ import { join } from "node:path"
 import postgres from "postgres"
 import { prepareCell } from "./cell-folder.ts"
 import { processes, serverPorts, serving, usualPorts } from "./places.ts"
-import { accountHere, contain, type Contained, freePorts, type Loopback, passable, removeContained, type Running, runPart } from "./testing/contained.ts"
+import { freePorts } from "@millrace/infra-ports"
+import { accountHere, contain, type Contained, type Loopback, passable, removeContained, type Running, runPart } from "./testing/contained.ts"
 
 const patienceMs = 150_000
 
@@ -61,7 +62,7 @@ it.live("a prepared cell serves: every process starts with its container's files
     const database = new URL(yield* testDatabase())
     yield* makeRoles(database.href, readFileSync(join(cell.folder, "keys/database/roles.sql"), "utf8"))
 
-    const [natsPort = 0, monitorPort = 0, ...rest] = yield* Effect.promise(() => freePorts(2 + serving.length + processes.length))
+    const [natsPort = 0, monitorPort = 0, ...rest] = yield* freePorts(2 + serving.length + processes.length)
     const portOf = new Map<number, number>([[serverPorts.nats, natsPort], [serverPorts.postgres, Number(database.port)], [serverPorts.natsMonitor, monitorPort], ...serving.map((name, at) => [usualPorts[name], rest[at]!] as const)])
     const healthPort = (name: string) => rest[serving.length + processes.findIndex((one) => one === name)]!
     const loopback: Loopback = {

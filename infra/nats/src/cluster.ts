@@ -2,7 +2,7 @@ import { Effect, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import { NatsUnavailable } from "./nats-unavailable.ts"
-import { freePorts } from "./ports.ts"
+import { freePorts } from "@millrace/infra-ports"
 import { type NatsServer, portWasTaken, serve, type ServerOptions, wholeOrNothing } from "./server.ts"
 
 const PORT_TRIES_MAX = 5

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path"
 import { configText, type OperatorMode, type ServerConfig } from "./config.ts"
 import { send, takeHold } from "./holder.ts"
 import { NatsUnavailable } from "./nats-unavailable.ts"
-import { freePorts } from "./ports.ts"
+import { freePorts } from "@millrace/infra-ports"
 import { findServer, launch, type Run } from "./program.ts"
 
 const PORT_TRIES_MAX = 5

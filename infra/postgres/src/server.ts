@@ -1,9 +1,8 @@
+import { freePort } from "@millrace/infra-ports"
 import { Deferred, Effect } from "effect"
 import type { Scope } from "effect"
 import { spawn } from "node:child_process"
 import { rmSync } from "node:fs"
-import { createServer } from "node:net"
-import type { AddressInfo } from "node:net"
 import { resolve } from "node:path"
 import { createInterface } from "node:readline"
 import { prepareDataFolder, SUPERUSER } from "./data-folder.ts"
@@ -157,10 +156,3 @@ const stopWithUs = (pid: number, data: string, remove: ReadonlyArray<string>) =>
 /** Pipes of children are sockets in Node, though their type does not say so. */
 const unrefPipe = (pipe: object) => (pipe as { readonly unref?: () => void }).unref?.()
 
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer()
-  probe.listen(0, "127.0.0.1", () => {
-    const { port } = probe.address() as AddressInfo
-    probe.close(() => resume(Effect.succeed(port)))
-  })
-})

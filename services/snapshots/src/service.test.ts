@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Blobs } from "@millrace/blobs"
 import { startServer } from "@millrace/infra-nats"
+import { freePort } from "@millrace/infra-ports"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Checkpoints, Journal } from "@millrace/journal"
 import { connectNats, openJournal, provisionStreams } from "@millrace/journal/jetstream"
@@ -9,7 +10,6 @@ import { type MillFact, Principal, WorkspaceName } from "@millrace/schemas"
 import { Authority, digestOfToken, warrantPair } from "@millrace/service"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { snapshotAtEndOf } from "./domain/snapshot-id.ts"
@@ -17,13 +17,6 @@ import { SnapshotsService } from "./service.ts"
 import { acme, exited, expiryAsked, placed, saying, subjectOf, written } from "./testing/cell.ts"
 
 const ada = Principal.make("user:ada")
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
-
 /** The service on a free port, over a real log and a real Postgres. */
 class Running extends Context.Service<Running, { readonly url: string; readonly say: (event: MillFact) => Effect.Effect<unknown, unknown>; readonly blobs: Blobs["Service"] }>()("test/Running") {
   static readonly layer = Layer.effect(this, Effect.gen(function*() {

@@ -1,6 +1,7 @@
 import { findTool } from "@millrace/bootstrap"
 import { allTogether, cellSettings, makeKeys, placesOnOneMachine, serverPorts, serving, type Serving, usualPorts } from "@millrace/infra-deploy"
 import { type NatsServer, startCell } from "@millrace/infra-nats"
+import { freePorts } from "@millrace/infra-ports"
 import { startPostgres } from "@millrace/infra-postgres"
 import { Effect, type Scope } from "effect"
 import { createServer } from "node:net"
@@ -33,16 +34,16 @@ export interface StackOptions {
 }
 
 /** Starts nats-server and PostgreSQL as children, with accounts, streams, keys and tokens, for as long as the scope lives. */
-export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, freePorts, step = (_, effect) => effect }: StackOptions): Effect.fn.Return<Stack, unknown, Scope.Scope> {
+export const startStack = Effect.fnUntraced(function*({ databaseUrl, folder, freePorts: free, step = (_, effect) => effect }: StackOptions): Effect.fn.Return<Stack, unknown, Scope.Scope> {
   const keys = yield* makeKeys(join(folder, "keys"))
-  const ports = freePorts ? yield* somePorts : usualPorts
+  const ports = free ? yield* somePorts : usualPorts
   // The servers' own ports may be held by what a killed run has left behind, which they deal with themselves.
-  if (!freePorts) yield* Effect.forEach(serving, (name) => untaken(name, ports[name]), { discard: true })
+  if (!free) yield* Effect.forEach(serving, (name) => untaken(name, ports[name]), { discard: true })
   const [cell, postgres] = yield* Effect.all([
-    step("nats-server", startCell({ storeDir: join(folder, "nats"), keysDir: keys.credentials, port: freePorts ? 0 : serverPorts.nats })),
+    step("nats-server", startCell({ storeDir: join(folder, "nats"), keysDir: keys.credentials, port: free ? 0 : serverPorts.nats })),
     databaseUrl !== undefined
       ? Effect.succeed({ url: databaseUrl })
-      : step("PostgreSQL", startPostgres({ dataDir: join(folder, "postgres"), ...(freePorts ? {} : { port: serverPorts.postgresBeside }) }))
+      : step("PostgreSQL", startPostgres({ dataDir: join(folder, "postgres"), ...(free ? {} : { port: serverPorts.postgresBeside }) }))
   ], { concurrency: 2 })
   const natsUrl = cell.urls.join(",")
   const places = placesOnOneMachine({ folder, natsUrl, databaseUrl: postgres.url, ports })
@@ -65,20 +66,9 @@ const runsc = (): Readonly<Record<string, string>> => {
   return "path" in found ? { MILLRACE_RUNSC: found.path } : {}
 }
 
-/** A port of loopback that nobody listens on at this moment. */
-export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
-
 /** A free port for each service; the servers take their own. */
-const somePorts = Effect.map(
-  Effect.forEach(serving, (name) => Effect.map(freePort, (port) => [name, port] as const)),
-  (pairs) => Object.fromEntries(pairs) as Record<Serving, number>
-)
+const somePorts = Effect.map(freePorts(serving.length), (ports) =>
+  Object.fromEntries(serving.map((name, at) => [name, ports[at]])) as Record<Serving, number>)
 
 const untaken = (name: string, port: number): Effect.Effect<void, Error> =>
   Effect.callback((resume) => {

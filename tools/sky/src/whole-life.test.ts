@@ -3,13 +3,13 @@ import { accessProcess } from "@millrace/access"
 import { broker, brokerProcess, comparable } from "@millrace/broker"
 import { deriveId } from "@millrace/decider"
 import { startStack } from "@millrace/dev/stack"
+import { freePort } from "@millrace/infra-ports"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Journal, type JournalShape, readable, verify } from "@millrace/journal"
 import { type FactId, type MillFact, Principal, type StreamName, WorkspaceName } from "@millrace/schemas"
 import { digestOfToken, logLayer, processConfig, Readiness, readSettings, serviceLayer, settingsSource, type Service } from "@millrace/service"
 import { Clock, Context, Effect, Layer } from "effect"
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Cloud, CloudRoom } from "./cloud.ts"
@@ -22,13 +22,6 @@ import { vastCloud } from "./vast/vast-api.ts"
 
 const ownerToken = "mill_owner-of-the-whole-life"
 const workspace = WorkspaceName.make("main")
-
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 /** Says as the scheduler what waits, and that it knows of every host that has joined by now. */
 const waits = Effect.fnUntraced(function*(scheduler: JournalShape, waiting: number) {

@@ -1,7 +1,6 @@
 import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { spawn, spawnSync } from "node:child_process"
-import { createServer } from "node:net"
 import { parse } from "yaml"
 import { type Account, unprivileged } from "../cell-folder.ts"
 import { parts, type Part } from "../parts.ts"
@@ -114,16 +113,4 @@ export const runPart = ({ account, env, part }: Contained): Running => {
   child.stderr.setEncoding("utf8").on("data", hear)
   const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)))
   return { name: part.name, said: () => said, ended, stop: (signal = "SIGTERM") => void child.kill(signal) }
-}
-
-/** Ports of loopback that are free at this moment. */
-export const freePorts = async (count: number): Promise<ReadonlyArray<number>> => {
-  const servers = await Promise.all(Array.from({ length: count }, () =>
-    new Promise<ReturnType<typeof createServer>>((resolve) => {
-      const server = createServer()
-      server.listen(0, "127.0.0.1", () => resolve(server))
-    })))
-  const ports = servers.map((server) => (server.address() as { readonly port: number }).port)
-  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))))
-  return ports
 }

@@ -1,5 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import { startCell } from "@millrace/infra-nats"
+import { freePort } from "@millrace/infra-ports"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Checkpoints, type Commit, CrashPoints, type JournalShape, type NewFact, readable, type StoredFact } from "@millrace/journal"
 import { Admission, credentialsIn, type ServiceName } from "@millrace/journal/admission"
@@ -9,7 +10,6 @@ import { type AskId, decodeFact, type Digest, type FactId, type HostId, type Mil
 import { digestOfToken, logLayer, WarrantSigner, warrantPair, WarrantVerifier } from "@millrace/service"
 import { Context, Deferred, Effect, Exit, Latch, Layer, Redacted, Result, Scope } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { AccessService } from "../service.ts"
@@ -18,14 +18,6 @@ export const acme = "acme" as WorkspaceName
 export const ada = "user:ada" as Principal
 export const ownerToken = "mill_the-owner-of-this-test"
 const owner = { digest: digestOfToken(ownerToken), principal: ada, workspace: acme }
-
-/** A port of loopback that nobody listens on at this moment. */
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 /** A running access, which can be killed between any two effects and started again. */
 export interface Running {

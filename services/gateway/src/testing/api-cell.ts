@@ -1,5 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId, namedId } from "@millrace/decider"
+import { freePort } from "@millrace/infra-ports"
 import { Journal, memoryJournal, MemoryLog, readable } from "@millrace/journal"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Database } from "@millrace/readmodel"
@@ -8,7 +9,6 @@ import { Authority, digestOfToken, keyringInMemory, warrantBearer, warrantPair, 
 import { assert } from "@effect/vitest"
 import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { createServer } from "node:http"
-import { createServer as createSocket } from "node:net"
 import { GatewayService } from "../service.ts"
 
 export const acme = "acme" as WorkspaceName
@@ -82,13 +82,6 @@ export const say = (log: MemoryLog, [subject, event]: readonly [Subject, MillFac
     const { stream, ...place } = yield* Effect.orDie(journal.append({ subject, actor: Principal.make("service:access"), happenedAtMs: atMs, facts: [{ id, partOf: id, event, ...more }] }, { last: "subject", sequence }))
     return { id, cut: { [stream]: place.sequence } }
   })
-
-export const freePort = Effect.callback<number>((resume) => {
-  const probe = createSocket().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 /** A service beside the gateway, which answers what it was asked. */
 const neighbour = Effect.acquireRelease(

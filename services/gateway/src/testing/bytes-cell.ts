@@ -1,5 +1,6 @@
 import { Blobs } from "@millrace/blobs"
 import { deriveId } from "@millrace/decider"
+import { freePort } from "@millrace/infra-ports"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Journal, memoryJournal, MemoryLog } from "@millrace/journal"
 import { newSeed, signingKey } from "@millrace/journal/admission"
@@ -149,13 +150,6 @@ export class BytesCell extends Context.Service<BytesCell, {
     })
   }))
 }
-
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 /** A line from one port to another that can be cut. */
 const proxied = (from: number, to: number) =>

@@ -1,5 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import { startCell } from "@millrace/infra-nats"
+import { freePort } from "@millrace/infra-ports"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Checkpoints, CrashPoints, type JournalShape, readable } from "@millrace/journal"
 import { Admission, credentialsIn, HOST_API_PREFIX, hostCredentials, newSeed, signingKey } from "@millrace/journal/admission"
@@ -10,7 +11,6 @@ import type { FactId, MillFact, Principal, Subject } from "@millrace/schemas"
 import { digestOfToken, logLayer, warrantPair } from "@millrace/service"
 import { Context, Deferred, Effect, Exit, Layer, Redacted, Scope } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { MeteringService } from "../service.ts"
@@ -19,14 +19,6 @@ import { acme, host } from "./cell.ts"
 export const ownerToken = "mill_the-owner-of-this-test"
 export const agentToken = "mill_an-agent-of-this-test"
 const ada = "user:ada" as Principal
-
-/** A port of loopback that nobody listens on at this moment. */
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 /** A running metering, which can be killed between any two effects and started again. */
 export interface Running {

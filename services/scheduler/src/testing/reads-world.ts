@@ -1,5 +1,6 @@
 import { deriveId } from "@millrace/decider"
 import { startCell } from "@millrace/infra-nats"
+import { freePort } from "@millrace/infra-ports"
 import { testDatabase } from "@millrace/infra-postgres"
 import { Checkpoints, type JournalShape, readable } from "@millrace/journal"
 import { Admission, credentialsIn, HOST_API_PREFIX, hostCredentials, newSeed, signingKey } from "@millrace/journal/admission"
@@ -9,7 +10,6 @@ import { type FactId, type HostId, type MillFact, type Principal, type StreamNam
 import { beatsLayer, digestOfToken, logLayer, warrantPair } from "@millrace/service"
 import { Clock, Context, Effect, Layer, Redacted, Scope } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Rounds } from "../api/rounds.ts"
@@ -19,14 +19,6 @@ import { subjectOf, workspace } from "./cell.ts"
 export const ownerToken = "mill_the-owner-of-this-test"
 export const strangerToken = "mill_the-owner-of-another-workspace"
 export const agentToken = "mill_an-agent-of-this-test"
-
-/** A port of loopback that nobody listens on at this moment. */
-const freePort = Effect.callback<number>((resume) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const address = probe.address()
-    probe.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 /** A real nats-server with the cell's permissions, a real Postgres, and the scheduler deciding and answering. */
 export class ReadsWorld extends Context.Service<ReadsWorld, {

@@ -1,6 +1,7 @@
 import { Journal, readable, type StoredCommit } from "@millrace/journal"
 import { logLayer } from "@millrace/service"
-import { freePort, type Stack, startStack } from "@millrace/dev/stack"
+import { type Stack, startStack } from "@millrace/dev/stack"
+import { freePort } from "@millrace/infra-ports"
 import { Context, Effect, Layer, Schedule, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { readFileSync } from "node:fs"
