@@ -2,12 +2,10 @@ import { type Checkpoints, Journal, type JournalUnavailable, Pulse } from "@mill
 import type { Admission } from "@millrace/journal/admission"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { Digest, Principal, WorkspaceName } from "@millrace/schemas"
-import { Authentication, Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { type ApiPortTaken, Authentication, Authority, httpServer, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { HostsLive } from "./api/hosts.ts"
 import { ReadsLive } from "./api/look.ts"
@@ -49,15 +47,14 @@ export interface AccessOptions {
  * Everything access does: it gives the cell its first owner, answers who asks for authority, ends what runs
  * under authority that was taken back, admits hosts, says how far it is, and keeps the audit.
  */
-export const AccessService = ({ checkpointEvery = 100_000, host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable, Journal | Checkpoints | Admission | Database | WarrantVerifier> => {
+export const AccessService = ({ checkpointEvery = 100_000, host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable | ApiPortTaken, Journal | Checkpoints | Admission | Database | WarrantVerifier> => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide([HostsLive, ReadsLive]),
     Layer.provide([Authentication.layer, Wellformed.layer]),
     Layer.provide(Authority.layer)
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
-    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
-    Layer.orDie
+    Layer.provide(httpServer({ host, port }))
   )
   const begun = Layer.effectDiscard(Effect.orDie(Effect.gen(function*() {
     if (owner !== undefined) yield* begin(owner)

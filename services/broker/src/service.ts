@@ -1,12 +1,10 @@
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Blobs } from "@millrace/blobs"
 import { type Checkpoints, Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
-import { Authentication, type Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
+import { type ApiPortTaken, Authentication, type Authority, httpServer, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { createServer } from "node:http"
 import { ActsLive } from "./api/acts.ts"
 import { Api } from "./api/api.ts"
 import { CapacityLive } from "./api/capacity.ts"
@@ -69,7 +67,7 @@ export interface BrokerOptions extends Omit<BuyingOptions, "plans" | "atWork"> {
 /** Everything the broker does: it buys capacity for what waits, gives it back, and answers what it costs. */
 export const BrokerService = ({ host, plansEveryMs = 15_000, port, ...options }: BrokerOptions): Layer.Layer<
   never,
-  never,
+  ApiPortTaken,
   Journal | Checkpoints | Database | Blobs | Providers | BrokerSecret | Authority | WarrantVerifier
 > => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
@@ -77,8 +75,7 @@ export const BrokerService = ({ host, plansEveryMs = 15_000, port, ...options }:
     Layer.provide([Authentication.layer, Wellformed.layer])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
-    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
-    Layer.orDie
+    Layer.provide(httpServer({ host, port }))
   )
   const tables = Layer.unwrap(Effect.map(Journal, (journal) =>
     runProjections([leases], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))

@@ -1,8 +1,7 @@
 import type { Blobs } from "@millrace/blobs"
 import { Intake, Journal } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
-import { Authentication, type Authority, type Keyring, type WarrantVerifier, Wellformed } from "@millrace/service"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { type ApiPortTaken, Authentication, type Authority, httpServer, type Keyring, type WarrantVerifier, Wellformed } from "@millrace/service"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -64,7 +63,7 @@ const said = (error: Parameters<typeof submissionRefusal>[0]): object => {
 /** Everything the gateway does: it takes what people ask, writes it down, and answers from its own tables. */
 export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeMsMax }: GatewayOptions): Layer.Layer<
   never,
-  never,
+  ApiPortTaken,
   Authority | Blobs | Database | Journal | Keyring | WarrantVerifier
 > => {
   const server = new TwoDoors()
@@ -82,8 +81,7 @@ export const GatewayService = ({ host, port, rate, routing, sessionKey, viewAgeM
     Layer.provide([doors, Pace.layer(rate)])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true, routerConfig: { maxParamLength: 4096 } }).pipe(
-    Layer.provide(NodeHttpServer.layer(() => server, { host, port })),
-    Layer.orDie
+    Layer.provide(httpServer({ host, port, server: () => server }))
   )
   const memory = Layer.unwrap(Effect.map(Journal, (journal) =>
     runProjections([tables], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))

@@ -1,12 +1,10 @@
 import { type Checkpoints, Journal, type JournalUnavailable, runDecider, type RunOptions, type StreamDecider } from "@millrace/journal"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { MillFact } from "@millrace/schemas"
-import { Authentication, Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { type ApiPortTaken, Authentication, Authority, httpServer, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { UsageLive } from "./api/usage.ts"
 import { actor } from "./domain/decide.ts"
@@ -45,15 +43,14 @@ export const MeteringLedger = ({ checkpointEvery, decider = metering, workspaceL
   } satisfies RunOptions<Ledger>), { name: "metering" })
 
 /** Answers what was used and what it cost, from tables of its own. */
-export const MeteringReads = ({ host, port }: MeteringApiOptions): Layer.Layer<never, JournalUnavailable, Journal | Database | WarrantVerifier> => {
+export const MeteringReads = ({ host, port }: MeteringApiOptions): Layer.Layer<never, JournalUnavailable | ApiPortTaken, Journal | Database | WarrantVerifier> => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide(UsageLive),
     Layer.provide([Authentication.layer, Wellformed.layer]),
     Layer.provide(Authority.layer)
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
-    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
-    Layer.orDie
+    Layer.provide(httpServer({ host, port }))
   )
   return Layer.merge(http, runProjections([usage]))
 }
@@ -61,6 +58,6 @@ export const MeteringReads = ({ host, port }: MeteringApiOptions): Layer.Layer<n
 /** Everything metering does. */
 export const MeteringService = (options: MeteringOptions & MeteringApiOptions): Layer.Layer<
   never,
-  JournalUnavailable,
+  JournalUnavailable | ApiPortTaken,
   Journal | Checkpoints | Database | WarrantVerifier
 > => Layer.merge(MeteringLedger(options), MeteringReads(options))

@@ -1,12 +1,10 @@
 import { Beats, type Checkpoints, type Commit, Journal, type JournalUnavailable, Overtaken, readable, runDecider, type RunOptions, Seat, type StoredCommit } from "@millrace/journal"
 import { type Database, runProjections } from "@millrace/readmodel"
-import { Authentication, Authority, WarrantSigner, type WarrantVerifier, worker } from "@millrace/service"
+import { type ApiPortTaken, Authentication, Authority, httpServer, WarrantSigner, type WarrantVerifier, worker } from "@millrace/service"
 import type { MillFact, Principal } from "@millrace/schemas"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Clock, Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { LooksLive, WellformedLive } from "./api/looks.ts"
 import type { Rounds } from "./api/rounds.ts"
@@ -101,15 +99,14 @@ export interface ReadsOptions {
  * Answers where work can run and why it waits, from tables of its own. Nothing that is decided looks there:
  * without Postgres the answers fail and work is placed as ever.
  */
-export const SchedulerReads = ({ host, port, rounds }: ReadsOptions): Layer.Layer<never, JournalUnavailable, Journal | Database | WarrantVerifier> => {
+export const SchedulerReads = ({ host, port, rounds }: ReadsOptions): Layer.Layer<never, JournalUnavailable | ApiPortTaken, Journal | Database | WarrantVerifier> => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide(LooksLive(rounds)),
     Layer.provide([Authentication.layer, WellformedLive]),
     Layer.provide(Authority.layer)
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
-    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
-    Layer.orDie
+    Layer.provide(httpServer({ host, port }))
   )
   return Layer.merge(http, runProjections([cell]))
 }

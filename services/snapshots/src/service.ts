@@ -1,12 +1,10 @@
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Blobs } from "@millrace/blobs"
 import { type Checkpoints, Journal } from "@millrace/journal"
 import { type Database, runProjections } from "@millrace/readmodel"
-import { Authentication, type Authority, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
+import { type ApiPortTaken, Authentication, type Authority, httpServer, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { createServer } from "node:http"
 import { Api } from "./api/api.ts"
 import { SnapshotsLive } from "./api/snapshots.ts"
 import { snapshotsKept } from "./projections/snapshots.ts"
@@ -22,7 +20,7 @@ export interface SnapshotsOptions extends KeepingOptions {
 /** Everything the service does: it plans and verifies snapshots, lets them go, and answers what there is. */
 export const SnapshotsService = ({ host, port, ...options }: SnapshotsOptions): Layer.Layer<
   never,
-  never,
+  ApiPortTaken,
   Journal | Checkpoints | Database | Blobs | Authority | WarrantVerifier
 > => {
   const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
@@ -30,8 +28,7 @@ export const SnapshotsService = ({ host, port, ...options }: SnapshotsOptions): 
     Layer.provide([Authentication.layer, Wellformed.layer])
   )
   const http = HttpRouter.serve(routes, { disableLogger: true }).pipe(
-    Layer.provide(NodeHttpServer.layer(createServer, { host, port })),
-    Layer.orDie
+    Layer.provide(httpServer({ host, port }))
   )
   const tables = Layer.unwrap(Effect.map(Journal, (journal) =>
     runProjections([snapshotsKept], { tell: (aside) => Effect.provideService(tellAside(aside), Journal, journal) })))

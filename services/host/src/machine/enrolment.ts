@@ -55,6 +55,9 @@ export interface Enrolled {
   readonly relayToken: Effect.Effect<Redacted.Redacted>
 }
 
+/** How long access may be silent, in ms: a machine that starts with its cell is often there first. */
+const patienceMs = 60_000
+
 /** Credentials with less left than this are renewed before they are used, in ms. */
 const leftMsMin = 60_000
 
@@ -133,7 +136,7 @@ const ask = (options: EnrolmentOptions, what: "enrol" | "renew", body: unknown):
   }).pipe(
     Effect.timeout("20 seconds"),
     Effect.mapError((error) => error instanceof NotAdmitted || error instanceof AccessSilent ? error : new AccessSilent({ where, detail: String(error) })),
-    Effect.retry({ times: 20, while: (error) => error._tag === "AccessSilent", schedule: Schedule.spaced("500 millis") })
+    Effect.retry({ while: (error) => error._tag === "AccessSilent", schedule: Schedule.spaced("500 millis").pipe(Schedule.upTo({ duration: patienceMs })) })
   )
 }
 
