@@ -155,7 +155,7 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
       kill: (signal) => Effect.asVoid(end(signal)),
       signal: (signal) => void newest().child.kill(signal),
       ended: gone,
-      ready: within(readyMsMax, () => answersReady(newest().health()), () => `${name} did not get ready; it said\n${newest().said.join("\n")}`),
+      ready: within(readyMsMax, () => answersReady(newest().health()), () => `${name} did not get ready; its lives ended with ${lives.slice(0, -1).map(lastWords).join("; ") || "nothing"}, and the newest said\n${newest().said.join("\n")}`),
       stop: (signal = "SIGTERM") => Effect.suspend(() => {
         wanted = false
         return end(signal)
@@ -166,6 +166,9 @@ export const supervised = ({ dyingAt = [], env, folder, service, name = service 
       })
     }
   })
+
+const lastWords = ({ diedAt, ended, said }: Life): string =>
+  diedAt() ?? `${ended()?.signal ?? ended()?.code} (${said.at(-1) ?? "no word"})`
 
 const answersReady = async (address: string | undefined): Promise<boolean> =>
   address !== undefined && await fetch(`${address}/readyz`, { signal: AbortSignal.timeout(2_000) }).then(async (answer) => {
