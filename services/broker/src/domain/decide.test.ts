@@ -104,12 +104,42 @@ describe("a sweep", () => {
     desk.decide(1)
     const lease = firstLease(desk)
     desk.hear(2, granted(lease))
-    assert.deepInclude(look(desk, [{ ...machine, machine: `m-${lease}`, cell: "test", stands: "reclaimed" }])[0]?.event, { _tag: "LeaseEnded", confirmed: "reclaimed" })
+    assert.deepInclude(look(desk, [{ ...machine, machine: `m-${lease}`, cell: "test", stands: "terminated" }])[0]?.event, { _tag: "LeaseEnded", confirmed: "terminated" })
     assert.deepStrictEqual(look(desk, [], 10_000), [])
     const [missed] = look(desk, [])
     assert.deepInclude(missed?.event, { _tag: "GhostFound", sweeps: 1, costSoFarPico: costPico(cents(6n), { billedStepMs: 60_000, billedMsMin: 60_000 }, 2, 100_000) })
     desk.hear(100_000, missed!.event)
     assert.deepInclude(look(desk, [], 160_000)[0]?.event, { _tag: "LeaseEnded", confirmed: "not_there" })
+  })
+  it("takes no machine for ended whose host is there, however often the list misses it, until that host is lost too", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    desk.decide(1)
+    const lease = firstLease(desk)
+    desk.hear(2, granted(lease), admitted(digestOf(desk)), joined)
+    const host = desk.state.byDigest.get(digestOf(desk))!
+    const events = (atMs: number) => look(desk, [], atMs).map(({ event }) => event)
+    for (const [atMs, sweeps] of [[100_000, 1], [160_000, 2]] as const) {
+      const said = events(atMs)
+      assert.deepInclude(said[0], { _tag: "GhostFound", sweeps })
+      desk.hear(atMs, ...said)
+    }
+    // It has been told; nothing is said again and again.
+    assert.deepStrictEqual(events(220_000), [])
+    desk.hear(230_000, { _tag: "HostDeclaredLost", hostId: host, lastHeardAtMs: 200_000, leaseEndedAtMs: 230_000 })
+    assert.deepInclude(events(280_000)[0], { _tag: "LeaseEnded", confirmed: "not_there" })
+  })
+  it("tells that a machine was taken back also where nobody had noticed, with its host, before it tells its end", () => {
+    const desk = given(observed(offer("small", {}, { market: "spot" })), waits(1, { where: { spot: "tolerated" } }))
+    desk.decide(1)
+    const lease = firstLease(desk)
+    desk.hear(2, granted(lease), admitted(digestOf(desk)), joined)
+    const hostId = desk.state.byDigest.get(digestOf(desk))!
+    const said = look(desk, [{ ...machine, machine: `m-${lease}`, cell: "test", stands: "reclaimed" }]).map(({ event }) => event)
+    assert.deepStrictEqual(said[0], { _tag: "ReclaimNoticed", leaseId: lease, provider, hostId, deadlineAtMs: 100_000, machine: `m-${lease}` })
+    assert.deepInclude(said[1], { _tag: "LeaseEnded", confirmed: "reclaimed" })
+    // What is taken back is not bought again in the same place at once.
+    desk.hear(100_000, ...said, waits(1, { where: { spot: "tolerated" } }))
+    assert.deepStrictEqual(wanted(desk.decide(100_001)), [])
   })
 })
 

@@ -45,7 +45,7 @@ export interface Seen {
   readonly event: MillFact
 }
 
-/** A machine that an eventually consistent list has missed so often, in a row, is not there. */
+/** A machine that an eventually consistent list has missed so often, in a row, is not there, unless its host is. */
 export const missesMax = 2
 
 /**
@@ -67,7 +67,7 @@ export const sweep = (
   const own = [...state.leases.values()].filter((lease) => lease.provider === provider)
   const ours = listed.filter((one) => one.cell === cell)
   // A machine that a lease names is ours whatever its tag says now: a cell that was renamed must not take it for gone.
-  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(own, listed, atMs, visibleWithinMs), ...reclaims(state, own, listed)]
+  return [...strangers(own, ours, { atMs, billing, provider, cell }), ...missing(state, own, listed, atMs, visibleWithinMs), ...reclaims(state, own, listed)]
 }
 
 /** Machines of ours that their provider means to take back, told once, and again only when it will be sooner. */
@@ -77,8 +77,7 @@ const reclaims = (state: State, own: ReadonlyArray<Lease>, listed: ReadonlyArray
     const machine = machineOf(lease)
     const deadlineAtMs = stageOf(lease) === "held" ? byMachine.get(machine ?? "")?.reclaimAtMs : undefined
     if (machine === undefined || deadlineAtMs === undefined || (lease.reclaim !== undefined && deadlineAtMs >= lease.reclaim.deadlineAtMs)) return []
-    const hostId = hostOf(state, lease)?.id
-    return [{ lease: lease.id, event: { _tag: "ReclaimNoticed", leaseId: lease.id, provider: lease.provider, ...(hostId === undefined ? {} : { hostId }), deadlineAtMs, machine } }]
+    return [{ lease: lease.id, event: noticed(state, lease, machine, deadlineAtMs) }]
   })
 }
 
@@ -137,18 +136,38 @@ const strangers = (
   })
 }
 
-const missing = (own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>, atMs: number, visibleWithinMs: number): ReadonlyArray<Seen> => {
+const missing = (state: State, own: ReadonlyArray<Lease>, listed: ReadonlyArray<Listed>, atMs: number, visibleWithinMs: number): ReadonlyArray<Seen> => {
   const byMachine = byMachineIn(listed)
   return own.flatMap((lease): ReadonlyArray<Seen> => {
     const machine = machineOf(lease)
     if (machine === undefined) return []
     const found = byMachine.get(machine)
-    if (found?.stands === "terminated" || found?.stands === "reclaimed") return [{ lease: lease.id, event: ended(lease, found.stands, atMs) }]
+    if (found?.stands === "terminated") return [{ lease: lease.id, event: ended(lease, "terminated", atMs) }]
+    if (found?.stands === "reclaimed") return [...takenBack(state, lease, machine, atMs), { lease: lease.id, event: ended(lease, "reclaimed", atMs) }]
     if (found !== undefined) return lease.missed === 0 ? [] : [{ lease: lease.id, event: ghost(lease, machine, atMs, 0) }]
     if (atMs - (lease.granted?.atMs ?? lease.found?.atMs ?? 0) < visibleWithinMs) return []
-    if (lease.missed + 1 >= missesMax) return [{ lease: lease.id, event: ended(lease, "not_there", atMs) }]
-    return [{ lease: lease.id, event: ghost(lease, machine, atMs, lease.missed + 1) }]
+    if (lease.missed + 1 < missesMax) return [{ lease: lease.id, event: ghost(lease, machine, atMs, lease.missed + 1) }]
+    if (!isHeardOf(state, lease)) return [{ lease: lease.id, event: ended(lease, "not_there", atMs) }]
+    return lease.missed >= missesMax ? [] : [{ lease: lease.id, event: ghost(lease, machine, atMs, missesMax) }]
   })
+}
+
+/**
+ * Whether a machine that is held is still heard of: by its host, which is a better witness than a list that misses it. Who
+ * took such a machine for ended would forget one that costs on, as where its tag was taken off by hand.
+ */
+const isHeardOf = (state: State, lease: Lease): boolean => {
+  const host = hostOf(state, lease)
+  return stageOf(lease) === "held" && host?.joined !== undefined && !host.left && host.goneSinceMs === undefined
+}
+
+/** A machine that was held and was taken back before anybody noticed: the notice is told late, so that what ran there is known to have lost it to its provider. */
+const takenBack = (state: State, lease: Lease, machine: string, atMs: number): ReadonlyArray<Seen> =>
+  stageOf(lease) === "held" && lease.reclaim === undefined ? [{ lease: lease.id, event: noticed(state, lease, machine, atMs) }] : []
+
+const noticed = (state: State, lease: Lease, machine: string, deadlineAtMs: number): MillFact => {
+  const hostId = hostOf(state, lease)?.id
+  return { _tag: "ReclaimNoticed", leaseId: lease.id, provider: lease.provider, ...(hostId === undefined ? {} : { hostId }), deadlineAtMs, machine }
 }
 
 const ghost = (lease: Lease, machine: string, atMs: number, sweeps: number): MillFact => ({

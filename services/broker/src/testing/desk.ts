@@ -55,6 +55,8 @@ const about = (event: MillFact): readonly [Subject, StreamName] => {
       return [{ kind: "plan", scope: "cell" }, "BROKER"]
     case "HostAdmitted":
       return [{ kind: "admission", scope: "cell" }, "ACCESS"]
+    case "HostDeclaredLost":
+      return [{ kind: "fleet", scope: "cell" }, "SCHEDULER"]
     case "HostJoined":
       return [{ kind: "host", scope: event.hostId }, "HOSTS"]
     default:
