@@ -44,6 +44,21 @@ describe("a list that is late", () => {
   })
 })
 
+describe("a host that is lost", () => {
+  it.effect("has its provider looked at at once: what was taken back without notice is told so within seconds, and not at the next sweep", () =>
+    livingAt(atLambda, { works: false, machinesMax: 1 }, (life) => Effect.gen(function*() {
+      yield* life.waits(small)
+      for (let waited = 0; waited < 200 && life.said("MachineEnrolled").length === 0; waited += 1) yield* life.pass(500)
+      const { hostId, leaseId } = life.said("MachineEnrolled")[0]!
+      yield* life.pass(6_000)
+      life.reclaim(([machine]) => machine!, 0)
+      yield* life.hear({ kind: "fleet", scope: "cell" }, { _tag: "HostDeclaredLost", hostId, lastHeardAtMs: 0, leaseEndedAtMs: 1 })
+      yield* life.pass(3_000)
+      assert.deepStrictEqual(life.said("ReclaimNoticed").map((one) => [one.leaseId, one.hostId]), [[leaseId, hostId]])
+      assert.deepStrictEqual(life.said("LeaseEnded").map((one) => [one.leaseId, one.confirmed]), [[leaseId, "reclaimed"]])
+    })))
+})
+
 describe("a machine that is found in its provider's list", () => {
   const priceOfFound = (listedPrice: bigint) =>
     livingWithLists({ weather: { answersLost: 1 } }, (listed) => listed.map((one) => ({ ...one, pricePicoPerSecond: listedPrice })), (life) => Effect.gen(function*() {

@@ -98,8 +98,12 @@ export const nextLookMs = (state: State, provider: ProviderName, noticeMs: numbe
   return Math.min(everyMs, spot ? Math.max(looksMsMin, Math.trunc(noticeMs / 4)) : everyMs, unclear ? Math.max(looksMsMin, Math.trunc(everyMs / 2)) : everyMs)
 }
 
-/** No provider is looked at more often than this for a notice. */
-const looksMsMin = 5_000
+/** No provider is looked at more often than this for a notice, or for a host that is lost. */
+export const looksMsMin = 5_000
+
+/** Machines of a provider that are held, and whose hosts are lost: it may have taken them back. */
+export const lostAt = (state: State, provider: ProviderName): ReadonlySet<LeaseId> =>
+  new Set([...state.leases.values()].flatMap((lease) => (lease.provider === provider && stageOf(lease) === "held" && hostOf(state, lease)?.goneSinceMs !== undefined ? [lease.id] : [])))
 
 /** An orphan's lease is named after its machine, so that every sweep means the same one. */
 export const orphanLease = (provider: ProviderName, machine: string): LeaseId => namedId<LeaseId>("lse", "orphan", provider, machine)

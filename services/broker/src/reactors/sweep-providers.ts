@@ -1,6 +1,6 @@
-import type { ProviderName } from "@millrace/schemas"
+import type { LeaseId, ProviderName } from "@millrace/schemas"
 import { Clock, Effect } from "effect"
-import { expiring, nextLookMs, sweep } from "../domain/sweep.ts"
+import { expiring, looksMsMin, lostAt, nextLookMs, sweep } from "../domain/sweep.ts"
 import type { Providers } from "../providers/all.ts"
 import type { Provider } from "../providers/provider.ts"
 import type { Broken, Order } from "./order.ts"
@@ -15,7 +15,8 @@ const outageMs = 120_000
 /**
  * Once a minute, lists what our cell owns at each provider and compares: orphans are told and ended by the next
  * sweep, machines that are gone are told as ended, those that will be taken back are told with their deadline, and
- * dead-man times are pushed forward. Running it twice sees the same and adds a sweep.
+ * dead-man times are pushed forward. A provider is looked at at once where a host of ours was lost: its machine may have been
+ * taken back. Running it twice sees the same and adds a sweep.
  */
 export const sweepProviders = ({ cell, everyMs, order, providers }: {
   readonly order: Order
@@ -26,9 +27,11 @@ export const sweepProviders = ({ cell, everyMs, order, providers }: {
   const sweeping = (provider: Provider): Effect.Effect<never, Broken> => {
     const soon = Math.min(everyMs, soonMs)
     let blind = 0
+    let lost: ReadonlySet<LeaseId> = new Set()
     const once = Effect.gen(function*() {
       const tended = yield* Effect.result(provider.tend?.(cell) ?? Effect.void)
       if (tended._tag === "Failure") yield* Effect.logWarning(tended.failure.message)
+      lost = lostAt(order.state(), provider.name)
       const told = yield* Effect.result(provider.list)
       if (told._tag === "Failure") {
         yield* Effect.logWarning(told.failure.message)
@@ -55,7 +58,11 @@ export const sweepProviders = ({ cell, everyMs, order, providers }: {
       }
       return nextLookMs(order.state(), provider.name, provider.can.noticeMs, everyMs)
     })
-    return Effect.forever(Effect.flatMap(once, Effect.sleep))
+    const lostSince = Effect.gen(function*() {
+      for (let seen = -1; lostAt(order.state(), provider.name).isSubsetOf(lost);) seen = yield* order.changed(seen)
+    })
+    const pause = (ms: number) => Effect.raceFirst(Effect.sleep(ms), Effect.andThen(Effect.sleep(Math.min(ms, looksMsMin)), lostSince))
+    return Effect.forever(Effect.flatMap(once, pause))
   }
   return Effect.andThen(Effect.all([...providers.values()].map(sweeping), { concurrency: "unbounded", discard: true }), Effect.never)
 }
