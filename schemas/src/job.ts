@@ -99,7 +99,7 @@ export const JobSpec = Schema.Struct({
   startMsMax: Schema.optionalKey(Millis),
   /**
    * How long an attempt may do nothing before it is ended: no word said, no more than a tenth of a core used, nothing asked
-   * over its socket. Without it for as long as it may run.
+   * over its socket, nothing said between it and the other members of its gang. Without it for as long as it may run.
    */
   idleMsMax: Schema.optionalKey(Millis),
   /**

@@ -27,7 +27,7 @@ export const jobFlags = {
   timeLimit: span("time-limit").pipe(Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
   queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
   startLimit: span("start-limit").pipe(Flag.withDescription("how long an attempt may take on its host until it runs (as long as the host lets it)"), Flag.optional),
-  idleLimit: span("idle-limit").pipe(Flag.withDescription("how long it may do nothing, at least 1s: say no word, use less than a tenth of a core, ask nothing over its socket (as long as it may run)"), Flag.optional),
+  idleLimit: span("idle-limit").pipe(Flag.withDescription("how long it may do nothing, at least 1s: say no word, use less than a tenth of a core, ask nothing over its socket, hear nothing of its gang (as long as it may run)"), Flag.optional),
   deadline: moment("deadline").pipe(Flag.withDescription("when each task should be over; with --work, and where spot is tolerated, machines are bought so that it is"), Flag.optional),
   work: span("work").pipe(Flag.withDescription("with --deadline: how long a task takes where nothing disturbs it"), Flag.optional),
   onSilence: span("on-silence").pipe(Flag.withDescription("how long it may go on when its host no longer hears from us, at most 10m (5m)"), Flag.optional),

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { heard, type Sent, sent } from "./gang-frames.ts"
+import { contentBytes, heard, type Sent, sent } from "./gang-frames.ts"
 import { addressOfRank, hardwareInWords, hardwareOfRank, namesOf, rankAt, torchEnv } from "./gang-network.ts"
 
 const self = { rank: 1, members: 3 }
@@ -58,6 +58,30 @@ describe("what a member of a gang hears", () => {
     ["of itself", packet("10.77.0.2", "10.77.0.2"), 1],
     ["cut short", packet("10.77.0.3", "10.77.0.2").subarray(0, 19), 2]
   ] as const) it(`is nothing ${what}`, () => assert.isUndefined(heard(bytes, from, self)))
+})
+
+describe("what members say to each other", () => {
+  /** An IPv4 packet of TCP with so many bytes of content, after 20 bytes of header and `options` more. */
+  const tcp = (content: number, options = 0): Uint8Array => {
+    const bytes = Uint8Array.of(...packet("10.77.0.2", "10.77.0.3").subarray(0, 20), ...new Uint8Array(20 + options + content))
+    bytes[3] = bytes.length
+    bytes[9] = 6
+    bytes[32] = ((20 + options) / 4) << 4
+    return bytes
+  }
+
+  it("is what their programs do, and not what keeps a connection", () => {
+    assert.strictEqual(contentBytes(packet("10.77.0.2", "10.77.0.3")), 1)
+    assert.deepStrictEqual([tcp(7), tcp(7, 12), tcp(0), tcp(0, 12)].map(contentBytes), [7, 7, 0, 0])
+    assert.strictEqual(contentBytes(Uint8Array.of(...tcp(0), 0, 0, 0, 0, 0, 0)), 0, "what only fills the frame up")
+  })
+
+  it("is in every part of a packet that was cut in parts, and in none that was cut short", () => {
+    const part = tcp(7)
+    part[7] = 1
+    assert.strictEqual(contentBytes(part), 27)
+    assert.deepStrictEqual([20, 30].map((bytes) => contentBytes(tcp(7).subarray(0, bytes))), [0, 10])
+  })
 })
 
 describe("the members' addresses", () => {

@@ -11,6 +11,7 @@ const headerBytes = 14
 const ethernet = { ipv4: 0x0800, arp: 0x0806 } as const
 const arpBytes = headerBytes + 28
 const ipv4BytesMin = 20
+const tcp = 6
 
 const typeOf = (frame: Uint8Array): number => (frame[12]! << 8) | frame[13]!
 
@@ -37,6 +38,18 @@ export const heard = (packet: Uint8Array, from: number, self: Member): Uint8Arra
   frame[13] = ethernet.ipv4 & 255
   frame.set(packet, headerBytes)
   return frame
+}
+
+/**
+ * How much programs say to each other in a packet, in bytes: nothing where TCP only acknowledges, or asks whether the
+ * other one is still there. Sources: RFC 791, RFC 9293 (TCP), RFC 1122 section 4.2.3.6 (keep-alives).
+ */
+export const contentBytes = (packet: Uint8Array): number => {
+  const before = (packet[0]! & 15) * 4
+  const end = Math.min(packet.length, (packet[2]! << 8) | packet[3]!)
+  const isContinued = (((packet[6]! & 31) << 8) | packet[7]!) !== 0
+  const ofTcp = packet[9] === tcp && !isContinued ? ((packet[before + 12] ?? 0) >> 4) * 4 : 0
+  return Math.max(0, end - before - ofTcp)
 }
 
 const isIpv4 = (packet: Uint8Array): boolean => packet.length >= ipv4BytesMin && packet[0]! >> 4 === 4

@@ -1,13 +1,13 @@
 import { assert, describe, it } from "vitest"
 import { nextLookMs, type Quiet, quietAfter } from "./idle.ts"
 
-const at = (sinceMs: number, saidBytes: number, cpuMs: number, askedBytes = 0): Quiet => ({ sinceMs, doings: { saidBytes, cpuMs, askedBytes } })
+const at = (sinceMs: number, saidBytes: number, cpuMs: number, askedBytes = 0, gangBytes = 0): Quiet => ({ sinceMs, doings: { saidBytes, cpuMs, askedBytes, gangBytes } })
 
 describe("idleness", () => {
-  it("ends with a word, with a byte over the socket, and with more than a tenth of a core over the idle time", () => {
+  it("ends with a word, with a byte over the socket or the gang's network, and with more than a tenth of a core over the idle time", () => {
     const before = at(0, 5, 100)
     assert.strictEqual(quietAfter(before, at(1_000, 5, 200), 1_000), before, "100 ms of 1,000")
-    for (const busy of [at(900, 6, 100), at(900, 5, 201), at(900, 5, 100, 1)]) assert.strictEqual(quietAfter(before, busy, 1_000), busy)
+    for (const busy of [at(900, 6, 100), at(900, 5, 201), at(900, 5, 100, 1), at(900, 5, 100, 0, 1)]) assert.strictEqual(quietAfter(before, busy, 1_000), busy)
   })
 
   it("is not begun by a process that ends and takes its time along", () => {

@@ -6,6 +6,8 @@ export interface Doings {
   readonly cpuMs: number
   /** Bytes over its socket, both ways. */
   readonly askedBytes: number
+  /** Bytes that it and the other members of its gang said to each other over their network. */
+  readonly gangBytes: number
 }
 
 /** Since when it has done nothing worth the name, and what it had done by then. */
@@ -22,7 +24,7 @@ export const quietAfter = (before: Quiet | undefined, now: Quiet, idleMsMax: num
   before === undefined || isBusy(before.doings, now.doings, idleMsMax) ? now : before
 
 const isBusy = (before: Doings, now: Doings, idleMsMax: number): boolean =>
-  now.saidBytes !== before.saidBytes || now.askedBytes !== before.askedBytes ||
+  now.saidBytes !== before.saidBytes || now.askedBytes !== before.askedBytes || now.gangBytes !== before.gangBytes ||
   now.cpuMs < before.cpuMs || now.cpuMs - before.cpuMs > idleMsMax * idleShare
 
 /** How long after one look comes the next, in ms: often enough to end what is idle no later than an eighth of its time too late. */

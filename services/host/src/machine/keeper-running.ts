@@ -2,11 +2,14 @@ import type { AttemptId } from "@millrace/schemas"
 import { Effect, Option, Schema } from "effect"
 import { readFile, stat } from "node:fs/promises"
 import { join } from "node:path"
+import type { Carried } from "./gang/carried.ts"
 import type { Keeper } from "./keeper.ts"
 import { bootId } from "./keeper-files.ts"
 import { ExitRecord, monotonicMs } from "./keeper-words.ts"
 import { processorMsOf } from "./processor-time.ts"
 import type { Ended, Running } from "./runtime.ts"
+
+const nothingCarried = Effect.succeed<Carried>({ bytes: 0, agoMs: 0 })
 
 const readExit = Schema.decodeUnknownOption(Schema.fromJsonString(ExitRecord))
 
@@ -17,8 +20,10 @@ export const exitIn = (folder: string): Effect.Effect<ExitRecord | undefined> =>
 /** Work that a keeper keeps, as its runtime hands it to the agent. */
 export const runningIn = (
   keeper: Keeper["Service"],
-  { attemptId, folder, pid, release, startedAtMs }: {
+  { attemptId, carried = nothingCarried, folder, pid, release, startedAtMs }: {
     readonly attemptId: AttemptId
+    /** What went over its gang's network, where it may have one. */
+    readonly carried?: Effect.Effect<Carried>
     readonly folder: string
     readonly pid: number
     readonly startedAtMs: number
@@ -32,9 +37,9 @@ export const runningIn = (
     Effect.flatMap((exit) => exit === undefined ? lostOrNoted(folder) : endedIn(folder, exit)),
     Effect.catchTag("KeeperLost", () => lostOrNoted(folder))
   ),
-  doings: Effect.map(saidIn(keeper, attemptId, folder), (saidBytes) => {
+  doings: Effect.map(Effect.all([saidIn(keeper, attemptId, folder), carried]), ([saidBytes, network]) => {
     const { agoMs, ms } = processorMsOf(pid)
-    return { saidBytes, cpuMs: ms, agoMs }
+    return { saidBytes, cpuMs: ms, gangBytes: network.bytes, agoMs: Math.max(agoMs, network.agoMs) }
   }),
   extend: (deadlineMs) => Effect.ignore(keeper.extend([{ attemptId, deadlineMs }])),
   stop: Effect.ignore(keeper.stop(attemptId)),
@@ -47,7 +52,7 @@ export const runningIn = (
  */
 export const adopted = Effect.fnUntraced(function*(
   keeper: Keeper["Service"],
-  at: { readonly attemptId: AttemptId; readonly folder: string; readonly release: Effect.Effect<void> }
+  at: { readonly attemptId: AttemptId; readonly carried?: Effect.Effect<Carried>; readonly folder: string; readonly release: Effect.Effect<void> }
 ) {
   const known = yield* Effect.catch(keeper.list, () => Effect.succeed([]))
   const kept = known.find(({ attemptId }) => attemptId === at.attemptId)

@@ -39,7 +39,7 @@ export interface Running {
   readonly startedAt?: Moment
   readonly ended: Effect.Effect<Ended>
   /** What it has said and used until so many ms ago. Without it nobody can tell whether it does anything. */
-  readonly doings?: Effect.Effect<Pick<Doings, "saidBytes" | "cpuMs"> & { readonly agoMs: number }>
+  readonly doings?: Effect.Effect<Omit<Doings, "askedBytes"> & { readonly agoMs: number }>
   /** Moves the moment away at which it is killed; never nearer. */
   readonly extend: (deadlineMs: number) => Effect.Effect<void>
   /** Asks it to end, then ends it. Succeeds once it is over; asking twice is asking once. */

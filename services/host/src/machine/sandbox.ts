@@ -6,7 +6,8 @@ import { existsSync, readdirSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { constants } from "node:os"
 import { join } from "node:path"
-import { emptyFolder, type GangNetwork, joining } from "./gang/network.ts"
+import { carriedIn } from "./gang/carried.ts"
+import { type GangNetwork, joining } from "./gang/network.ts"
 import { snapshotAtEndOf } from "../domain/snapshot.ts"
 import type { Keeper } from "./keeper.ts"
 import { adopted, runningIn } from "./keeper-running.ts"
@@ -84,7 +85,7 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     if (spec.resources.gpus > 0 || (spec.resources.gpuMilli ?? 0) > 0) return yield* cannot("it asks for a GPU, and this host's sandboxes have none")
     if (spec.startFrom !== undefined && made.from === undefined) return yield* cannot("the placement does not say where the snapshot's bytes are")
     const places = placesIn(join(ground.folder, attemptId))
-    const joined = yield* joining(made, network, emptyFolder(places.folder))
+    const joined = yield* joining(made, network, places.folder)
     const [argv0 = "", ...args] = commandLine(ground, attemptId, joined)
     const kept = yield* prepare(ground, { name: attemptId, program, resources: spec.resources, made, joined, ...(socket === undefined ? {} : { socket }) }).pipe(
       Effect.andThen(Effect.provideService(furnish(ground, made, program), Blobs, nearby)),
@@ -105,7 +106,7 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
       Effect.tapError(() => releaseOf(attemptId))
     )
     yield* crashPoint("start work after")
-    const running = runningIn(keeper, { attemptId, folder: places.folder, pid: kept.pid, startedAtMs: kept.startedAtMs, release: releaseOf(attemptId) })
+    const running = runningIn(keeper, { attemptId, folder: places.folder, pid: kept.pid, startedAtMs: kept.startedAtMs, carried: carriedIn(places.folder), release: releaseOf(attemptId) })
     const exists = yield* Effect.raceFirst(Effect.as(begun(startedFile(places)), true), Effect.as(running.ended, false)).pipe(
       Effect.timeoutOrElse({ duration: startMsMax, orElse: () => Effect.succeed(false) })
     )
@@ -127,7 +128,8 @@ export const sandboxRuntime = Effect.fnUntraced(function*(ground: Ground, keeper
     start,
     adopt: Effect.fnUntraced(function*(made: PlacementMade, socket?: string) {
       const { attemptId } = made
-      const running = yield* adopted(keeper, { attemptId, folder: placesIn(join(ground.folder, attemptId)).folder, release: releaseOf(attemptId) })
+      const { folder } = placesIn(join(ground.folder, attemptId))
+      const running = yield* adopted(keeper, { attemptId, folder, carried: carriedIn(folder), release: releaseOf(attemptId) })
       if (Option.isSome(running) && socket !== undefined) yield* bindSocket(ground, attemptId, socket)
       return Option.map(running, (one) => whole(made, one))
     }),

@@ -163,22 +163,24 @@ describe("a host carries out its placements", () => {
       assert.deepStrictEqual(yield* told(site), ["exited: start_timed_out", "AttemptStarted"])
     }))
 
-  it.effect("what does nothing for as long as it may is stopped and told as idle; a word, or work of the processor, gives it its time anew", () =>
+  it.effect("what does nothing for as long as it may is stopped and told as idle; a word, work of the processor, or what it says to its gang gives it its time anew", () =>
     Effect.gen(function*() {
       const site = yield* Site.make
       yield* site.start
       yield* site.hear(yield* site.signed(placement("a", { spec: { idleMsMax: 1_000 } })))
       const after = (ms: number) => Effect.andThen(TestClock.adjust(ms), site.settle)
       yield* after(900)
-      site.work.doings = { saidBytes: 1, cpuMs: 0, agoMs: 0 }
+      site.work.doings = { saidBytes: 1, cpuMs: 0, gangBytes: 0, agoMs: 0 }
       yield* after(900)
-      site.work.doings = { saidBytes: 1, cpuMs: 101, agoMs: 0 }
+      site.work.doings = { saidBytes: 1, cpuMs: 101, gangBytes: 0, agoMs: 0 }
+      yield* after(900)
+      site.work.doings = { saidBytes: 1, cpuMs: 101, gangBytes: 1, agoMs: 0 }
       yield* after(900)
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted"])
-      site.work.doings = { saidBytes: 1, cpuMs: 201, agoMs: 400 }
-      yield* after(699)
+      site.work.doings = { saidBytes: 1, cpuMs: 201, gangBytes: 1, agoMs: 400 }
+      yield* after(549)
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted"], "what it did in the last 400 ms nobody has seen")
-      site.work.doings = { saidBytes: 1, cpuMs: 201, agoMs: 0 }
+      site.work.doings = { saidBytes: 1, cpuMs: 201, gangBytes: 1, agoMs: 0 }
       yield* after(1)
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: idle_timed_out SIGTERM"])
     }))

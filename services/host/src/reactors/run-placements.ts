@@ -139,8 +139,8 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
     if (idleMsMax === undefined || doings === undefined) return yield* Effect.never
     let quiet: Quiet | undefined
     while (true) {
-      const { agoMs, cpuMs, saidBytes } = yield* doings
-      const now: Quiet = { sinceMs: yield* machine.monotonicMs, doings: { saidBytes, cpuMs, askedBytes: doors.askedBytes(attemptId) } }
+      const { agoMs, ...seen } = yield* doings
+      const now: Quiet = { sinceMs: yield* machine.monotonicMs, doings: { ...seen, askedBytes: doors.askedBytes(attemptId) } }
       quiet = quietAfter(quiet, now, idleMsMax)
       // It was quiet as far as was looked, and no further.
       if (now.sinceMs - agoMs - quiet.sinceMs >= idleMsMax) return

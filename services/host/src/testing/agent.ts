@@ -24,7 +24,7 @@ class Work {
   /** By attempt, until somebody extends them: when it would be killed. */
   readonly deadlines = new Map<AttemptId, number>()
   /** What all of it has done until now. */
-  doings = { saidBytes: 0, cpuMs: 0, agoMs: 0 }
+  doings = { saidBytes: 0, cpuMs: 0, gangBytes: 0, agoMs: 0 }
   /** How long each start takes from now on. */
   startMs = 0
   /** What runs, or has ended and was not released: it outlives agents. */

@@ -87,11 +87,11 @@ const counted = (name: string, times: number) => perl(`
 const countedIn = ({ attemptId }: PlacementMade): number => "ground" in found ? read(join(found.ground.folder, attemptId, "stdout")).length : 0
 
 /** Looks until it is so, at most for 20 s. */
-const until = <A>(look: () => A, isSo: (seen: A) => boolean): Effect.Effect<A> =>
-  Effect.sync(look).pipe(
-    Effect.flatMap((seen) => isSo(seen) ? Effect.succeed(seen) : Effect.andThen(Effect.sleep("50 millis"), Effect.suspend(() => until(look, isSo)))),
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`still ${String(look())}`)) })
-  )
+const until = <A>(look: () => A, isSo: (seen: A) => boolean): Effect.Effect<A> => untilIs(Effect.sync(look), isSo)
+const untilIs = <A>(look: Effect.Effect<A>, isSo: (seen: A) => boolean): Effect.Effect<A> => {
+  const again: Effect.Effect<A> = Effect.flatMap(look, (seen) => isSo(seen) ? Effect.succeed(seen) : Effect.andThen(Effect.sleep("50 millis"), again))
+  return Effect.timeoutOrElse(again, { duration: "20 seconds", orElse: () => Effect.flatMap(look, (seen) => Effect.die(new Error(`still ${String(seen)}`))) })
+}
 
 /** A port of this machine that somebody listens at, on every address. */
 const listening = Effect.acquireRelease(
@@ -150,6 +150,23 @@ if (!("why" in able)) describe("members of a gang", () => {
     const [answered, asked] = yield* Effect.all([ended(answers), ended(asks)], { concurrency: 2 })
     assert.strictEqual(said(asked), "tcp 10.77.0.2 hello\nudp 10.77.0.2 again\n", said(asked, "stderr"))
     assert.strictEqual(said(answered), "answered\n", said(answered, "stderr"))
+    assert.deepStrictEqual(leftOf(made), [])
+  }).pipe(Effect.scoped), 60_000)
+
+  it.live("are seen to do something while they speak to each other, by the agent that began them and by the next", () => Effect.gen(function*() {
+    const one = yield* host("speaking")
+    const made = gangOn([one, one])
+    const running = yield* Effect.all([start(one, made[0]!, counting), start(one, made[1]!, counted("rank-0", 400))], { concurrency: 2 })
+    const said = (running: Running) => Effect.map(running.doings!, ({ gangBytes }) => gangBytes)
+    const both = Effect.all(running.map(said))
+    const first = yield* untilIs(both, (bytes) => bytes.every((one) => one > 0))
+    yield* untilIs(both, (bytes) => bytes.every((one, rank) => one > first[rank]!))
+    const taken = yield* Effect.all(made.map((member) => Effect.map(one.runtime.adopt(member), Option.getOrThrow)))
+    for (const [rank, bytes] of (yield* Effect.all(taken.map(said))).entries()) assert.isAbove(bytes, first[rank]!)
+    for (const one of running) {
+      yield* one.stop
+      yield* ended(one)
+    }
     assert.deepStrictEqual(leftOf(made), [])
   }).pipe(Effect.scoped), 60_000)
 

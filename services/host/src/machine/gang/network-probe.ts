@@ -5,7 +5,7 @@ import { command } from "../sandbox-command.ts"
 import { placesIn } from "../sandbox-bundle.ts"
 import { commandLine, type Ground, prepare, release } from "../sandbox-ground.ts"
 import { deviceName } from "../../domain/gang-network.ts"
-import { emptyFolder, type Joined } from "./network.ts"
+import { portFiles, type Joined } from "./network.ts"
 
 const probeMsMax = 20_000
 const proven = 42
@@ -25,7 +25,7 @@ export const probeNetwork = Effect.fnUntraced(function*(ground: Ground, name: st
     settings: {
       key: randomBytes(32).toString("base64url"), rank: 0, members: 2, hosts: ["here", "here"],
       // Nobody listens there: whether frames arrive is the network's own matter.
-      switchSocket: join(folder, "no-switch"), empty: emptyFolder(folder), bytesPerSecondMax: 1
+      switchSocket: join(folder, "no-switch"), ...portFiles(folder), bytesPerSecondMax: 1
     }
   }
   const ran = yield* prepare(ground, {

@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Member } from "../../domain/gang-network.ts"
 import { CannotStart } from "../runtime.ts"
+import { carriedFile } from "./carried.ts"
 import type { PortSettings } from "./port-process.ts"
 import type { Switch } from "./switch.ts"
 
@@ -32,8 +33,8 @@ export interface Joined {
 
 const cannot = (detail: string) => new CannotStart({ runtime: "sandbox", detail })
 
-/** What the member that is placed needs to join its network. Undefined: it has none, and its sandbox sees loopback alone. */
-export const joining = Effect.fnUntraced(function*(made: PlacementMade, network: GangNetwork | undefined, empty: string): Effect.fn.Return<Joined | undefined, CannotStart> {
+/** What the member that is placed, with its things in this folder, needs to join its network. Undefined: it has none, and its sandbox sees loopback alone. */
+export const joining = Effect.fnUntraced(function*(made: PlacementMade, network: GangNetwork | undefined, folder: string): Effect.fn.Return<Joined | undefined, CannotStart> {
   const { gang, spec } = made
   const own = gang?.network
   if (gang === undefined || own === undefined) {
@@ -47,15 +48,15 @@ export const joining = Effect.fnUntraced(function*(made: PlacementMade, network:
     self: { members, rank },
     settings: {
       key: Buffer.from(key).toString("base64url"), rank, members, hosts: own.hosts,
-      switchSocket: network.switch.socket, empty, bytesPerSecondMax: network.bytesPerSecondMax
+      switchSocket: network.switch.socket, ...portFiles(folder), bytesPerSecondMax: network.bytesPerSecondMax
     }
   }
 })
 
 const settingsFile = (folder: string): string => join(folder, "port.json")
 
-/** The folder with nothing in it that a port needs. */
-export const emptyFolder = (folder: string): string => join(folder, "empty")
+/** What a port needs in the folder of its member. */
+export const portFiles = (folder: string): Pick<PortSettings, "empty" | "carried"> => ({ empty: join(folder, "empty"), carried: carriedFile(folder) })
 
 /** Lays down what the member's port reads. */
 export const layPort = (folder: string, { settings }: Joined): Effect.Effect<void, CannotStart> =>

@@ -2,9 +2,10 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { connect, type Socket } from "node:net"
-import { heard, sent } from "../../domain/gang-frames.ts"
+import { contentBytes, heard, sent } from "../../domain/gang-frames.ts"
 import { addressOfRank, deviceName, hardwareInWords, mtuBetweenHosts, mtuWhereItPasses, prefixBits } from "../../domain/gang-network.ts"
 import { Allowance } from "./allowance.ts"
+import { carriedTo } from "./carried.ts"
 import { headOf, networkNamed, Opener, plainDatagram, plainPacket, question, Sealer, sessionOf } from "./datagram.ts"
 import { framed, type PortHello, words } from "./switch-words.ts"
 import { openTap, type Tap } from "./tap.ts"
@@ -21,6 +22,8 @@ export interface PortSettings {
   readonly switchSocket: string
   /** A folder with nothing in it. */
   readonly empty: string
+  /** The file that tells how much it has carried. */
+  readonly carried: string
   readonly bytesPerSecondMax: number
 }
 
@@ -115,13 +118,14 @@ const giveUp = (cause: unknown): never => {
  * Brings what the sandbox sends to the switch, and what the switch hands on into the sandbox. It is begun when the hosts
  * of all other members were reached: a network that only seems to be one would cost the work all of its time.
  */
-const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank, switchSocket }: PortSettings, gone: () => void, reachedAll: (mtu: number) => void): void => {
+const carry = (tap: Tap, { bytesPerSecondMax, carried: carriedAt, hosts, key: keyText, members, rank, switchSocket }: PortSettings, gone: () => void, reachedAll: (mtu: number) => void): void => {
   const key = Buffer.from(keyText, "base64url")
   const network = networkNamed(key)
   const self = { rank, members }
   const sealer = new Sealer(key, sessionOf(Date.now(), randomBytes(8)))
   const opener = new Opener(key)
   const allowance = new Allowance({ perSecond: bytesPerSecondMax, atOnce: bytesAtOnceMax, atMs: performance.now() })
+  const carried = carriedTo(carriedAt)
   const isHere = (other: number) => hosts[other] === hosts[rank]
   let line: Socket | undefined
 
@@ -132,7 +136,9 @@ const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank
     if (head.to !== rank) return
     const packet = head.kind === "sealed" ? opener.open(datagram, head) : head.kind === "plain" && isHere(head.from) ? plainPacket(datagram) : undefined
     const frame = packet === undefined ? undefined : heard(packet, head.from, self)
-    if (frame !== undefined) tap.say(frame)
+    if (packet === undefined || frame === undefined) return
+    carried(contentBytes(packet))
+    tap.say(frame)
   }
 
   // What is sent while there is no switch is lost, as on any network: whoever sent it sends it again.
@@ -185,6 +191,7 @@ const carry = (tap: Tap, { bytesPerSecondMax, hosts, key: keyText, members, rank
     if ("answer" in said) return tap.say(said.answer)
     if (line === undefined || line.writableLength > queueBytesMax || !allowance.takes(said.packet.length, performance.now())) return
     const head = { network, to: said.to, from: rank }
+    carried(contentBytes(said.packet))
     line.write(framed(isHere(said.to) ? plainDatagram(head, said.packet) : sealer.seal(head, said.packet)))
   }, gone)
 }
