@@ -154,6 +154,15 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], trust: "own" }, token: "agent" }), 403, "trust_not_given")
     }))
 
+    it.effect("work that nobody vouches for is no plain process, whoever asks, and the audit knows who did", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      for (const [token, given] of [["agent", {}], ["agent", { trust: "others" }], ["owner", { trust: "others" }]] as const) {
+        assertRefused(yield* ask("POST", "/v1/jobs", { body: { argv: ["id"], runtime: "process", ...given }, token }), 403, "isolation_needed")
+      }
+      const denials = factsIn(log, "mill.decision.gateway").filter(({ event }) => event._tag === "DecisionMade" && event.rule === "others-are-isolated")
+      assert.lengthOf(denials, 3)
+    }))
+
     it.effect("more money than the grant may spend is refused at the door, once there are prices", () => Effect.gen(function*() {
       const { log } = yield* Gateway
       const dear = { argv: ["true"], resources: { cpuMilli: 64_000, memoryMib: 1024 }, array: { tasks: 10 } }

@@ -55,6 +55,13 @@ const notAllowed = ({ action, capability, principal, reason, rule, workspace }: 
         where: "trust",
         remedy: "leave trust away: the work is isolated then"
       })
+    case "others-are-isolated":
+      return new Forbidden({
+        code: "isolation_needed",
+        what: "work that nobody vouches for is no plain process: that isolates nothing",
+        where: "runtime",
+        remedy: "leave runtime away: the work is isolated then"
+      })
     case "acts-under-grant":
       return new Forbidden({
         code: "acts_under_grant",

@@ -69,6 +69,8 @@ export class Entrance extends Context.Service<Entrance, {
         jobId
       } as const
       if (trustOf(request, false) === "own" && !vouches(caller)) return yield* gate.refuse(caller, asked, { rule: "agents-vouch-for-nothing" })
+      // A plain process can do whatever its host's agent can: read its keys, and every other job's files.
+      if (request.runtime === "process" && trustOf(request, vouches(caller)) === "others") return yield* gate.refuse(caller, asked, { rule: "others-are-isolated" })
       const atMs = yield* Clock.currentTimeMillis
       const acting = yield* gate.pass(caller, { ...asked, needs: needsOf(request, depth, prices.ratesAt(workspace, atMs)) })
       // Its program finds there what others have left: starting from it is reading it.

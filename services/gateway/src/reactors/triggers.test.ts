@@ -185,6 +185,7 @@ describe("triggers", () => {
       const denied = (trial: ReturnType<typeof define>) => Effect.map(Effect.flip(trial), (error) => error._tag === "NotAllowed" ? [error.action, error.rule] : error)
       assert.deepStrictEqual(yield* denied(define(helper, { grant: wide })), ["job.submit", "token-bound"])
       assert.deepStrictEqual(yield* denied(define(helper, { trust: "own" })), ["job.submit", "agents-vouch-for-nothing"])
+      assert.deepStrictEqual(yield* denied(define(helper, { runtime: "process" })), ["job.submit", "others-are-isolated"])
       assert.deepStrictEqual(yield* denied(define(helper, { resources: { cpuMilli: 2000, memoryMib: 1, diskMib: 0, gpus: 0 } })), ["job.submit", "link-limit"])
       assert.deepStrictEqual(yield* denied(define(helper, {}, { _tag: "fact", name: "CredentialIssued", where: [] })), ["principal.read", "link-action"])
       assert.notInclude(names(log), "TriggerDefined")

@@ -67,6 +67,12 @@ describe("a host judges a placement", () => {
   it("the work of others is not run where nothing isolates it", () =>
     assertRefuses(knowing(), placement("a", { spec: { trust: "others" } }), "not_isolated", "this host runs only work with trust own"))
 
+  it("the work of others is no plain process, not even where sandboxes isolate it", () => {
+    const isolating = { ...knowing(), capabilities: { ...capabilities, runtimes: ["noop", "process", "sandbox"] as const, trusts: ["own", "others"] as const } }
+    assertRefuses(isolating, placement("a", { spec: { trust: "others" } }), "not_isolated", "a plain process isolates nothing: the work of others runs in a sandbox alone")
+    for (const runtime of ["sandbox", "noop"] as const) assert.strictEqual(judge(isolating, placement("a", { spec: { trust: "others", runtime } })).verdict, "start")
+  })
+
   it("room is counted by the host itself: what it has begun or runs holds some, what is told does not", () => {
     const large = { cpuMilli: 2500, memoryMib: 100, diskMib: 0, gpus: 0 }
     const [first, second] = [placement("b", { spec: { resources: large } }), placement("c", { spec: { resources: large } })]

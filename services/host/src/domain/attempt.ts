@@ -61,6 +61,7 @@ export const judge = (local: Local, made: PlacementMade): Judgement => {
   }
   if (!local.capabilities.runtimes.includes(runtime)) return refuse("runtime_missing", `this host does not run ${runtime}`)
   if (!local.capabilities.trusts.includes(trust)) return refuse("not_isolated", `this host runs only work with trust ${local.capabilities.trusts.join(", ")}`)
+  if (trust === "others" && runtime === "process") return refuse("not_isolated", "a plain process isolates nothing: the work of others runs in a sandbox alone")
   const room = roomLeft(local)
   if (!within(resources, room)) return refuse("no_room", `${room.cpuMilli} milli-cores, ${room.memoryMib} MiB and ${room.gpus} GPUs are free`)
   const devices = devicesRefused(made, local)
