@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { type BlobRef, type JobSubmitted, type MillFact, type PlacementMade, SnapshotId } from "@millrace/schemas"
 import { admitted, type Cell, exited, given, host, joined, needs, refused, silent, submitted } from "../testing/cell.ts"
 import { scheduler } from "./scheduler.ts"
-import { snapshotAtEndOf } from "./snapshots.ts"
+import { keptWaitMs, snapshotAtEndOf } from "./snapshots.ts"
 
 const blob: BlobRef = { digest: `sha256:${"a".repeat(64)}` as BlobRef["digest"], sizeBytes: 5 }
 const planned = (made: PlacementMade): MillFact => {
@@ -36,10 +36,56 @@ describe("what gave way and keeps its files", () => {
     const { cell, first } = displaced()
     assert.include(cell.said("JobRetried")[0]!.cause, "it goes on from the files that it leaves")
     assert.strictEqual(cell.placed("1").attempt, 1)
-    assert.isUndefined(scheduler.dueAtMs?.(cell.world))
     cell.hear(available(first))
     cell.rest(102_001)
     assert.deepInclude(cell.placed("1"), { attempt: 2, snapshot: snapshotAtEndOf(first.attemptId), from: { snapshotId: snapshotAtEndOf(first.attemptId), blob } })
+  })
+
+  it("waits so for ten minutes where nobody says what became of them, and then goes on from what it kept before, and says so", () => {
+    const { cell, first } = displaced()
+    const dueMs = cell.said("JobRetried")[0]!.notBeforeMs + keptWaitMs
+    assert.strictEqual(scheduler.dueAtMs?.(cell.world), dueMs)
+    assert.strictEqual(scheduler.dueAtMs?.(scheduler.load(JSON.parse(JSON.stringify(scheduler.save(cell.world))) as never)), dueMs)
+    cell.rest(dueMs - 1)
+    assert.strictEqual(cell.placed("1").attempt, 1)
+    cell.rest(dueMs)
+    assert.deepInclude(cell.placed("1"), { attempt: 2 })
+    assert.notProperty(cell.placed("1"), "from")
+    assert.include(cell.placed("1").reason, `(${snapshotAtEndOf(first.attemptId)}) were not said to be stored within 10 minutes: it begins anew`)
+    // One that has gone on without does not wait for the same once more when it loses its host.
+    cell.hear(...here("b"))
+    cell.rest(dueMs + 60_000, [silent("a", dueMs + 30_000)])
+    cell.rest(dueMs + 60_000)
+    assert.deepInclude(cell.placed("1"), { attempt: 3, hostId: host("b") })
+  })
+
+  it("waits for room like any other once that time is over, and takes the files should they come after all", () => {
+    const { cell, first } = displaced()
+    const dueMs = cell.said("JobRetried")[0]!.notBeforeMs + keptWaitMs
+    cell.hear(submitted("3", { priority: 80, runMsMax: 1e9 }))
+    cell.rest(dueMs)
+    assert.strictEqual(cell.placed("1").attempt, 1)
+    assert.include(cell.said("JobDeferred").at(-1), { jobId: first.jobId, reason: "no_room" })
+    cell.hear(available(first), exited(cell.placed("3")))
+    cell.rest(dueMs + 1)
+    assert.deepInclude(cell.placed("1"), { attempt: 2, from: { snapshotId: snapshotAtEndOf(first.attemptId), blob } })
+    assert.notInclude(cell.placed("1").reason, "not said to be stored")
+  })
+
+  it("of a gang begins whole once that time is over, from what all members kept before", () => {
+    const cell = given(...here("a"), ...here("b"), keeping(submitted("g", { gang: { members: 2, topology: "anywhere", onLoss: "end" }, dialect: 3, priority: 20, runMsMax: 1e9 })))
+    cell.rest(0)
+    const members = cell.said("PlacementMade")
+    cell.hear(submitted("2", { priority: 80 }))
+    cell.rest(100_000)
+    cell.hear(...members.map((made) => exited(made, { cause: "withdrawn" })))
+    cell.rest(100_001)
+    cell.hear(exited(cell.placed("2")), available(members[0]!))
+    const dueMs = cell.said("JobRetried").at(-1)!.notBeforeMs + keptWaitMs
+    cell.rest(dueMs - 1)
+    assert.lengthOf(cell.said("PlacementMade").filter(({ attempt }) => attempt === 2), 0)
+    cell.rest(dueMs)
+    assert.deepStrictEqual(cell.said("PlacementMade").filter(({ attempt }) => attempt === 2).map(({ from, gang, reason }) => [gang!.rank, from, reason.includes("begins anew")]), [[0, undefined, false], [1, undefined, true]])
   })
 
   it("does so too when its next attempt loses its host, and begins anew when that fails by itself", () => {
@@ -72,7 +118,6 @@ describe("what gave way and keeps its files", () => {
     const { cell, first } = displaced()
     const saved = JSON.parse(JSON.stringify(scheduler.save(cell.world)))
     const again = scheduler.load(saved as never)
-    assert.isUndefined(scheduler.dueAtMs?.(again))
     assert.isEmpty(scheduler.decide(again, cell.roundAt(200_000)).filter(({ facts }) => facts.some(({ event }) => event._tag === "PlacementMade")))
     // Stored before the retry was heard of.
     const early = given(...here("a"), available(first), keeping(submitted("1", { priority: 20, runMsMax: 1e9 })))

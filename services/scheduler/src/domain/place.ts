@@ -14,7 +14,7 @@ import { inLines, type Line, serve, type Went } from "./line.ts"
 import { type Backed, beyondQuota, Means } from "./means.ts"
 import { isAhead, linksFor, narrowest, permission } from "./permits.ts"
 import { gpuModelOf, nextAttemptId, placed } from "./placement-made.ts"
-import { reasonOf, roomiest, termsInWords } from "./placing-words.ts"
+import { reasonOf, reasonOfMember, roomiest, termsInWords } from "./placing-words.ts"
 import { neverFits } from "./possible.ts"
 import { Purse } from "./purse.ts"
 import { modelOf, nodeOf, priorityIn, takenBy } from "./quotas.ts"
@@ -22,6 +22,7 @@ import { classOfJob, likenessOf } from "./reindex.ts"
 import { gpuMilliOf, inWords } from "./resources.ts"
 import type { Saying } from "./saying.ts"
 import { deny, exceed, oldestFirst, refuse } from "./settle.ts"
+import { beginsAgainMs, goesWithout } from "./snapshots.ts"
 import type { Counts, Still } from "./standstill.ts"
 import { soonerElsewhere, startsOf } from "./starts.ts"
 import { mayBegin, tasksOf } from "./tasks.ts"
@@ -345,7 +346,7 @@ class Placing {
       if (short === undefined && this.#placed.has(job)) yield
       return short
     }
-    const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter(({ awaits, notBeforeMs }) => awaits === undefined && notBeforeMs <= this.#saying.round.atMs)]
+    const again = [...job.derived.waiting, ...[...job.derived.backingOff].filter((task) => beginsAgainMs(this.#world, task) <= this.#saying.round.atMs)]
     for (const task of again.sort((left, right) => left.number - right.number)) {
       if (this.#placed.has(task)) continue
       if (this.#saying.done.has(job)) return undefined
@@ -371,7 +372,7 @@ class Placing {
   /** Places all members of a gang, or none. While some of them run or are about to end, none is placed. */
   #whole(job: JobState, gang: GangTerms): Short | undefined {
     const tasks = Array.from({ length: gang.members }, (_, rank) => job.tasks.get(rank) ?? newTask(job, rank))
-    if (this.#placed.has(job) || tasks.some(({ awaits, current, notBeforeMs }) => current !== undefined || awaits !== undefined || notBeforeMs > this.#saying.round.atMs)) return undefined
+    if (this.#placed.has(job) || tasks.some((task) => task.current !== undefined || beginsAgainMs(this.#world, task) > this.#saying.round.atMs)) return undefined
     const known = this.#holding.holds(job) ? undefined : this.#shortOf(job)
     if (known !== undefined) return known
     const links = linksFor(this.#world, job)
@@ -403,7 +404,7 @@ class Placing {
       { kind: "placement", scope: host.id },
       placed(this.#world, this.#saying.round, {
         job, task: tasks[rank]!, host, devices, links, share: shares[rank], gang: { rank, members: gang.members, addresses, ...network },
-        reason: `with all ${gang.members} members of its gang${gang.topology === "anywhere" ? "" : ` on one ${gang.topology}`}: ${inWords(resources)} each`
+        reason: reasonOfMember(gang, inWords(resources), goesWithout(this.#world, tasks[rank]!))
       })
     ]))
     this.#holding.placedWhole(job, taken)
@@ -473,7 +474,7 @@ class Placing {
     const { devices, on: host } = choice
     if (choice.reason.startMs > 0 && this.#waitsForState(job, request, choice.reason.startMs)) return "later"
     const amounts = takenBy(ledger.tree, { resources, gpuModel: devices.length === 0 ? undefined : gpuModelOf(host) })
-    const reason = reasonOf(job, choice, inWords(fleet.free(host)), full)
+    const reason = reasonOf(job, choice, inWords(fleet.free(host)), full, goesWithout(this.#world, task))
     const first = job.next === 0 && !this.#begun.has(job)
     this.#saying.say({ kind: "placement", scope: host.id }, placed(this.#world, this.#saying.round, { job, task, host, devices, links, share, reason }))
     fleet.take(choice)

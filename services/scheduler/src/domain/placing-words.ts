@@ -1,5 +1,5 @@
 import type { Choice } from "@millrace/packing"
-import { wishesInWords } from "@millrace/schemas"
+import { type GangTerms, wishesInWords } from "@millrace/schemas"
 import { gpuMilliOf, inWords } from "./resources.ts"
 import type { JobState, World } from "./world.ts"
 
@@ -15,8 +15,8 @@ export const termsInWords = (job: JobState): string => {
   return parts.length === 0 ? "" : ` and offers ${parts.join(", ")}`
 }
 
-/** Why this host, in words. */
-export const reasonOf = (job: JobState, { reason: { fallback, fitting, fragmentation, startMs, unmet } }: Choice, free: string, full: ReadonlyArray<string>): string => {
+/** Why this host, in words; and what it begins without, if that is anything. */
+export const reasonOf = (job: JobState, { reason: { fallback, fitting, fragmentation, startMs, unmet } }: Choice, free: string, full: ReadonlyArray<string>, without: string | undefined): string => {
   const { gpu, resources } = job.submitted!.fact.spec
   return [
     `${fitting === 1 ? "the only host with room" : `the best of ${fitting} hosts with room`}: ${inWords(resources)} of ${free} free`,
@@ -24,9 +24,14 @@ export const reasonOf = (job: JobState, { reason: { fallback, fitting, fragmenta
     ...(fallback > 0 && gpu !== undefined ? [`its choice ${fallback + 1} of ${gpu.length} kinds of GPU`] : []),
     ...(full.length === 0 ? [] : [`its quota gives no more of ${full.join(", ")}`]),
     ...(startMs > 0 ? [`ready in about ${startMs} ms`] : []),
-    ...(unmet.length === 0 ? [] : [`not as wished: ${unmet.join(", ")}`])
+    ...(unmet.length === 0 ? [] : [`not as wished: ${unmet.join(", ")}`]),
+    ...(without === undefined ? [] : [without])
   ].join("; ")
 }
+
+/** Why a member of a gang is where it is. */
+export const reasonOfMember = ({ members, topology }: GangTerms, each: string, without: string | undefined): string =>
+  `with all ${members} members of its gang${topology === "anywhere" ? "" : ` on one ${topology}`}: ${each} each${without === undefined ? "" : `; ${without}`}`
 
 /** Of what is free on some hosts the most, GPUs first. */
 export const roomiest = (free: ReadonlyArray<ReturnType<World["index"]["fleet"]["free"]>>) =>

@@ -6,7 +6,7 @@ import { standing } from "./permits.ts"
 import { once } from "./lean.ts"
 import { Queue } from "./queue.ts"
 import { leavesAtMs } from "./reclaim.ts"
-import { awaitedOf } from "./snapshots.ts"
+import { awaitedOf, beginsAgainMs } from "./snapshots.ts"
 import { isStopped, mayBegin, overdueMs, stageOf, tasksOf, waitsForPlace } from "./tasks.ts"
 import { type JobState, noTasks, type TaskState, type World } from "./world.ts"
 
@@ -95,12 +95,9 @@ const placeTask = (world: World, task: TaskState): void => {
   stands(task, stage === "waiting", stage === "backing_off")
   const ends = job.cancelledBy !== undefined && (untold || stage === "backing_off" || stage === "waiting")
   toggle(world.index.toSay, task, stage === "ended" || stage === "lost" || ends)
-  const awaits = stage === "backing_off" ? awaitedOf(world, task) : undefined
-  awaitFor(world, task, awaits)
-  const dueMs = awaits !== undefined
-    ? undefined
-    : stage === "backing_off"
-    ? task.notBeforeMs
+  awaitFor(world, task, stage === "backing_off" ? awaitedOf(world, task) : undefined)
+  const dueMs = stage === "backing_off"
+    ? beginsAgainMs(world, task)
     : untold
     ? Math.min(task.current!.atMs + job.submitted.fact.spec.runMsMax + overdueMs, leavesAtMs(world, task) ?? Number.POSITIVE_INFINITY)
     : undefined

@@ -19,7 +19,7 @@ const watched = (world: World): World => {
 /** The scheduler as the journal runs and replays it: everything it decides follows from these functions. */
 export const scheduler: StreamDecider<World> = {
   name: "scheduler",
-  codeVersion: "16",
+  codeVersion: "17",
   actor: "service:scheduler" as Principal,
   writes: "SCHEDULER",
   hears: ["GATEWAY", "HOSTS", "ACCESS", "METERING", "SNAPSHOTS", "BROKER"],

@@ -7,6 +7,7 @@ import { isAhead, permission } from "./permits.ts"
 import { mustLeave } from "./reclaim.ts"
 import type { Saying } from "./saying.ts"
 import { settleGang } from "./settle-gang.ts"
+import { keptWait } from "./snapshots.ts"
 import { arrayOf, outcomeOfArray, stageOf, tasksOf, wordOn } from "./tasks.ts"
 import { type GivenUp, isFrozen, type JobState, type TaskState, type Word, type World } from "./world.ts"
 
@@ -237,7 +238,7 @@ const afterEnd = (task: TaskState, word: Word, saying: Saying): void => {
 }
 
 /** Of what gives way and leaves its files: that those are what its next attempt starts from. */
-export const goesOn = ({ job }: TaskState): string => (job.submitted!.fact.spec.snapshotAtEnd === undefined ? "" : "; it goes on from the files that it leaves")
+export const goesOn = ({ job }: TaskState): string => (job.submitted!.fact.spec.snapshotAtEnd === undefined ? "" : `; it goes on from the files that it leaves, and waits for them to be stored, ${keptWait} at most`)
 
 /** How many of its attempts count: those that lost their host or gave way to other work do not. */
 export const triesOf = ({ attempt, losses, preemptions }: TaskState): number => attempt - losses - preemptions

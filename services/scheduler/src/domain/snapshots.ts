@@ -55,14 +55,34 @@ export const newestOf = ({ index: { keptOf }, snapshots }: World, attemptId: Att
 export const keptAtMs = (world: World, { atMs, attemptId }: Pick<Placed, "atMs" | "attemptId">): number => Math.max(atMs, newestOf(world, attemptId)?.atMs ?? atMs)
 
 /**
- * What a task waits for before it begins again: of one that gave way, the files that its attempt left behind, which
- * are stored and verified after its end. Whether they come or not is always said.
+ * So long is waited for files that are being stored: what is written at an attempt's end is read to its end once more,
+ * which takes minutes for 100 GiB. Whoever would say that they are there, or will not come, may be down for longer.
  */
-export const awaitedOf = (world: World, { current, gaveWayIn, job }: TaskState): SnapshotId | undefined => {
-  if (current !== undefined || gaveWayIn === undefined || job.submitted?.fact.spec.snapshotAtEnd === undefined) return undefined
-  const id = snapshotAtEndOf(gaveWayIn[0]!.attemptId)
+export const keptWaitMs = 600_000
+
+/** The same in words. */
+export const keptWait = `${keptWaitMs / 60_000} minutes`
+
+/**
+ * What a task waits for before it begins again: of one whose last attempt gave way, the files that this left behind,
+ * which are stored and verified after its end. Whether they come or not is said, and waited for no longer than `keptWaitMs`.
+ */
+export const awaitedOf = (world: World, { attempt, current, gaveWayIn, job }: TaskState): SnapshotId | undefined => {
+  if (current !== undefined || gaveWayIn?.[0]?.attempt !== attempt || job.submitted?.fact.spec.snapshotAtEnd === undefined) return undefined
+  const id = snapshotAtEndOf(gaveWayIn[0].attemptId)
   const stands = world.snapshots.get(id)?.stands
   return stands === "available" || stands === "gone" ? undefined : id
+}
+
+/** From when a task may begin again. */
+export const beginsAgainMs = (world: World, task: TaskState): number => task.notBeforeMs + (awaitedOf(world, task) === undefined ? 0 : keptWaitMs)
+
+/** Of a task that begins without what it left last: that this was waited for, and what it goes on from instead. */
+export const goesWithout = (world: World, task: TaskState): string | undefined => {
+  const awaited = awaitedOf(world, task)
+  if (awaited === undefined) return undefined
+  const from = startOf(world, task)?.snapshotId
+  return `the files that it left last (${awaited}) were not said to be stored within ${keptWait}: it ${from === undefined ? "begins anew" : `goes on from ${from}`}`
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { ArrayTerms, Outcome } from "@millrace/schemas"
-import { awaitedOf } from "./snapshots.ts"
+import { beginsAgainMs } from "./snapshots.ts"
 import { attemptOn, type JobState, type TaskStage, type TaskState, type Word, type World } from "./world.ts"
 
 /** A host that never says the end of an attempt is told to end it this long after the attempt's time is up. */
@@ -23,10 +23,10 @@ export const isLost = (world: World, { current }: TaskState): boolean =>
 
 /** Where a task stands. Waiting is what was due when its job was last told that there is no place. */
 export const stageOf = (world: World, task: TaskState): TaskStage => {
-  const { attempt, current, job, notBeforeMs } = task
+  const { attempt, current, job } = task
   if (attempt === 0) return "unheard"
   if (current !== undefined) return wordOn(task) !== undefined ? "ended" : isLost(world, task) ? "lost" : "placed"
-  return waitsForPlace(job) && notBeforeMs <= job.told!.atMs && awaitedOf(world, task) === undefined ? "waiting" : "backing_off"
+  return waitsForPlace(job) && beginsAgainMs(world, task) <= job.told!.atMs ? "waiting" : "backing_off"
 }
 
 /** Whether the last that a job was told is that there is no place for it, rather than that another thing comes first. */
