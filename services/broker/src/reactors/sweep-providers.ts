@@ -59,7 +59,7 @@ export const sweepProviders = ({ cell, everyMs, order, providers }: {
       return nextLookMs(order.state(), provider.name, provider.can.noticeMs, everyMs)
     })
     const lostSince = Effect.gen(function*() {
-      for (let seen = -1; lostAt(order.state(), provider.name).isSubsetOf(lost);) seen = yield* order.changed(seen)
+      for (let seen = -1; [...lostAt(order.state(), provider.name)].every((id) => lost.has(id));) seen = yield* order.changed(seen)
     })
     const pause = (ms: number) => Effect.raceFirst(Effect.sleep(ms), Effect.andThen(Effect.sleep(Math.min(ms, looksMsMin)), lostSince))
     return Effect.forever(Effect.flatMap(once, pause))
