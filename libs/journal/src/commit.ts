@@ -86,6 +86,24 @@ export const readable = (commit: StoredCommit, minds: (name: string) => boolean 
 
 const everyName = () => true
 
+/**
+ * Whether whoever may write on a commit's subject says this of itself. The log lets a host write on its own
+ * subjects alone, but not what it says there: a word about another host, or a decision of another point, is
+ * nobody's. True of all that no host writes. That a host speaks of work which it was given is still to be seen
+ * from the placement.
+ */
+export const speaksForItself = ({ subject: { kind, scope, story } }: Pick<StoredCommit, "subject">, event: MillFact): boolean => {
+  switch (kind) {
+    case "host":
+    case "attempt":
+      return "hostId" in event && event.hostId === scope
+    case "decision":
+      return scope !== "host" || ("point" in event && event.point === "host" && story !== undefined && (event._tag !== "DecisionMade" || event.hostId === story))
+    default:
+      return true
+  }
+}
+
 /** Where a commit came to lie. */
 export interface Appended {
   readonly stream: string

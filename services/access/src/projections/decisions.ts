@@ -1,3 +1,4 @@
+import { speaksForItself } from "@millrace/journal"
 import { projection } from "@millrace/readmodel"
 import { type DecisionMade, encodeFact } from "@millrace/schemas"
 import { sql } from "kysely"
@@ -33,7 +34,7 @@ export interface DecisionTables {
 /** The audit: what every point has decided, one row a decision. Answers "who was refused what, and what was missing". */
 export const decisions = projection<DecisionTables>()<DecisionMade>({
   name: "access.decisions",
-  version: 1,
+  version: 2,
   hears: ["ACCESS", "GATEWAY", "SCHEDULER", "HOSTS"],
   only: ["DecisionMade"],
   tables: (schema) => [
@@ -62,7 +63,8 @@ export const decisions = projection<DecisionTables>()<DecisionMade>({
     schema.createIndex("decisions_newest").on("decisions").columns(["workspace", "id"])
   ],
   apply: async (tx, facts) => {
-    const rows = facts.map(({ commit, event, id, ordinal, partOf }) => {
+    // A host is a point of its own, and no other: what it says in the name of another point is nobody's decision.
+    const rows = facts.filter(({ commit, event }) => speaksForItself(commit, event)).map(({ commit, event, id, ordinal, partOf }) => {
       const body = encodeFact(event).body as Record<string, unknown>
       return {
         id,

@@ -5,14 +5,14 @@ import type { Digest } from "@millrace/schemas"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { placeOf } from "../domain/log-pieces.ts"
-import { type ArtefactRow, noTask } from "../projections/attempts.ts"
+import { noTask } from "../projections/attempts.ts"
 import type { Gate } from "../reactors/gate.ts"
 import type { LiveOutput } from "../reactors/live-output.ts"
 import { Api } from "./api.ts"
 import type { ArtefactView } from "./bytes.ts"
 import { blobAnswer } from "./bytes-answer.ts"
 import { allowed } from "./bytes-gate.ts"
-import { blobOf, isOurs, keptOf, listKept, type Which } from "./bytes-kept.ts"
+import { blobOf, isOurs, type Kept, keptOf, listKept, type Which } from "./bytes-kept.ts"
 import { logAnswer } from "./bytes-logs.ts"
 import type { Watch } from "./bytes-watch.ts"
 import { BadRequest, NotFound } from "./errors.ts"
@@ -66,7 +66,7 @@ export const JobBytesLive = HttpApiBuilder.group(Api, "bytes", Effect.fn(functio
   })
 }))
 
-const viewOf = ({ attempt, digest, dropped_bytes, name, size_bytes, task }: ArtefactRow): ArtefactView => ({
+const viewOf = ({ attempt, digest, dropped_bytes, name, size_bytes, task }: Kept): ArtefactView => ({
   name,
   sizeBytes: Number(size_bytes),
   digest: digest as Digest,

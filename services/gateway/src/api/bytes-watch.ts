@@ -2,7 +2,7 @@ import { Database, read } from "@millrace/readmodel"
 import { Cause, Context, Deferred, Effect, Layer, Schedule } from "effect"
 import { noTask } from "../projections/attempts.ts"
 import { tables } from "../projections/tables.ts"
-import { type Standing, tasksOf } from "./bytes-kept.ts"
+import { keptIn, type Standing, tasksOf, triedIn } from "./bytes-kept.ts"
 
 /** How often the tables are asked, once for all who wait, in ms. */
 const lookMs = 200
@@ -50,11 +50,14 @@ const standing = (waiting: ReadonlyArray<Waiting>) => {
   const jobs = [...new Set(waiting.map(({ jobId }) => jobId))]
   const tasks = [...new Set(waiting.flatMap((one) => one.tasks))]
   return read(tables, async ({ db }) => {
-    const tries = await db.selectFrom("attempts").where("job_id", "in", jobs).where("task", "in", tasks).groupBy(["job_id", "task"])
-      .select((of) => ["job_id", "task", of.fn.countAll<string>().as("tries"), of.fn.countAll<string>().filterWhere("started", "=", true).as("started"), of.fn.count<string>("over").as("over")])
+    const tries = await triedIn(db).where("attempts.job_id", "in", jobs).where("attempts.task", "in", tasks).groupBy(["attempts.job_id", "attempts.task"])
+      .select((of) => [
+        "attempts.job_id", "attempts.task", of.fn.countAll<string>().as("tries"), of.fn.countAll<string>().filterWhere("words.started", "=", true).as("started"),
+        of.fn.countAll<string>().filterWhere(({ eb, or }) => or([eb("attempts.lost", "=", true), eb("words.over", "is not", null)])).as("over")
+      ])
       .execute()
-    const kept = await db.selectFrom("artefacts").where("job_id", "in", jobs).where("task", "in", tasks).where("form", "=", "output").groupBy(["job_id", "task"])
-      .select((of) => ["job_id", "task", of.fn.countAll<string>().as("outputs")]).execute()
+    const kept = await keptIn(db).where("attempts.job_id", "in", jobs).where("attempts.task", "in", tasks).where("artefacts.form", "=", "output").groupBy(["attempts.job_id", "attempts.task"])
+      .select((of) => ["attempts.job_id", "attempts.task", of.fn.countAll<string>().as("outputs")]).execute()
     const ended = await db.selectFrom("endings").where("job_id", "in", jobs).where("task", "in", [...tasks, noTask]).select(["job_id", "task"]).execute()
     return { tries, kept, ended }
   }).pipe(Effect.map(({ value: { ended, kept, tries } }) => ({ jobId, tasks }: Waiting): string => {

@@ -1,5 +1,6 @@
 import { readable } from "@millrace/journal"
-import type { Digest, JobId } from "@millrace/schemas"
+import { namedId } from "@millrace/decider"
+import { type AttemptId, type Digest, HostId, type JobId, WorkspaceName } from "@millrace/schemas"
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { createHash, randomBytes } from "node:crypto"
@@ -142,6 +143,46 @@ layer(BytesCell.layer, { timeout: "60 seconds", excludeTestServices: true })("by
       const [digest] = artefacts.map(({ digest }: { digest: Digest }) => digest)
       assert.strictEqual((yield* ask("GET", `/v1/blobs/${digest}`)).status, 200)
       assert.strictEqual((yield* ask("GET", `/v1/blobs/${digest}`, { token: "stranger" })).status, 404)
+    }))
+  })
+
+  describe("a host that lies", () => {
+    it.effect("changes nothing of what was made elsewhere, and hands nobody the bytes of others", () => Effect.gen(function*() {
+      const { blobs, say, settle, work } = yield* BytesCell
+      const { end, made: { attemptId, fence, jobId, workspace }, say: tell } = yield* work()
+      tell("what it said")
+      yield* end
+      yield* settle(jobId, "succeeded", 1)
+      const liar = HostId.make(`hst_${"1".repeat(26)}`)
+      const forged = yield* Effect.orDie(blobs.putBytes(Buffer.from("what it never said")))
+      const which = { jobId, workspace, attemptId, fence }
+      const kept = { _tag: "ArtefactKept", name: "stdout", blob: forged, droppedBytes: 0 } as const
+      // In its own name, in another host's, and of a try that nobody placed.
+      yield* say({ kind: "attempt", scope: liar }, { ...which, ...kept, hostId: liar, attempt: 1 })
+      yield* say({ kind: "attempt", scope: liar }, { ...which, ...kept, hostId, attempt: 2, attemptId: namedId<AttemptId>("att", "none") })
+      yield* say({ kind: "attempt", scope: liar }, { ...which, ...kept, hostId: liar, attempt: 3, attemptId: namedId<AttemptId>("att", "none") })
+      assert.strictEqual((yield* ask("GET", `/v1/jobs/${jobId}/output/stdout`)).bytes.toString(), "what it said")
+      // The bytes of acme as if a job of the stranger had made them.
+      const secret = yield* Effect.orDie(blobs.putBytes(Buffer.from("what acme made")))
+      const stranger = { ...which, ...kept, blob: secret, workspace: WorkspaceName.make("other"), name: "file" }
+      yield* say({ kind: "attempt", scope: liar }, { ...stranger, hostId: liar, attempt: 4 }, { ...stranger, hostId, attempt: 1 })
+      yield* ask("GET", `/v1/jobs/${jobId}/artefacts`)
+      assert.strictEqual((yield* ask("GET", `/v1/blobs/${secret.digest}`, { token: "stranger" })).status, 404)
+    }))
+
+    it.effect("makes no job of another workspace its friends'", () => Effect.gen(function*() {
+      const { log, say } = yield* BytesCell
+      const liar = HostId.make(`hst_${"2".repeat(26)}`)
+      const jobId = namedId<JobId>("job", acme, "coming")
+      const moment = { bootId: "b", hostMs: 1, attempt: 1, attemptId: namedId<AttemptId>("att", "soon"), fence: { epoch: 1, sequence: 1 } }
+      yield* say({ kind: "attempt", scope: liar }, { _tag: "AttemptStarted", jobId, workspace: WorkspaceName.make("other"), hostId: liar, ...moment })
+      const headers = { "content-type": "application/json", "idempotency-key": "coming" }
+      const heard = yield* ask("GET", `/v1/jobs/${jobId}?after=HOSTS=${log.head("HOSTS")}`, { token: "stranger" })
+      assert.strictEqual(heard.status, 200, "of a job that nobody has submitted")
+      const { cut, jobId: submitted } = (yield* ask("POST", "/v1/jobs", { body: Buffer.from(JSON.stringify({ argv: ["true"] })), headers })).json()
+      assert.strictEqual(submitted, jobId)
+      const shown = (token: string) => Effect.map(ask("GET", `/v1/jobs/${jobId}?after=GATEWAY=${cut.GATEWAY}`, { token }), ({ status }) => status)
+      assert.deepStrictEqual([yield* shown("owner"), yield* shown("stranger")], [200, 404])
     }))
   })
 

@@ -5,7 +5,7 @@ import { part } from "./part.ts"
 /** The task of a job that is no array. */
 export const noTask = -1
 
-/** One try of one task. */
+/** One try of one task, as the scheduler says. */
 export interface AttemptRow {
   readonly job_id: string
   readonly task: number
@@ -13,14 +13,23 @@ export interface AttemptRow {
   readonly workspace: string
   readonly attempt_id: string | null
   readonly host_id: string | null
+  /** Its host was given up before it had said how it ended. */
+  readonly lost: boolean
+}
+
+/** What a host said of an attempt. It counts where the attempt was placed on that host: streams come in no order, so that is seen where it is read. */
+export interface WordRow {
+  readonly attempt_id: string
+  readonly host_id: string
   readonly started: boolean
-  /** `exited`, `refused` or `lost`; null while it may still say something. */
+  /** `exited` or `refused`; null while it may still say something. */
   readonly over: string | null
 }
 
-/** One thing that an attempt made or said, under its name. */
+/** One thing that an attempt made or said, under its name, in the words of a host. It counts as `WordRow` does. */
 export interface ArtefactRow {
   readonly attempt_id: string
+  readonly host_id: string
   /** `output` is stdout or stderr, `file` a file that the work left, `snapshot` its kept state. */
   readonly form: string
   readonly name: string
@@ -45,6 +54,7 @@ export interface EndingRow {
 
 export interface AttemptTables {
   readonly attempts: AttemptRow
+  readonly words: WordRow
   readonly artefacts: ArtefactRow
   readonly endings: EndingRow
 }
@@ -68,11 +78,18 @@ export const attempts = part<AttemptTables>()<Minded>({
       .addColumn("workspace", "text", (column) => column.notNull())
       .addColumn("attempt_id", "text")
       .addColumn("host_id", "text")
+      .addColumn("lost", "boolean", (column) => column.notNull().defaultTo(false))
+      .addPrimaryKeyConstraint("attempts_pk", ["job_id", "task", "attempt"]),
+    schema.createIndex("attempts_by_id").on("attempts").columns(["attempt_id"]),
+    schema.createTable("words")
+      .addColumn("attempt_id", "text", (column) => column.notNull())
+      .addColumn("host_id", "text", (column) => column.notNull())
       .addColumn("started", "boolean", (column) => column.notNull().defaultTo(false))
       .addColumn("over", "text")
-      .addPrimaryKeyConstraint("attempts_pk", ["job_id", "task", "attempt"]),
+      .addPrimaryKeyConstraint("words_pk", ["attempt_id", "host_id"]),
     schema.createTable("artefacts")
       .addColumn("attempt_id", "text", (column) => column.notNull())
+      .addColumn("host_id", "text", (column) => column.notNull())
       .addColumn("form", "text", (column) => column.notNull())
       .addColumn("name", "text", (column) => column.notNull())
       .addColumn("workspace", "text", (column) => column.notNull())
@@ -82,7 +99,7 @@ export const attempts = part<AttemptTables>()<Minded>({
       .addColumn("digest", "text", (column) => column.notNull())
       .addColumn("size_bytes", "bigint", (column) => column.notNull())
       .addColumn("dropped_bytes", "bigint", (column) => column.notNull())
-      .addPrimaryKeyConstraint("artefacts_pk", ["attempt_id", "form", "name"]),
+      .addPrimaryKeyConstraint("artefacts_pk", ["attempt_id", "host_id", "form", "name"]),
     schema.createIndex("artefacts_of_job").on("artefacts").columns(["job_id", "task", "form", "name", "attempt"]),
     schema.createIndex("artefacts_by_digest").on("artefacts").columns(["workspace", "digest"]),
     schema.createTable("endings")
@@ -96,6 +113,7 @@ export const attempts = part<AttemptTables>()<Minded>({
   ],
   apply: async (tx, facts) => {
     const tries = new Map<string, Record<string, unknown>>()
+    const words = new Map<string, Record<string, unknown>>()
     const kept = new Map<string, Record<string, unknown>>()
     const ended = new Map<string, Record<string, unknown>>()
     for (const { event } of facts) {
@@ -104,17 +122,17 @@ export const attempts = part<AttemptTables>()<Minded>({
           told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId })
           break
         case "AttemptStarted":
-          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId, started: true })
+          heard(words, event, { started: true })
           break
         case "AttemptExited":
-          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId, over: "exited" })
+          heard(words, event, { over: "exited" })
           break
         case "AttemptRefused":
-          told(tries, event, { attempt_id: event.attemptId, host_id: event.hostId, over: "refused" })
+          heard(words, event, { over: "refused" })
           break
         case "JobRetried":
           // What failed by itself says so itself, on its host; what was lost may never.
-          if (event.lost === true) told(tries, { ...event, attempt: event.failedAttempt }, { over: "lost" })
+          if (event.lost === true) told(tries, { ...event, attempt: event.failedAttempt }, { lost: true })
           break
         case "ArtefactKept":
           keptAs(kept, event, event.name === "stdout" || event.name === "stderr" ? "output" : "file", event.name, event.droppedBytes)
@@ -134,20 +152,27 @@ export const attempts = part<AttemptTables>()<Minded>({
       }
     }
     await sql`
-      insert into attempts as known (job_id, task, attempt, workspace, attempt_id, host_id, started, over)
-      select job_id, task, attempt, workspace, attempt_id, host_id, coalesce(started, false), over
+      insert into attempts as known (job_id, task, attempt, workspace, attempt_id, host_id, lost)
+      select job_id, task, attempt, workspace, attempt_id, host_id, coalesce(lost, false)
       from jsonb_to_recordset(${JSON.stringify([...tries.values()])}::text::jsonb) as told(
-        job_id text, task integer, attempt integer, workspace text, attempt_id text, host_id text, started boolean, over text)
+        job_id text, task integer, attempt integer, workspace text, attempt_id text, host_id text, lost boolean)
       on conflict (job_id, task, attempt) do update set
         attempt_id = coalesce(excluded.attempt_id, known.attempt_id),
         host_id = coalesce(excluded.host_id, known.host_id),
-        started = excluded.started or known.started,
-        over = coalesce(excluded.over, known.over)
+        lost = excluded.lost or known.lost
     `.execute(tx)
     await sql`
-      insert into artefacts (attempt_id, form, name, workspace, job_id, task, attempt, digest, size_bytes, dropped_bytes)
+      insert into words as known (attempt_id, host_id, started, over)
+      select attempt_id, host_id, coalesce(started, false), over
+      from jsonb_to_recordset(${JSON.stringify([...words.values()])}::text::jsonb) as told(attempt_id text, host_id text, started boolean, over text)
+      on conflict (attempt_id, host_id) do update set
+        started = excluded.started or known.started,
+        over = coalesce(known.over, excluded.over)
+    `.execute(tx)
+    await sql`
+      insert into artefacts (attempt_id, host_id, form, name, workspace, job_id, task, attempt, digest, size_bytes, dropped_bytes)
       select * from jsonb_to_recordset(${JSON.stringify([...kept.values()])}::text::jsonb) as told(
-        attempt_id text, form text, name text, workspace text, job_id text, task integer, attempt integer, digest text, size_bytes bigint, dropped_bytes bigint)
+        attempt_id text, host_id text, form text, name text, workspace text, job_id text, task integer, attempt integer, digest text, size_bytes bigint, dropped_bytes bigint)
       on conflict do nothing
     `.execute(tx)
     await sql`
@@ -172,15 +197,24 @@ const told = (rows: Map<string, Record<string, unknown>>, { attempt, jobId, task
   rows.set(key, { ...rows.get(key), job_id: jobId, workspace, task, attempt, ...words })
 }
 
+/** What this batch tells of a host's words about one attempt, in one row. */
+const heard = (rows: Map<string, Record<string, unknown>>, { attemptId, hostId }: { readonly attemptId: string; readonly hostId: string }, said: Record<string, unknown>): void => {
+  const key = `${attemptId}\n${hostId}`
+  rows.set(key, { ...said, ...rows.get(key), attempt_id: attemptId, host_id: hostId })
+}
+
 const keptAs = (
   rows: Map<string, Record<string, unknown>>,
-  { attempt, attemptId, blob, jobId, task = noTask, workspace }: ArtefactKept | SnapshotWritten,
+  { attempt, attemptId, blob, hostId, jobId, task = noTask, workspace }: ArtefactKept | SnapshotWritten,
   form: ArtefactRow["form"],
   name: string,
   droppedBytes: number
 ): void => {
-  rows.set(`${attemptId}\n${form}\n${name}`, {
+  const key = `${attemptId}\n${hostId}\n${form}\n${name}`
+  if (rows.has(key)) return
+  rows.set(key, {
     attempt_id: attemptId,
+    host_id: hostId,
     form,
     name,
     workspace,

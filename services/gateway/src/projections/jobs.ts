@@ -179,7 +179,9 @@ const gathered = (facts: ReadonlyArray<Fact>) => {
     const { jobId: job_id, workspace } = event
     const { job, task } = changesOf(event, commit.place)
     lines.push({ ...line, job_id, workspace, task: ("task" in event ? event.task : undefined) ?? null, change: job ?? null })
-    if (job !== undefined) jobs.set(job_id, { ...after(jobs.get(job_id) ?? {}, job), job_id, workspace })
+    const before = jobs.get(job_id)
+    // Whose a job is, its submission says, whatever was heard of it first.
+    if (job !== undefined) jobs.set(job_id, { ...after(before ?? {}, job), job_id, workspace: event._tag === "JobSubmitted" ? workspace : before?.workspace ?? workspace })
     if (task !== undefined) {
       const key = `${job_id} ${task.number}`
       tasks.set(key, { ...after(tasks.get(key) ?? {}, task.change), job_id, task: task.number, workspace })
@@ -214,6 +216,7 @@ const writeJobs = (tx: Transaction<JobTables>, rows: ReadonlyArray<Keyed>) =>
       parent_job_id text, trigger text, attempt integer, host_id text, waits text, started_attempt integer, outcome text, exit_code integer,
       cause text, settled_at_ms bigint, spent_pico numeric)
     on conflict (job_id) do update set
+      workspace = case when excluded.submitted_by is null then known.workspace else excluded.workspace end,
       submitted_by = coalesce(excluded.submitted_by, known.submitted_by),
       submitted_at_ms = coalesce(excluded.submitted_at_ms, known.submitted_at_ms),
       submitted_sequence = coalesce(excluded.submitted_sequence, known.submitted_sequence),

@@ -1,4 +1,4 @@
-import type { Fact } from "@millrace/journal"
+import { type Fact, speaksForItself } from "@millrace/journal"
 import { type Projection, projection, type ProjectionDeclared, type SchemaStatement } from "@millrace/readmodel"
 import type { MillFact, StreamName } from "@millrace/schemas"
 import type { SchemaModule, Transaction } from "kysely"
@@ -23,7 +23,7 @@ type All<Parts> = Parts extends readonly [infer First, ...infer Rest] ? TablesOf
 
 /**
  * Several parts as one projection: each stream is read and each fact decoded once for all of them, and they
- * move in one transaction, so a read sees them at one cut.
+ * move in one transaction, so a read sees them at one cut. What a host says of another host is remembered by none.
  */
 export const together = <const Parts extends readonly [Part, ...ReadonlyArray<Part>]>(
   { name, version }: { readonly name: string; readonly version: number },
@@ -38,8 +38,9 @@ export const together = <const Parts extends readonly [Part, ...ReadonlyArray<Pa
     only: [...new Set(parts.flatMap(({ only }) => only ?? []))] as Array<MillFact["_tag"]>,
     tables: (schema) => parts.flatMap(({ tables }) => tables(schema)),
     apply: async (tx, facts) => {
+      const believed = facts.filter(({ commit, event }) => speaksForItself(commit, event))
       for (const { apply, names } of minded) {
-        const own = facts.filter((fact) => names.has(fact.name))
+        const own = believed.filter((fact) => names.has(fact.name))
         if (own.length > 0) await apply(tx, own)
       }
     }

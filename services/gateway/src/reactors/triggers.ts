@@ -1,4 +1,4 @@
-import { type Fact, Journal, type JournalUnavailable, readable, type StoredCommit } from "@millrace/journal"
+import { type Fact, Journal, type JournalUnavailable, readable, speaksForItself, type StoredCommit } from "@millrace/journal"
 import {
   type Cut, type Digest, encodeFact, type EventReceived, type FactId, filterOf, type GrantId, type JobId, type JobSubmitted, type Kind, type Principal,
   Program, type TriggerDefined, type TriggerName, type WorkspaceName
@@ -269,7 +269,7 @@ const refusedWord = (
 /** What of a commit a trigger waits for: facts of its own workspace that match. */
 const happeningsOf = (commit: StoredCommit, defined: TriggerDefined): ReadonlyArray<Happening> =>
   readable(commit).facts.flatMap((fact) => {
-    if ((fact.event as { readonly workspace?: string }).workspace !== defined.workspace) return []
+    if ((fact.event as { readonly workspace?: string }).workspace !== defined.workspace || !speaksForItself(commit, fact.event)) return []
     const happening = happeningOf(fact)
     return matches(defined, happening) ? [told(happening)] : []
   })
