@@ -37,18 +37,23 @@ describe("what a host makes of its GPUs", () => {
     assert.lengthOf(looked(looked(looked(begun, named, 1).health, named, 2).health, named, 3).words, 0, "the others are not meant")
   })
 
-  it("three different jobs in a row that end there with the runtime's errors speak against it; one that ends well in between does not", () => {
-    const end = (health: GpuHealth, jobId: string, error: string | undefined, well = false) => ended(health, { gpus: [1], jobId, well, error }, 5)
+  it("three different jobs in a row, of more than one workspace, that end there with the runtime's errors speak against it; one that ends well in between does not", () => {
+    const end = (health: GpuHealth, jobId: string, error: string | undefined, well = false) => ended(health, { gpus: [1], workspace: jobId < "c" ? "acme" : "other", jobId, well, error }, 5)
     const row = (...ends: ReadonlyArray<readonly [string, string | undefined, boolean?]>) =>
       ends.reduce<Judged>(({ health, words }, [jobId, error, well]) => {
         const next = end(health, jobId, error, well)
         return { health: next.health, words: [...words, ...next.words] }
       }, { health: begun, words: [] })
     const bad = "unspecified launch failure"
-    assert.deepStrictEqual(said(row(["a", bad], ["b", bad], ["c", bad])), [`GpuSuspected 1: 3 jobs after each other ended there with "${bad}"`])
+    assert.deepStrictEqual(said(row(["a", bad], ["b", bad], ["c", bad])), [`GpuSuspected 1: 3 jobs of 2 workspaces after each other ended there with "${bad}"`])
     assert.deepStrictEqual(said(row(["a", bad], ["a", bad], ["a", bad], ["b", bad])), [], "one job's own bug")
     assert.deepStrictEqual(said(row(["a", bad], ["b", bad], ["c", undefined, true], ["d", bad], ["e", bad])), [])
     assert.lengthOf(row(["a", bad], ["b", bad], ["c", undefined], ["d", bad]).words, 1, "another failure says nothing")
+    const alone = row(...["a1", "a2", "a3", "a4", "b5"].map((jobId) => [jobId, bad] as const))
+    assert.deepStrictEqual(said(alone), [], "whoever has a workspace may print what it likes")
+    assert.lengthOf(end(alone.health, "c", bad).words, 1)
+    const older = { ...begun, devices: begun.devices.map((device) => ({ ...device, badEnds: ["job_1", "job_2"] })) }
+    assert.deepStrictEqual(said(end(older, "c", bad)), [], "of ends that were noted without their workspace nobody knows whose they were")
   })
 
   it("it is tested when it has rested and nobody uses it, and rests twice as long after each failure, an hour at most", () => {

@@ -7,7 +7,7 @@ export const GpuDevice = Schema.Struct({
   index: Schema.Int,
   busId: Schema.String,
   eccUncorrected: Schema.optionalKey(Schema.Int),
-  /** Jobs that ended one after the other with the runtime's errors there. */
+  /** Jobs that ended one after the other with the runtime's errors there: `<workspace>/<job>`. */
   badEnds: Schema.Array(Schema.String),
   suspicion: Schema.optionalKey(Schema.Struct({ symptom: Schema.NonEmptyString, sinceMs: Schema.Int })),
   /** How often it was suspected or failed its test since it was last well for a day: each doubles the wait for the next test. */
@@ -48,6 +48,8 @@ export const noHealth: GpuHealth = { devices: [], silent: 0 }
 /** The tool may be slow once. */
 const silentMax = 3
 const badEndsMax = 3
+/** What work prints is its own word: those of one workspace could put a device away with it. */
+const accusersMin = 2
 const testMsMin = 60_000
 const testMsMax = 3_600_000
 /** Well for so long, it is as good as new. */
@@ -92,12 +94,17 @@ export const looked = (before: GpuHealth, look: GpuLook, nowMs: number): Judged 
   })
 }
 
-/** Work ended that had these devices. Only ends of different jobs, one after the other, speak against a device. */
-export const ended = (before: GpuHealth, end: { readonly gpus: ReadonlyArray<number>; readonly jobId: string; readonly well: boolean; readonly error: string | undefined }, nowMs: number): Judged =>
+/** Work ended that had these devices. Only ends of different jobs, one after the other, and of more than one workspace, speak against a device. */
+export const ended = (before: GpuHealth, end: { readonly gpus: ReadonlyArray<number>; readonly workspace: string; readonly jobId: string; readonly well: boolean; readonly error: string | undefined }, nowMs: number): Judged =>
   judged(before, nowMs, (device) => {
     if (!end.gpus.includes(device.index) || (!end.well && end.error === undefined)) return { device, symptom: undefined }
-    const badEnds = end.well ? [] : device.badEnds.includes(end.jobId) ? device.badEnds : [...device.badEnds, end.jobId].slice(-badEndsMax)
-    return { device: { ...device, badEnds }, symptom: badEnds.length >= badEndsMax ? `${badEndsMax} jobs after each other ended there with "${end.error}"` : undefined }
+    const name = `${end.workspace}/${end.jobId}`
+    // Of one that was noted before workspaces were, nobody knows whose it was.
+    const noted = device.badEnds.filter((one) => one.includes("/"))
+    const badEnds = end.well ? [] : noted.includes(name) ? noted : [...noted, name].slice(-badEndsMax)
+    const accusers = new Set(badEnds.map((one) => one.slice(0, one.indexOf("/")))).size
+    const speaks = badEnds.length >= badEndsMax && accusers >= accusersMin
+    return { device: { ...device, badEnds }, symptom: speaks ? `${badEndsMax} jobs of ${accusers} workspaces after each other ended there with "${end.error}"` : undefined }
   })
 
 /** Devices that are to be tested now: suspected, rested, and with nobody's work on them. */

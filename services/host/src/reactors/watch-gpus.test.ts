@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { MillFact, PlacementMade } from "@millrace/schemas"
+import { type MillFact, type PlacementMade, WorkspaceName } from "@millrace/schemas"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { type GpuHealth, type GpuLook, noHealth } from "../domain/gpu-health.ts"
 import type { GpuReading } from "../domain/gpu-symptoms.ts"
 import { withGpus } from "../machine/gpus.ts"
 import { Site } from "../testing/agent.ts"
-import { capabilities, placement } from "../testing/placement.ts"
+import { capabilities, placement, workspace } from "../testing/placement.ts"
 
 const readings = [0, 1].map((index): GpuReading => ({ index, uuid: `GPU-${index}`, name: "H100", memoryMib: 80_000, busId: `0000:0${index}:00` }))
 
@@ -36,9 +36,9 @@ const brief = (event: MillFact): string =>
 const told = (site: Site) => Effect.map(site.saidOfItself, (facts) => facts.map(({ event }) => brief(event)).filter((text) => text !== "HostJoined"))
 const after = (site: Site, seconds: number) => Effect.andThen(TestClock.adjust(`${seconds} seconds`), site.settle)
 
-const onGpu = (site: Site, name: string, gpu: number, sequence: number) => Effect.suspend(() => {
+const onGpu = (site: Site, name: string, gpu: number, sequence: number, of = workspace) => Effect.suspend(() => {
   const plain = placement(name, { sequence, spec: { runMsMax: 3_600_000, resources: { cpuMilli: 100, memoryMib: 10, diskMib: 0, gpus: 1 } } })
-  const made: PlacementMade = { ...plain, gpus: [gpu], warrant: { ...plain.warrant, gpus: [gpu] } }
+  const made: PlacementMade = { ...plain, workspace: of, gpus: [gpu], warrant: { ...plain.warrant, gpus: [gpu] } }
   return Effect.tap(site.signed(made), (signed) => site.hear(signed))
 })
 
@@ -74,17 +74,17 @@ describe("a host with GPUs", () => {
       assert.lengthOf(yield* told(site), 3, "nothing is left to say")
     }))
 
-  it.effect("suspects the one on which three jobs in a row met the runtime's error", () =>
+  it.effect("suspects the one on which three jobs in a row met the runtime's error, once they are of two workspaces", () =>
     Effect.gen(function*() {
       const { driver, site } = yield* machine
       yield* site.start
-      for (const [at, name] of ["a", "b", "c"].entries()) {
+      for (const [at, name] of ["a", "b", "c", "d"].entries()) {
         assert.isEmpty(yield* told(site))
-        const made = yield* onGpu(site, name, 0, at + 1)
+        const made = yield* onGpu(site, name, 0, at + 1, name === "d" ? WorkspaceName.make("other") : workspace)
         site.work.end(made, { code: 1, output: words("RuntimeError: CUDA error: unspecified launch failure\n") })
         yield* site.settle
       }
-      assert.match((yield* told(site)).join(), /^suspected 0: 3 jobs after each other ended there with "unspecified launch failure"$/u)
+      assert.match((yield* told(site)).join(), /^suspected 0: 3 jobs of 2 workspaces after each other ended there with "unspecified launch failure"$/u)
       assert.deepStrictEqual(driver.kept.devices.map(({ suspicion }) => suspicion === undefined), [false, true])
     }))
 

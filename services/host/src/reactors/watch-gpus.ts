@@ -79,11 +79,11 @@ export const openGpuWatch = Effect.fnUntraced(function*(say: (word: GpuWord, atM
       ], { concurrency: 2 })),
       Effect.andThen(Effect.never)
     ),
-    ended: ({ gpus: named = [], jobId }, { code, output }, cause) => {
+    ended: ({ gpus: named = [], jobId, workspace }, { code, output }, cause) => {
       if (named.length === 0) return Effect.void
       const well = cause === "exited" && code === 0
       const words = well ? "" : output.map(({ bytes }) => Buffer.from(bytes.subarray(-lastWordsBytes)).toString("latin1")).join("\n")
-      return inTurn.withPermits(1)(Effect.flatMap(Clock.currentTimeMillis, (nowMs) => Effect.suspend(() => become(ended(health, { gpus: named, jobId, well, error: runtimeErrorIn(words) }, nowMs)))))
+      return inTurn.withPermits(1)(Effect.flatMap(Clock.currentTimeMillis, (nowMs) => Effect.suspend(() => become(ended(health, { gpus: named, workspace, jobId, well, error: runtimeErrorIn(words) }, nowMs)))))
     }
   }
 })
