@@ -4,6 +4,7 @@ import { requestOf } from "./ask.ts"
 import { classKeyOf } from "./demand.ts"
 import { noAmounts } from "./fair/amounts.ts"
 import { lean, leanPlaced, own } from "./lean.ts"
+import { asksNoMore, forgetOutcomes, isForgotten } from "./forgetting.ts"
 import { evolveMoney, promise } from "./money.ts"
 import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
@@ -30,6 +31,7 @@ export const evolve = (world: World, heard: Heard): World => {
   world.heard.set(stream, { sequence, ordinal })
   if (stream === "SCHEDULER") world.money.answeredAt = Math.max(world.money.answeredAt, heard.saw["METERING"] ?? 0)
   take(world, heard)
+  forgetOutcomes(world)
   return world
 }
 
@@ -45,7 +47,8 @@ const take = (world: World, heard: Heard): void => {
     case "JobSubmitted":
       return submitted(world, event, heard)
     case "JobCancelRequested": {
-      const job = jobOf(world, event.jobId)
+      // Its submission lies before it in the same stream: once some are forgotten, one that is not known is one of those.
+      const job = world.outcomes.forgottenAtMs === undefined ? jobOf(world, event.jobId) : world.jobs.get(event.jobId)
       if (job === undefined) return
       job.cancelledBy ??= id
       return everythingChanged(world, job)
@@ -85,9 +88,9 @@ const take = (world: World, heard: Heard): void => {
     case "TaskSettled":
       return taskSettled(world, event, heard)
     case "JobSettled":
-      return over(world, event, event.outcome, event.endedBy === undefined ? heard.partOf : undefined)
+      return over(world, event, heard, event.outcome, event.endedBy === undefined ? heard.partOf : undefined)
     case "JobRefused":
-      return over(world, event, "refused", undefined)
+      return over(world, event, heard, "refused", undefined)
     case "LateWordNoted": {
       const { attempt, jobId, task } = event
       for (const [key, givenUp] of world.givenUp) {
@@ -203,6 +206,7 @@ const spoken = (world: World, word: Word): void => {
     letGo(world, givenUp)
     return
   }
+  if (!world.jobs.has(jobId) && isForgotten(world, word.fact.attemptId)) return
   const job = jobOf(world, jobId)
   if (job === undefined || isOver(job, number ?? 0)) return
   const task = taskOf(job, number ?? 0)
@@ -262,7 +266,7 @@ const taskSettled = (world: World, fact: TaskSettled, heard: Heard): void => {
 }
 
 /** The job is over: only its outcome is remembered, and whoever waited for it is looked at again. */
-const over = (world: World, { jobId, workspace }: { readonly jobId: JobId; readonly workspace: WorkspaceName }, outcome: Outcome, givesUp: FactId | undefined): void => {
+const over = (world: World, { jobId, workspace }: { readonly jobId: JobId; readonly workspace: WorkspaceName }, { atMs, saw }: Heard, outcome: Outcome, givesUp: FactId | undefined): void => {
   const job = jobOf(world, jobId)
   if (job === undefined) return
   for (const task of job.tasks.values()) {
@@ -271,7 +275,8 @@ const over = (world: World, { jobId, workspace }: { readonly jobId: JobId; reado
   }
   jobGone(world, job)
   world.jobs.delete(jobId)
-  world.outcomes.set(jobId, endedAs(workspace, outcome))
+  world.outcomes.add(job.id, endedAs(workspace, outcome), { atMs, sawGateway: saw["GATEWAY"] ?? 0 })
+  asksNoMore(world, job)
   awake(world, jobId)
 }
 

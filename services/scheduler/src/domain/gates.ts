@@ -21,7 +21,7 @@ const gateOfAfter = (world: World, job: JobState): Gate => {
   const { fact } = job.submitted!
   const open_: Array<string> = []
   for (const { jobId, on } of fact.spec.after ?? []) {
-    const outcome = outcomeOf(world, fact.workspace, jobId)
+    const outcome = outcomeOf(world, { workspace: fact.workspace, number: job.number }, jobId)
     if (outcome !== undefined) {
       if (on === "over" || outcome === "succeeded") continue
       return { _tag: "Never", why: { reason: "dependency_failed", remedy: `it was to follow the success of ${jobId}, which ended as ${outcome}; submit it again after one that succeeds, or with on: over` } }
@@ -29,7 +29,7 @@ const gateOfAfter = (world: World, job: JobState): Gate => {
     const other = world.jobs.get(jobId)
     // One that was submitted later cannot come first: two jobs could wait for each other for ever.
     if (other?.submitted?.fact.workspace !== fact.workspace || other.number >= job.number) {
-      return { _tag: "Never", why: { reason: "dependency_failed", remedy: `no job ${jobId} was submitted in this workspace before it; name one that was` } }
+      return { _tag: "Never", why: { reason: "dependency_failed", remedy: `no job ${jobId} was submitted in this workspace before it${world.outcomes.forgottenAtMs === undefined ? "" : ", or it ended so long before that how is not remembered"}; name one that was` } }
     }
     open_.push(jobId)
   }

@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { foldCommit, type StoredCommit } from "@millrace/journal"
 import { HostId, Principal, type Resources } from "@millrace/schemas"
-import { Schema } from "effect"
 import { type Cell, exited } from "../testing/cell.ts"
-import { Life, live } from "../testing/life.ts"
+import { interleaved, Life, live, Picks } from "../testing/life.ts"
 import { grant } from "../testing/means.ts"
 import { scheduler } from "./scheduler.ts"
 import { noResources, plus } from "./resources.ts"
@@ -23,21 +22,6 @@ const next = (world: World, cell: Cell, atMs: number): unknown =>
 
 /** Later than any pause: everything that backs off is due. */
 const muchLaterMs = 10_000_000
-
-/** Another order of the same facts: `picks` says from which stream the next one comes. */
-const interleaved = (log: ReadonlyArray<StoredCommit>, picks: ReadonlyArray<number>): ReadonlyArray<StoredCommit> => {
-  const streams = [...new Map(log.map(({ place }) => [place.stream, log.filter((commit) => commit.place.stream === place.stream)])).values()].map((commits) => [...commits])
-  const mixed: Array<StoredCommit> = []
-  for (let index = 0; mixed.length < log.length; index += 1) {
-    const left = streams.filter(({ length }) => length > 0)
-    // A run of several from one stream, so that streams fall far behind each other.
-    const pick = picks[index % picks.length] ?? 0
-    mixed.push(...left[pick % left.length]!.splice(0, 1 + (pick >> 3)))
-  }
-  return mixed
-}
-
-const Picks = Schema.Array(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 127 })))).pipe(Schema.check(Schema.isMinLength(1), Schema.isMaxLength(40)))
 
 /** What a host holds by the facts alone: what was placed there and has had no word from it. */
 const heldBy = (cell: Cell, hostId: HostId): Resources => {

@@ -1,10 +1,11 @@
 import { Mix, type SavedMix } from "@millrace/packing"
 import { loadView, type SavedView, saveView } from "@millrace/authority"
-import { type LeaseId, PriceBook } from "@millrace/schemas"
+import { type JobId, type LeaseId, PriceBook } from "@millrace/schemas"
 import { Schema } from "effect"
 import { hold, hostChanged, hostOf, running, unsaidOf } from "./evolve.ts"
 import { lean, leanPlaced, once, own } from "./lean.ts"
 import type { Money, Promised, Slice } from "./money.ts"
+import { type Lot, type Pinned, remembersUsually } from "./outcomes.ts"
 import { setQuotas } from "./quotas.ts"
 import type { MachineKind } from "./possible.ts"
 import { everythingChanged, introduce } from "./reindex.ts"
@@ -40,8 +41,11 @@ export interface SavedWorld {
   readonly heard: ReadonlyArray<readonly [string, { readonly sequence: number; readonly ordinal: number }]>
   readonly frozen: ReadonlyArray<string>
   readonly jobs: Iterable<SavedJob>
-  /** The ids of jobs by workspace and outcome; of one that are many, in several lots. */
-  readonly outcomes: Iterable<readonly [string, string, ReadonlyArray<string>]>
+  /** The ids of jobs by their lot, workspace and outcome; of one that are many, in several items. */
+  readonly outcomes: Iterable<readonly [number, string, string, ReadonlyArray<string>]>
+  readonly lots: ReadonlyArray<Omit<Lot, "ended">>
+  readonly pinned: ReadonlyArray<readonly [JobId, Pinned]>
+  readonly forgottenAtMs: number | undefined
   /** What is promised and not in `money`, in a checkpoint that is made bit by bit. */
   readonly promised?: Iterable<SavedMoney["promised"][number]>
   readonly hosts: ReadonlyArray<SavedHost>
@@ -92,6 +96,9 @@ const saveRest = (world: World): Omit<SavedWorld, "jobs" | "outcomes" | "money">
   quotas: byKey(world.quotas),
   asks: byKey(world.asks),
   answered: [...world.answered].sort(),
+  lots: world.outcomes.lots.map(({ ended: _, ...lot }) => lot),
+  pinned: byKey(world.outcomes.pinned),
+  forgottenAtMs: world.outcomes.forgottenAtMs,
   mix: world.index.fleet.mix.saved(),
   images: byKey(world.images),
   demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
@@ -104,16 +111,18 @@ export const saveLong = (world: World): SavedWorld => ({
     for (const job of world.jobs.values()) yield saveJob(job)
   }),
   outcomes: bitByBit(function*() {
-    const lot = new Map<Ended, Array<string>>()
-    for (const [id, ended] of world.outcomes) {
-      const ids = lot.get(ended)
-      if (ids === undefined) lot.set(ended, [id])
-      else if (ids.push(id) === lotMax) {
-        yield [ended.workspace, ended.outcome, ids] as const
-        lot.delete(ended)
+    for (const [at, lot] of world.outcomes.lots.entries()) {
+      const alike = new Map<Ended, Array<string>>()
+      for (const [id, ended] of lot.ended) {
+        const ids = alike.get(ended)
+        if (ids === undefined) alike.set(ended, [id])
+        else if (ids.push(id) === alikeMax) {
+          yield [at, ended.workspace, ended.outcome, ids] as const
+          alike.delete(ended)
+        }
       }
+      for (const [{ outcome, workspace }, ids] of alike) yield [at, workspace, outcome, ids] as const
     }
-    for (const [{ outcome, workspace }, ids] of lot) yield [workspace, outcome, ids] as const
   }),
   promised: bitByBit(function*() {
     for (const [id, promised] of world.money.promised) yield savePromised(id, promised)
@@ -122,7 +131,7 @@ export const saveLong = (world: World): SavedWorld => ({
 })
 
 /** So many ids of jobs that are over are one item. */
-const lotMax = 1_000
+const alikeMax = 1_000
 
 const bitByBit = <A>(items: () => Iterator<A>): Iterable<A> => ({ [Symbol.iterator]: items })
 
@@ -132,16 +141,16 @@ const saveJob = ({ derived: _, dueMs: _due, tasks, ...job }: JobState): SavedJob
   tasks: [...tasks.values()].sort((left, right) => left.number - right.number).map(({ active: _a, awaits: _w, dueMs: _d, job: _j, live: _l, words, ...task }) => ({ ...task, words: byKey(words) }))
 })
 
-const saveOutcomes = (world: World): SavedWorld["outcomes"] => {
+const saveOutcomes = (world: World): SavedWorld["outcomes"] => world.outcomes.lots.flatMap((lot, at) => {
   const groups = new Map<string, { readonly ended: readonly [string, string]; readonly ids: Array<string> }>()
-  for (const [id, { outcome, workspace }] of world.outcomes) {
+  for (const [id, { outcome, workspace }] of lot.ended) {
     const key = `${workspace}/${outcome}`
     const group = groups.get(key) ?? { ended: [workspace, outcome] as const, ids: [] }
     group.ids.push(id)
     groups.set(key, group)
   }
-  return byKey(groups).map(([, { ended: [workspace, outcome], ids }]) => [workspace, outcome, ids.sort()] as const)
-}
+  return byKey(groups).map(([, { ended: [workspace, outcome], ids }]) => [at, workspace, outcome, ids.sort()] as const)
+})
 
 const savePromised = (id: string, { amountPico, grantPath, slice }: Promised): SavedMoney["promised"][number] => [id, slice, String(amountPico), grantPath]
 
@@ -158,11 +167,13 @@ const saveMoney = ({ accounts, answeredAt, books, early, promised, recalledAt, s
   answeredAt
 })
 
-export const load = (saved: SavedWorld): World => {
-  const world: World = { ...emptyWorld(Mix.from(saved.mix)), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { counts: new Map(saved.demand.counts), atMs: saved.demand.atMs } }
+export const load = (saved: SavedWorld, remembering = remembersUsually): World => {
+  const world: World = { ...emptyWorld(Mix.from(saved.mix), remembering), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { counts: new Map(saved.demand.counts), atMs: saved.demand.atMs } }
   for (const [stream, place] of saved.heard) world.heard.set(stream, place)
   for (const scope of saved.frozen) world.frozen.add(scope)
-  for (const [workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.set(id as never, endedAs(workspace as never, outcome as never))
+  world.outcomes.load(saved.lots, saved.forgottenAtMs)
+  for (const [lot, workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.restore(lot, id as never, endedAs(workspace as never, outcome as never))
+  for (const [id, kept] of saved.pinned) world.outcomes.pinned.set(id, kept)
   for (const [id, kept] of saved.snapshots) {
     world.snapshots.set(id, kept as never)
     noteKept(world.index.keptOf, world.snapshots.get(id), id)

@@ -2,6 +2,7 @@ import type { Fact, StoredCommit, StreamDecider } from "@millrace/journal"
 import type { MillFact, Principal } from "@millrace/schemas"
 import { decide, dueAtMs } from "./decide.ts"
 import { evolve } from "./evolve.ts"
+import { type Remembering, remembersUsually } from "./outcomes.ts"
 import { load, save, saveLong, type SavedWorld } from "./saved.ts"
 import { emptyWorld, type HostState, type World } from "./world.ts"
 
@@ -16,14 +17,14 @@ const watched = (world: World): World => {
   return world
 }
 
-/** The scheduler as the journal runs and replays it: everything it decides follows from these functions. */
-export const scheduler: StreamDecider<World> = {
+/** The scheduler with a memory of its own for how jobs ended: what is remembered decides with the rest. */
+export const schedulerRemembering = (remembering: Remembering): StreamDecider<World> => ({
   name: "scheduler",
   codeVersion: "17",
   actor: "service:scheduler" as Principal,
   writes: "SCHEDULER",
   hears: ["GATEWAY", "HOSTS", "ACCESS", "METERING", "SNAPSHOTS", "BROKER"],
-  initial: () => watched(emptyWorld()),
+  initial: () => watched(emptyWorld(undefined, remembering)),
   evolve: (world, { commit, event, id, ordinal, partOf }: Fact) =>
     speaksForItself(commit, event)
       ? evolve(world, {
@@ -41,6 +42,9 @@ export const scheduler: StreamDecider<World> = {
   decide,
   dueAtMs,
   save,
-  load: (saved: SavedWorld) => watched(load(saved)),
-  saveLong,
-}
+  load: (saved: SavedWorld) => watched(load(saved, remembering)),
+  saveLong
+})
+
+/** The scheduler as the journal runs and replays it: everything it decides follows from these functions. */
+export const scheduler: StreamDecider<World> = schedulerRemembering(remembersUsually)

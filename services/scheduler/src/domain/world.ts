@@ -30,6 +30,7 @@ import type { Amounts, Dimension } from "./fair/amounts.ts"
 import { QuotaLedger, QuotaTree } from "./fair/tree.ts"
 import { Fleet } from "./fleet.ts"
 import { emptyMoney, type Money } from "./money.ts"
+import { Outcomes, remembersUsually } from "./outcomes.ts"
 import type { Offered } from "./possible.ts"
 import type { Queue } from "./queue.ts"
 import type { Kept } from "./snapshots.ts"
@@ -248,7 +249,7 @@ export interface World {
   readonly heard: Map<string, { readonly sequence: number; readonly ordinal: number }>
   readonly jobs: Map<JobId, JobState>
   /** How jobs ended, for those that come after them; and so that nothing wakes one that is over. */
-  readonly outcomes: Map<JobId, Ended>
+  readonly outcomes: Outcomes
   readonly hosts: Map<HostId, HostState>
   /** By attempt and host, oldest first; at most `givenUpMax`. */
   readonly givenUp: Map<string, GivenUp>
@@ -325,11 +326,11 @@ export interface Index {
 }
 
 /** A world in which nothing has happened, but for what was learnt of what is typical. */
-export const emptyWorld = (mix = new Mix()): World => ({
+export const emptyWorld = (mix = new Mix(), remembering = remembersUsually): World => ({
   term: 0,
   heard: new Map(),
   jobs: new Map(),
-  outcomes: new Map(),
+  outcomes: new Outcomes(remembering),
   hosts: new Map(),
   givenUp: new Map(),
   authority: emptyView(),
@@ -401,9 +402,9 @@ export const newTask = (job: JobState, number: number): TaskState => ({
 
 export const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`
 
-/** How a job of a workspace ended, if it is over. */
-export const outcomeOf = (world: World, workspace: WorkspaceName, id: JobId): Outcome | undefined => {
-  const ended = world.outcomes.get(id)
+/** How a job ended, if it is over, for one of its workspace that was submitted as this one of GATEWAY. */
+export const outcomeOf = (world: World, { number, workspace }: { readonly workspace: WorkspaceName; readonly number: number }, id: JobId): Outcome | undefined => {
+  const ended = world.outcomes.for(number, id)
   return ended?.workspace === workspace ? ended.outcome : undefined
 }
 

@@ -123,12 +123,15 @@ const readIn = (commit: StoredCommit) => commit.facts.flatMap(({ event }) => Res
 export class Cell {
   /** Which of the lines that wait it looks at in a round. */
   readonly looking: Looking
-  world = scheduler.initial()
+  readonly decider: typeof scheduler
+  world
   readonly log: Array<StoredCommit> = []
   readonly saw: Record<string, number> = {}
 
-  constructor(looking: Looking = "few") {
+  constructor(looking: Looking = "few", decider = scheduler) {
     this.looking = looking
+    this.decider = decider
+    this.world = decider.initial()
   }
 
   /** Facts of other services, each in its own stream, in order. */
@@ -167,7 +170,7 @@ export class Cell {
   /** Decides once, and says what was decided. */
   decide(atMs = 0, silences: Round["silences"] = []): ReadonlyArray<MillFact> {
     const round = this.roundAt(atMs, silences)
-    const commits = commitsOf(scheduler, round, decide(this.world, round, this.looking))
+    const commits = commitsOf(this.decider, round, decide(this.world, round, this.looking))
     return commits.flatMap((commit) => {
       const stored = foreseen(commit, "SCHEDULER", (this.saw["SCHEDULER"] ?? 0) + 1, 1)
       this.#fold(stored)
@@ -199,7 +202,7 @@ export class Cell {
   #fold(commit: StoredCommit): void {
     this.log.push(commit)
     this.saw[commit.place.stream] = commit.place.sequence
-    this.world = foldCommit(scheduler, this.world, commit)
+    this.world = foldCommit(this.decider, this.world, commit)
   }
 }
 

@@ -1,3 +1,4 @@
+import type { StoredCommit } from "@millrace/journal"
 import type { HostJoined, MillFact, PlacementMade } from "@millrace/schemas"
 import { Schema } from "effect"
 import { admitted, cancelled, Cell, dismissed, enrolled, exited, host, job as jobId, joined, leaseEnded, left, needs, reclaimed, refused, released, silent, submitted } from "./cell.ts"
@@ -34,8 +35,7 @@ const joins = (name: string): MillFact => {
  * A history as it may really be: what the scheduler says is its own decision, what hosts say is about what
  * was placed, true or forged, once or twice. Time passes with each decision. Each round is handed to `seen`.
  */
-export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number) => void = () => undefined): Cell => {
-  const cell = new Cell()
+export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number) => void = () => undefined, cell = new Cell()): Cell => {
   const jobs: Array<{ readonly name: string; readonly where: string }> = []
   const oneOf = <T>(things: ReadonlyArray<T>, which: number): T | undefined => things[which % Math.max(1, things.length)]
   const ended = new Set<string>()
@@ -164,3 +164,19 @@ export const live = (steps: ReadonlyArray<Step>, seen: (cell: Cell, atMs: number
   cell.decide(atMs)
   return cell
 }
+
+/** Another order of the same facts: `picks` says from which stream the next one comes. */
+export const interleaved = (log: ReadonlyArray<StoredCommit>, picks: ReadonlyArray<number>): ReadonlyArray<StoredCommit> => {
+  const streams = [...new Map(log.map(({ place }) => [place.stream, log.filter((commit) => commit.place.stream === place.stream)])).values()].map((commits) => [...commits])
+  const mixed: Array<StoredCommit> = []
+  for (let index = 0; mixed.length < log.length; index += 1) {
+    const left = streams.filter(({ length }) => length > 0)
+    // A run of several from one stream, so that streams fall far behind each other.
+    const pick = picks[index % picks.length] ?? 0
+    mixed.push(...left[pick % left.length]!.splice(0, 1 + (pick >> 3)))
+  }
+  return mixed
+}
+
+/** Which stream speaks next, and for how long. */
+export const Picks = Schema.Array(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 127 })))).pipe(Schema.check(Schema.isMinLength(1), Schema.isMaxLength(40)))
