@@ -5,11 +5,12 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { perHour } from "../domain/money.ts"
 import { boundsHistory, type CapacityTables, type LeaseRow, leasesHistory, type MarketRow, marketsHistory, type PartRow, partsHistory, type PlanRow, plansHistory } from "../projections/leases.ts"
+import { leaksIn, openMachines } from "../projections/open-machines.ts"
 import { Api, type LeaseView, type PlanView } from "./api.ts"
 import { readingOf } from "./reading.ts"
 
-/** Leases that are over are many; those of interest are the newest. */
-const leasesMax = 1000
+/** So many leaks are told one by one; what they cost is told of all. */
+const leaksMax = 1000
 
 /** What the outside asks of capacity, answered from the broker's own tables. */
 export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(function*(handlers) {
@@ -41,20 +42,20 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
     }),
     capacity: Effect.fnUntraced(function*({ query }) {
       yield* allowed
-      const { cut, value } = yield* reading(query, async ({ db, valid }) => {
+      const { cut, value } = yield* reading(query, async (given) => {
+        const { db, valid } = given
         const markets = await db.selectFrom("markets").selectAll().where(valid(marketsHistory)).orderBy("provider").execute()
         return {
-          open: await db.selectFrom("leases").selectAll().where(valid(leasesHistory)).where("stands", "not in", ["refused", "ended"]).orderBy("lease_id").limit(leasesMax).execute(),
+          open: await openMachines(given),
+          leaks: await leaksIn(given, leaksMax),
           markets,
-          parts: await partsOf({ db, valid }, markets.flatMap(({ offers_digest }) => offers_digest ?? [])),
+          parts: await partsOf(given, markets.flatMap(({ offers_digest }) => offers_digest ?? [])),
           bounds: await db.selectFrom("bounds").selectAll().where(valid(boundsHistory)).orderBy("term", "desc").executeTakeFirst()
         }
       })
-      const paid = value.open.filter(({ machine }) => machine !== null)
-      const leaks = paid.filter(({ missed, stands }) => stands === "released" || stands === "orphan" || missed > 0)
       return {
         bounds: value.bounds === undefined ? null : { machinesMax: Number(value.bounds.machines_max), spendPicoPerHourMax: value.bounds.spend_pico_per_hour_max, dryRun: value.bounds.dry_run === 1 },
-        open: { machines: paid.length, picoPerHour: sumPerHour(paid) },
+        open: value.open,
         offers: value.markets.flatMap((market) => offersOf(market, value.parts)),
         providers: value.markets.map((market) => ({
           provider: market.provider,
@@ -63,7 +64,7 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
           source: market.source,
           suspended: market.suspended
         })),
-        leaks: { leases: leaks.map(viewOf), picoPerHour: sumPerHour(leaks) },
+        leaks: { leases: value.leaks.rows.map(viewOf), picoPerHour: value.leaks.picoPerHour },
         cut
       }
     })
@@ -73,9 +74,6 @@ export const CapacityLive = HttpApiBuilder.group(Api, "capacity", Effect.fn(func
 const numberOf = (value: number | string | null): number | null => (value === null ? null : Number(value))
 
 const perHourText = (price: string | null): string | null => (price === null ? null : perHour(BigInt(price)).toString())
-
-const sumPerHour = (rows: ReadonlyArray<LeaseRow>): string =>
-  rows.reduce((sum, { price_pico_per_second }) => sum + perHour(BigInt(price_pico_per_second ?? "0")), 0n).toString()
 
 interface KeptTarget {
   readonly provider: string

@@ -18,7 +18,7 @@ const speaksForItself = ({ subject: { kind, scope } }: StoredCommit, event: Mill
  */
 export const broker: StreamDecider<State> = {
   name: "broker",
-  codeVersion: "5",
+  codeVersion: "6",
   actor: "service:broker" as Principal,
   writes: "BROKER",
   hears: ["SCHEDULER", "ACCESS", "HOSTS"],

@@ -17,8 +17,10 @@ export interface Host {
   /** By which one-time key it was admitted, and where in ACCESS that lies. */
   admitted?: { readonly digest: string; readonly factId: FactId; readonly sequence: number }
   joined?: { readonly sequence: number; readonly atMs: number; readonly found: Found }
-  /** It is gone by its own will, or was declared lost, since then. */
+  /** It was declared lost, then. */
   goneSinceMs?: number
+  /** How much of HOSTS had been seen by whoever declared it lost: only what it said later is word of its return. */
+  goneSawHosts?: number
   left: boolean
   readonly running: Set<AttemptId>
   /** Exits that were heard before their placement: streams order nothing between them. */
@@ -224,7 +226,7 @@ export const evolve = (state: State, { causedBy, commit, event, id, partOf }: Fa
       state.byDigest.set(event.oneTimeKeyDigest, event.hostId)
       return state
     default:
-      return evolveHost(state, event, commit.place.sequence, atMs)
+      return evolveHost(state, event, commit, atMs)
   }
 }
 
@@ -334,7 +336,13 @@ const ended = (state: State, event: LeaseEnded, atMs: number): State => {
 /** So many exits are kept that were heard before their placement: they come within moments of each other. */
 const earlyMax = 256
 
-const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: number): State => {
+const isThere = (host: Host): void => {
+  delete host.goneSinceMs
+  delete host.goneSawHosts
+}
+
+const evolveHost = (state: State, event: Fact["event"], { decided, place: { sequence } }: Fact["commit"], atMs: number): State => {
+  const sawHosts = decided?.saw["HOSTS"] ?? 0
   if (event._tag === "HostJoined") comesBack(state, event.hostId)
   if ("hostId" in event && event.hostId !== undefined && isOver(state, event.hostId)) return state
   switch (event._tag) {
@@ -343,7 +351,7 @@ const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: 
       host.joined = { sequence, atMs, found: foundIn(event.capabilities) }
       host.lastWorkAtMs = Math.max(host.lastWorkAtMs, atMs)
       host.left = false
-      delete host.goneSinceMs
+      if (sequence > (host.goneSawHosts ?? 0)) isThere(host)
       return state
     }
     case "HostLeft": {
@@ -356,12 +364,15 @@ const evolveHost = (state: State, event: Fact["event"], sequence: number, atMs: 
     }
     case "HostDeclaredLost": {
       const host = hostIn(state, event.hostId)
-      host.goneSinceMs ??= atMs
       host.running.clear()
+      // It may have joined again since, and that may have been heard first: streams order nothing between them.
+      if ((host.joined?.sequence ?? 0) > sawHosts) return state
+      host.goneSinceMs = atMs
+      host.goneSawHosts = sawHosts
       return state
     }
     case "HostReturned":
-      delete hostIn(state, event.hostId).goneSinceMs
+      isThere(hostIn(state, event.hostId))
       return state
     case "PlacementMade": {
       const host = hostIn(state, event.hostId)
