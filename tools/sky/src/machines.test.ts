@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type Server } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { vi } from "vitest"
 import { agents } from "./machines.ts"
 import { namespaceFor } from "./namespaces.ts"
 import { madeUp } from "./prices.ts"
@@ -66,3 +67,30 @@ describe("a machine with a dead man", () => {
     assert.strictEqual(readFileSync(join(home, "machines", "m1", "told"), "utf8"), `${join(home, "machines", "m1", "heard")} 90 15\n`)
   })).pipe(Effect.timeout(20_000)))
 })
+
+describe("all machines", () => {
+  it.live("are off at once where one of them had crashed: nobody waits for an end that has been", () => Effect.scoped(Effect.gen(function*() {
+    const home = yield* folder
+    const power = agents({ folder: join(home, "machines") })
+    const site = new Site({ cloud: "test", billing: { stepMs: 1_000, minMs: 0, from: "asked", until: "gone" }, power })
+    site.make({ id: "m1", name: "one", ware: { name: "small", vcpus: 1, memoryGib: 1, gpu: undefined, gpus: 0, picoPerHour: 1n, source: madeUp }, region: "here", market: "on_demand", tags: {}, userData: "#cloud-config\n{}", picoPerHour: 1n }, 0)
+    site.settle(1)
+    const runs = () => readdirSync("/proc").filter((pid) => /^\d+$/u.test(pid) && cwdOf(pid) === join(home, "machines", "m1"))
+    while (!existsSync(join(home, "machines", "m1", "agent.log"))) yield* Effect.sleep(10)
+    assert.isTrue(power.crash("m1"))
+    while (runs().length > 0) yield* Effect.sleep(10)
+    // The end is told after the process has gone from the system.
+    yield* Effect.sleep(50)
+    vi.useFakeTimers({ toFake: ["setTimeout"] })
+    yield* Effect.addFinalizer(() => Effect.sync(() => vi.useRealTimers()))
+    yield* Effect.promise(power.allOff)
+  })).pipe(Effect.timeout(20_000)))
+})
+
+const cwdOf = (pid: string): string => {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`)
+  } catch {
+    return ""
+  }
+}

@@ -45,6 +45,9 @@ const deadManIn = ({ write_files: files = [] }: CloudConfig, home: string) => {
   return { args: [own, join(home, "heard"), silentS, everyS], programs, hasTurnedOff: () => existsSync(off) }
 }
 
+/** One that was killed has a signal and no exit code. */
+const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null
+
 const signal = (pid: number): void => {
   try {
     process.kill(pid, "SIGKILL")
@@ -138,7 +141,7 @@ export const agents = ({ folder, bootMs = 0, namespaces = false, settings = {} }
 
   const kill = (id: string, { child, deadMan, inside, timer }: Held): void => {
     if (timer !== undefined) clearTimeout(timer)
-    for (const one of [child, deadMan]) if (one?.pid !== undefined && one.exitCode === null && one.signalCode === null) signal(-one.pid)
+    for (const one of [child, deadMan]) if (one?.pid !== undefined && !hasEnded(one)) signal(-one.pid)
     inside?.close()
     const keeper = keeperOf(join(folder, id, "host", "keeper"))
     if (keeper !== undefined) signal(keeper)
@@ -164,7 +167,7 @@ export const agents = ({ folder, bootMs = 0, namespaces = false, settings = {} }
       return true
     },
     allOff: async () => {
-      const children = [...running.values()].flatMap(({ child }) => (child === undefined || child.exitCode !== null ? [] : [child]))
+      const children = [...running.values()].flatMap(({ child }) => (child === undefined || hasEnded(child) ? [] : [child]))
       const ended = Promise.all(children.map((child) => new Promise<void>((resolve) => child.once("exit", () => resolve()))))
       for (const id of [...running.keys()]) off({ id })
       await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, stopMsMax).unref())])
