@@ -11,7 +11,7 @@ import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.
 import { evolveOffers, evolveProviders, listOffers } from "./possible.ts"
 import { everythingChanged, introduce, jobChanged, jobGone, taskChanged, taskGone } from "./reindex.ts"
 import { gpuMilliOf } from "./resources.ts"
-import { evolveSnapshots, noteKept } from "./snapshots.ts"
+import { evolveSnapshots } from "./snapshots.ts"
 import { residentChanged } from "./starts.ts"
 import { devicesChanged } from "./suspicion.ts"
 import { wordOn } from "./tasks.ts"
@@ -147,11 +147,8 @@ const take = (world: World, heard: Heard): void => {
       if (event._tag === "BudgetOpened" || event._tag === "PriceBookPublished") world.index.standstill.forget()
       if (event._tag === "SliceRecalled") world.money.recalledAt = Math.max(world.money.recalledAt, heard.sequence)
       if (evolveMoney(world.money, event) || evolveQuotas(world, heard)) return
-      const snapshot = evolveSnapshots(world.snapshots, event, heard.atMs)
-      if (snapshot !== undefined) {
-        noteKept(world.index.keptOf, world.snapshots.get(snapshot), snapshot)
-        return awake(world, snapshot)
-      }
+      const snapshot = evolveSnapshots(world, event, heard.atMs)
+      if (snapshot !== undefined) return awake(world, snapshot)
       if (heard.stream === "ACCESS") ofAuthority(world, event)
     }
   }

@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { foldCommit, type StoredCommit } from "@millrace/journal"
+import { deriveId } from "@millrace/decider"
+import { AttemptId, type BlobRef, type MillFact, type SnapshotId, WorkspaceName } from "@millrace/schemas"
 import { admitted, cancelled, Cell, exited, job, joined, needs, submitted } from "../testing/cell.ts"
 import { interleaved, Life, live, Picks, type Step } from "../testing/life.ts"
 import { schedulerRemembering } from "./scheduler.ts"
 import type { World } from "./world.ts"
 
 /** Of two jobs the memory is gone when two more have ended, a tenth of a second later. */
-const forgetful = schedulerRemembering({ lotMax: 2, lotsMin: 1, forMs: 100 })
+const forgetful = schedulerRemembering({ lotMax: 2, lotsMin: 1, forMs: 100, goneMax: 2 })
 const inCell = (): Cell => new Cell("few", forgetful).hear(admitted("a"), joined("a", needs(4000, 4000)))
 
 const folded = (commits: ReadonlyArray<StoredCommit>): World => commits.reduce((world, commit) => foldCommit(forgetful, world, commit), forgetful.initial())
@@ -83,6 +85,31 @@ describe("how jobs ended", () => {
   })
 })
 
+describe("snapshots that are gone", () => {
+  const snapshot = (atMs: number) => deriveId<SnapshotId>("snp", atMs, "one")
+  const workspace = WorkspaceName.make("acme")
+  const blob: BlobRef = { digest: `sha256:${"a".repeat(64)}` as BlobRef["digest"], sizeBytes: 5 }
+  const attemptId = AttemptId.make(`att_${"0".repeat(26)}`)
+  const available = (snapshotId: SnapshotId): MillFact => ({ _tag: "SnapshotAvailable", snapshotId, workspace, jobId: job("J1"), attemptId, form: "files", blob, runtime: "sandbox" })
+  const expired = (snapshotId: SnapshotId): MillFact => ({ _tag: "SnapshotExpired", snapshotId, workspace, cause: "retention" })
+
+  it("are remembered by name, the newest, and what held their work is not; a job that starts from any of them is refused", () => {
+    const cell = inCell()
+    const ids = [1_000, 2_000, 3_000, 4_000].map(snapshot)
+    cell.hear(...ids.map(available), available(snapshot(500)), ...ids.map(expired))
+    assert.deepStrictEqual([...cell.world.gone.ids], [snapshot(3_000), snapshot(4_000)])
+    assert.deepStrictEqual([...cell.world.snapshots.keys()], [snapshot(500)])
+    assert.deepStrictEqual([...cell.world.index.keptOf.values()].map((held) => [...held]), [[snapshot(500)]])
+    cell.hear(submitted("A1", { startFrom: snapshot(1_000) }), submitted("A2", { startFrom: snapshot(4_000) }), submitted("A3", { startFrom: snapshot(5_000) }), submitted("A4", { startFrom: snapshot(500) }))
+    cell.rest(0)
+    assert.deepStrictEqual(["A1", "A2", "A3", "A4"].map((name) => ended(cell, name)), [["snapshot_gone"], ["snapshot_gone"], [], []])
+    assert.strictEqual(cell.said("JobDeferred").find(({ jobId }) => jobId === job("A3"))?.reason, "snapshot")
+    assert.isDefined(cell.placed("A4"))
+    const again = forgetful.load(structuredClone(saved(cell.world)) as never)
+    assert.deepStrictEqual(saved(again), saved(cell.world))
+  })
+})
+
 describe("whatever happened and was forgotten", () => {
   const runs = { arbitrary: { runs: 200, size: 90 } }
   let forgot = 0
@@ -91,7 +118,7 @@ describe("whatever happened and was forgotten", () => {
     live(steps, ({ world }) => {
       forgot += Number(world.outcomes.forgottenAtMs !== undefined)
       pinned += world.outcomes.pinned.size
-    }, new Cell("few", schedulerRemembering({ lotMax: 1, lotsMin: 0, forMs: 1 })))
+    }, new Cell("few", schedulerRemembering({ lotMax: 1, lotsMin: 0, forMs: 1, goneMax: 2 })))
 
   it.prop("the same is remembered in whatever order streams are read", [Life, Picks], ([steps, picks]) => {
     const cell = lived(steps)

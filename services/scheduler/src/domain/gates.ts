@@ -41,7 +41,7 @@ const gateOfSnapshot = (world: World, job: JobState): Gate => {
   const { spec: { startFrom }, workspace } = job.submitted!.fact
   if (startFrom === undefined) return open
   const kept = world.snapshots.get(startFrom)
-  if (kept !== undefined && (kept.stands === "gone" || kept.workspace !== workspace)) {
+  if (kept === undefined ? world.gone.has(startFrom) || world.gone.mustBe(startFrom) : kept.workspace !== workspace) {
     return { _tag: "Never", why: { reason: "snapshot_gone", remedy: `no snapshot ${startFrom} can be started from in this workspace; name one that is available` } }
   }
   if (kept?.stands === "available") return open

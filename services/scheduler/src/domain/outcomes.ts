@@ -1,15 +1,16 @@
 import type { JobId } from "@millrace/schemas"
 import type { Ended } from "./world.ts"
 
-/** For how long it is remembered how jobs ended: of so many lots of so many at least, and for so long at least. */
+/** What is remembered of what is over: how jobs ended, of so many lots of so many at least and for so long at least; and so many of the snapshots that are gone. */
 export interface Remembering {
   readonly lotMax: number
   readonly lotsMin: number
   readonly forMs: number
+  readonly goneMax: number
 }
 
-/** Of the last million jobs that ended, and for an hour. */
-export const remembersUsually: Remembering = { lotMax: 250_000, lotsMin: 4, forMs: 3_600_000 }
+/** Of the last million jobs that ended, and for an hour. A quarter of a million names of snapshots are about 25 MiB. */
+export const remembersUsually: Remembering = { lotMax: 250_000, lotsMin: 4, forMs: 3_600_000, goneMax: 250_000 }
 
 /** Jobs that ended one after the other. */
 export interface Lot {

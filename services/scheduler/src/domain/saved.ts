@@ -54,6 +54,9 @@ export interface SavedWorld {
   readonly authority: SavedView
   readonly money: SavedMoney
   readonly snapshots: ReadonlyArray<readonly [string, unknown]>
+  /** In the order in which they went. */
+  readonly gone: ReadonlyArray<string>
+  readonly goneUpToMs: number | undefined
   readonly machines: ReadonlyArray<readonly [LeaseId, Machine]>
   readonly offers: ReadonlyArray<readonly [string, { readonly whole: boolean; readonly silent?: boolean; readonly regions?: ReadonlyArray<string>; readonly fabric?: boolean; readonly kinds: ReadonlyArray<readonly [string, MachineKind]> }]>
   readonly uses: ReadonlyArray<readonly [string, number]>
@@ -90,6 +93,8 @@ const saveRest = (world: World): Omit<SavedWorld, "jobs" | "outcomes" | "money">
   givenUp: [...world.givenUp].map(([key, givenUp]) => [key, { ...givenUp }] as const),
   authority: saveView(world.authority),
   snapshots: byKey(world.snapshots),
+  gone: [...world.gone.ids],
+  goneUpToMs: world.gone.upToMs,
   machines: byKey(world.machines),
   offers: byKey(world.offers).map(([provider, { kinds, ...said }]) => [provider, { ...said, kinds: byKey(kinds) }] as const),
   uses: byKey(world.uses),
@@ -174,6 +179,7 @@ export const load = (saved: SavedWorld, remembering = remembersUsually): World =
   world.outcomes.load(saved.lots, saved.forgottenAtMs)
   for (const [lot, workspace, outcome, ids] of saved.outcomes) for (const id of ids) world.outcomes.restore(lot, id as never, endedAs(workspace as never, outcome as never))
   for (const [id, kept] of saved.pinned) world.outcomes.pinned.set(id, kept)
+  world.gone.load(saved.gone, saved.goneUpToMs)
   for (const [id, kept] of saved.snapshots) {
     world.snapshots.set(id, kept as never)
     noteKept(world.index.keptOf, world.snapshots.get(id), id)

@@ -2,11 +2,10 @@ import { deriveId, timeOfId } from "@millrace/decider"
 import type { AttemptId, BlobRef, MillFact, SnapshotId, WorkspaceName } from "@millrace/schemas"
 import type { Placed, TaskState, World } from "./world.ts"
 
-/** A snapshot as far as a job that starts from it minds: on its way, there, or gone for good. */
+/** A snapshot as far as a job that starts from it minds: on its way, or there. */
 export type Kept =
   | { readonly stands: "planned"; readonly workspace: WorkspaceName }
   | { readonly stands: "available"; readonly workspace: WorkspaceName; readonly blob: BlobRef; readonly of?: AttemptId; readonly atMs?: number }
-  | { readonly stands: "gone"; readonly workspace: WorkspaceName }
 
 /** The newest that is kept of what an attempt did. */
 export interface KeptOf {
@@ -16,19 +15,22 @@ export interface KeptOf {
 }
 
 /** Takes in what the snapshots' service said; gives the snapshot's id when something changed. */
-export const evolveSnapshots = (snapshots: Map<string, Kept>, event: MillFact, atMs: number): string | undefined => {
+export const evolveSnapshots = ({ gone, index: { keptOf }, snapshots }: World, event: MillFact, atMs: number): string | undefined => {
   switch (event._tag) {
     case "SnapshotPlanned":
-      if (snapshots.has(event.snapshotId)) return undefined
+      if (snapshots.has(event.snapshotId) || gone.has(event.snapshotId)) return undefined
       snapshots.set(event.snapshotId, { stands: "planned", workspace: event.workspace })
       return event.snapshotId
     case "SnapshotAvailable":
-      if (snapshots.get(event.snapshotId)?.stands === "gone") return undefined
+      if (gone.has(event.snapshotId)) return undefined
       snapshots.set(event.snapshotId, { stands: "available", workspace: event.workspace, blob: event.blob, ...(event.attemptId === undefined ? {} : { of: event.attemptId, atMs }) })
+      noteKept(keptOf, snapshots.get(event.snapshotId), event.snapshotId)
       return event.snapshotId
     case "SnapshotAbandoned":
     case "SnapshotExpired":
-      snapshots.set(event.snapshotId, { stands: "gone", workspace: event.workspace })
+      forgetKept(keptOf, snapshots.get(event.snapshotId), event.snapshotId)
+      snapshots.delete(event.snapshotId)
+      gone.add(event.snapshotId)
       return event.snapshotId
     default:
       return undefined
@@ -38,6 +40,13 @@ export const evolveSnapshots = (snapshots: Map<string, Kept>, event: MillFact, a
 /** Notes whose work a snapshot holds, if that is known. */
 export const noteKept = (keptOf: Map<AttemptId, Set<string>>, kept: Kept | undefined, id: string): void => {
   if (kept?.stands === "available" && kept.of !== undefined) keptOf.set(kept.of, (keptOf.get(kept.of) ?? new Set()).add(id))
+}
+
+const forgetKept = (keptOf: Map<AttemptId, Set<string>>, kept: Kept | undefined, id: string): void => {
+  if (kept?.stands !== "available" || kept.of === undefined) return
+  const ids = keptOf.get(kept.of)
+  ids?.delete(id)
+  if (ids?.size === 0) keptOf.delete(kept.of)
 }
 
 /** The newest that there is of an attempt's work; of several of one moment the last by id. */
@@ -70,8 +79,7 @@ export const keptWait = `${keptWaitMs / 60_000} minutes`
 export const awaitedOf = (world: World, { attempt, current, gaveWayIn, job }: TaskState): SnapshotId | undefined => {
   if (current !== undefined || gaveWayIn?.[0]?.attempt !== attempt || job.submitted?.fact.spec.snapshotAtEnd === undefined) return undefined
   const id = snapshotAtEndOf(gaveWayIn[0].attemptId)
-  const stands = world.snapshots.get(id)?.stands
-  return stands === "available" || stands === "gone" ? undefined : id
+  return world.snapshots.get(id)?.stands === "available" || world.gone.has(id) ? undefined : id
 }
 
 /** From when a task may begin again. */

@@ -29,6 +29,7 @@ import { Agenda, type Due } from "./agenda.ts"
 import type { Amounts, Dimension } from "./fair/amounts.ts"
 import { QuotaLedger, QuotaTree } from "./fair/tree.ts"
 import { Fleet } from "./fleet.ts"
+import { Gone } from "./gone.ts"
 import { emptyMoney, type Money } from "./money.ts"
 import { Outcomes, remembersUsually } from "./outcomes.ts"
 import type { Offered } from "./possible.ts"
@@ -255,7 +256,9 @@ export interface World {
   readonly givenUp: Map<string, GivenUp>
   readonly authority: View
   readonly money: Money
+  /** Those that are planned or there, and those that are gone. */
   readonly snapshots: Map<string, Kept>
+  readonly gone: Gone
   /** Rented machines: which host each is, and whether it goes back. */
   readonly machines: Map<LeaseId, Machine>
   /** What could be rented, by provider. */
@@ -336,6 +339,7 @@ export const emptyWorld = (mix = new Mix(), remembering = remembersUsually): Wor
   authority: emptyView(),
   money: emptyMoney(),
   snapshots: new Map(),
+  gone: new Gone(remembering.goneMax),
   machines: new Map(),
   offers: new Map(),
   uses: new Map(),
