@@ -34,6 +34,18 @@ describe("what demand grows by within one provisioning time", () => {
     assert.strictEqual(grown(busy, 100_000 * minute), 0)
   })
 
+  it("does not take what is left out of a list that is cut for gone, and told again for grown", () => {
+    const others = Array.from({ length: 63 }, (_, at) => ({ ...waits(1, "L4")[0]!, cpuMilli: at }))
+    const growths: Growths = new Map()
+    // Now the one kind is left out, now the other.
+    for (let at = 0; at < 60; at += 1) learnDemand(growths, [...others, ...waits(5, at % 2 === 0 ? "H100" : "B200")], at * minute)
+    assert.deepStrictEqual([grown(growths, 60 * minute), grown(growths, 60 * minute, "B200")], [10, 10])
+    // The same kinds that truly come and go grow each time.
+    const whole: Growths = new Map()
+    for (let at = 0; at < 60; at += 1) learnDemand(whole, waits(5, at % 2 === 0 ? "H100" : "B200"), at * minute)
+    assert.strictEqual(grown(whole, 60 * minute), 50)
+  })
+
   it("tells kinds apart, and is nothing for one that no window has ended for", () => {
     const growths: Growths = new Map()
     learnDemand(growths, [...waits(3), ...waits(4, "B200")], 0)

@@ -18,6 +18,8 @@ export type Growths = Map<string, Growth>
 const windowMs = 600_000
 const windowsMax = 100
 const kindsMax = 64
+/** A list of so many kinds of work may be cut: of what it leaves out nothing is known, and of what it tells a part. */
+const toldMax = 64
 export const anyGpu = "any"
 
 type Class = typeof DemandClass.Type
@@ -39,8 +41,9 @@ export const learnDemand = (growths: Growths, classes: ReadonlyArray<Class>, atM
   for (const model of new Set([...growths.keys(), ...levels.keys()])) {
     const before = growths.get(model)
     if (before === undefined && growths.size >= kindsMax) continue
-    const level = levels.get(model) ?? 0
     const now = upTo(before ?? { level: 0, windowAtMs: atMs, grown: 0, past: [] }, atMs)
+    const told = levels.get(model) ?? 0
+    const level = classes.length < toldMax ? told : Math.max(told, now.level)
     growths.set(model, { ...now, level, grown: now.grown + Math.max(0, level - now.level) })
   }
 }
