@@ -74,6 +74,7 @@ const endedIn = (folder: string, exit: ExitRecord): Effect.Effect<Ended> =>
     ...(exit.code === undefined ? {} : { code: exit.code }),
     ...(exit.signal === undefined ? {} : { signal: exit.signal }),
     ...(exit.cause === "lease_ended" ? { cause: exit.cause } : {}),
+    ...(exit.cause === "exited" ? { byItself: true } : {}),
     at: { bootId: exit.bootId, hostMs: exit.endedAtMs },
     output: streams.filter(({ bytes, droppedBytes }) => bytes.length + droppedBytes > 0)
   }))

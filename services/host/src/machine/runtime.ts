@@ -21,6 +21,8 @@ export interface Ended {
   readonly signal?: string
   /** Why, where nobody had asked the runtime to stop it; without it `exited`. */
   readonly cause?: AttemptExited["cause"]
+  /** It had ended before anybody asked it to. */
+  readonly byItself?: boolean
   /** When it truly ended, where that is known: an agent may hear of it later. */
   readonly at?: Moment
   /** What it said, by stream name, up to the limit that the runtime states; and how much more there was. */

@@ -185,6 +185,22 @@ describe("a host carries out its placements", () => {
       assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "stopping", "exited: idle_timed_out SIGTERM"])
     }))
 
+  for (const [limit, terms] of [["run", { runMsMax: 2_000 }], ["do nothing", { idleMsMax: 2_000 }]] as const) {
+    it.effect(`what ended by itself has done so, though what it left takes longer to keep than it might ${limit}`, () =>
+      Effect.gen(function*() {
+        const site = yield* Site.make
+        yield* site.start
+        const made = yield* site.signed(placement("a", { spec: terms }))
+        yield* site.hear(made)
+        yield* TestClock.adjust("500 millis")
+        yield* site.settle
+        site.work.keepingMs = 10_000
+        site.work.end(made, { code: 0, byItself: true, output: [] })
+        for (let second = 0; second < 30; second += 1) yield* Effect.andThen(TestClock.adjust("1 second"), site.settle)
+        assert.deepStrictEqual(yield* told(site), ["AttemptStarted", "exited: exited 0"])
+      }))
+  }
+
   it.effect("work outlives an agent that falls: the next one takes it up, begins nothing, and tells its end once", () =>
     Effect.gen(function*() {
       const site = yield* Site.make

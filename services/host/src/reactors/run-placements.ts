@@ -164,13 +164,16 @@ export const openPlacements = Effect.fnUntraced(function*(voice: Voice, lease: H
         Option.some
       )
     ])
-    const before = Option.isNone(stopped) ? [] : [entered(story, yield* moment, "stopping")]
+    const stoppingAt = yield* moment
     if (Option.isSome(stopped)) yield* running.stop
     const ended = yield* running.ended
+    // It was over, and only what it left was still being kept.
+    const asked = ended.byItself === true ? Option.none() : stopped
+    const before = Option.isNone(asked) ? [] : [entered(story, stoppingAt, "stopping")]
     yield* doors.close(attemptId)
     const kept = yield* keptOf(story, ended)
     // Its deadline may have ended it before anybody here could: an agent that stood still asks afterwards.
-    const cause = ended.cause === "lease_ended" ? ended.cause : Option.getOrElse(stopped, () => ended.cause ?? "exited")
+    const cause = ended.cause === "lease_ended" ? ended.cause : Option.getOrElse(asked, () => ended.cause ?? "exited")
     const end = exited(story, ended.at ?? (yield* moment), { ...ended, cause })
     yield* tellEnd(story, [...before, ...kept, end])
     yield* Effect.forkIn(heardEnd(story.made, ended, cause), scope)

@@ -27,6 +27,8 @@ class Work {
   doings = { saidBytes: 0, cpuMs: 0, gangBytes: 0, agoMs: 0 }
   /** How long each start takes from now on. */
   startMs = 0
+  /** How long it takes from now on to keep what work left, once it is over. */
+  keepingMs = 0
   /** What runs, or has ended and was not released: it outlives agents. */
   readonly #kept = new Map<AttemptId, Deferred.Deferred<Ended>>()
 
@@ -55,7 +57,7 @@ class Work {
   #running(made: PlacementMade, ended: Deferred.Deferred<Ended>): Running {
     return {
       startedAt: { bootId: "boot", hostMs: 0 },
-      ended: Deferred.await(ended),
+      ended: Effect.tap(Deferred.await(ended), () => this.keepingMs === 0 ? Effect.void : Effect.uninterruptible(Effect.sleep(this.keepingMs))),
       doings: Effect.sync(() => this.doings),
       extend: (deadlineMs) => Effect.sync(() => void this.deadlines.set(made.attemptId, Math.max(deadlineMs, this.deadlines.get(made.attemptId) ?? 0))),
       stop: Effect.sync(() => {
