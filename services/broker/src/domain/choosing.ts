@@ -151,10 +151,20 @@ export class Purse implements Spending {
     return this.#ceilings.every(({ holds, most, used, weight }) => weight(counted) === 0 || !holds(counted) || used + weight(counted) * count <= most)
   }
 
-  #costOf({ column, offer }: Choice, count: number): bigint {
-    return isPaidFor(column) ? 0n : perHour(offer.pricePicoPerSecond) * BigInt(count)
+  #costOf(choice: Choice, count: number): bigint {
+    return isPaidFor(choice.column) ? 0n : perHour(mostPicoOf(choice)) * BigInt(count)
   }
 }
+
+/**
+ * Spot is charged at what the market asks, and that moves: so much more of it is allowed for, in thousandths. At exactly the
+ * price of a minute ago its next rise refuses the launch, or takes the machine back.
+ */
+const spotRisePermille = 100n
+
+/** The most that a choice may cost a second. For a single offer that is its price: who bids more for it pays more. */
+export const mostPicoOf = ({ column, offer: { pricePicoPerSecond } }: Pick<Choice, "column" | "offer">): bigint =>
+  column.market === "spot" && column.offer === undefined ? (pricePicoPerSecond * (1000n + spotRisePermille)) / 1000n : pricePicoPerSecond
 
 /** Takes one of a choice, if that may be. */
 export const takeOne = (purse: Purse) => (choice: Choice): boolean => {

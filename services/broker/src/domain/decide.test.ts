@@ -26,6 +26,15 @@ describe("what is bought", () => {
     const poor = new Desk().hear(0, tookOver({ spendPicoPerHourMax: 130_000_000_000n }), observed(offer("small")), waits(9))
     assert.strictEqual(wanted(poor.decide(1)).length, 2)
   })
+  it("may cost a tenth more than its market asks now where that is spot, within the bounds, and no more where it is a single offer or on demand", () => {
+    const mostOf = (more: object) => given(observed(offer("small", { price: 36n }, more)), waits(1, { own: true, where: { spot: "tolerated" } })).decide(1)
+      .flatMap((fact) => (fact._tag === "LeaseRequested" ? [fact.pricePicoPerSecondMax] : []))
+    assert.deepStrictEqual([mostOf({ market: "spot" }), mostOf({ market: "spot", offer: "7" }), mostOf({})], [[cents(36n) * 11n / 10n], [cents(36n)], [cents(36n)]])
+    const bounded = (spendPicoPerHourMax: bigint) => new Desk().hear(0, tookOver({ spendPicoPerHourMax }), observed(offer("small", { price: 36n }, { market: "spot" })), waits(9, { where: { spot: "tolerated" } }))
+    const two = bounded(cents(36n) * 3_600n * 3n)
+    assert.strictEqual(wanted(two.decide(1)).length, 2)
+    assert.deepStrictEqual(two.decide(2), [])
+  })
   it("is sought elsewhere once a provider has refused it in one place, until that is over", () => {
     const desk = given(observed(offer("small", { regions: ["here", "there"] })), waits(1))
     desk.decide(1)

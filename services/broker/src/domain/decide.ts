@@ -2,7 +2,7 @@ import { deriveId } from "@millrace/decider"
 import type { Round, Said } from "@millrace/journal"
 import { Digest, type FactId, type HostId, type LeaseId, type LeaseReleased, type LeaseWithdrawn, type MillFact, type ProviderName } from "@millrace/schemas"
 import { beyondBounds, inOrder } from "./bounds.ts"
-import { choicesIn, freshPlan, insteadOf, keptByPlan, onTheWay, planMsMax, Purse, takeOne } from "./choosing.ts"
+import { choicesIn, freshPlan, insteadOf, keptByPlan, mostPicoOf, onTheWay, planMsMax, Purse, takeOne } from "./choosing.ts"
 import { type Choice, chooseGreedily } from "./greedy.ts"
 import { hostOf, shortOf } from "./hosts.ts"
 import { hedgesIn, isAwaited, isOutrun, lateFromMs, lateOnes } from "./lateness.ts"
@@ -197,7 +197,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
   chosen.push(...replacements(state, choices, purse, round.atMs))
   return chosen.map(({ choice, lease, replaces }, ordinal) => {
     const leaseId = deriveId<LeaseId>("lse", round.atMs, demand.factId, choice.provider, ordinal, round.epoch, round.saw["BROKER"] ?? 0)
-    const { arrivesMs = 0, fabric, gpuModel, pricePicoPerSecond, resources } = choice.offer
+    const { arrivesMs = 0, fabric, gpuModel, resources } = choice.offer
     const event: MillFact = {
       _tag: "LeaseRequested",
       leaseId,
@@ -206,7 +206,7 @@ const requests = (state: State, round: Round, frozen: (provider: ProviderName) =
       resources,
       ...(gpuModel === undefined ? {} : { gpuModel }),
       ...(fabric === true ? { fabric } : {}),
-      pricePicoPerSecondMax: pricePicoPerSecond,
+      pricePicoPerSecondMax: mostPicoOf(choice),
       token: tokenOf(leaseId),
       cell: bounds.cell,
       oneTimeKeyDigest: digestToCome,

@@ -98,6 +98,18 @@ describe("a lease of an instance", () => {
       allOver(life)
     })))
 
+  it.effect("is spot also where the market has risen a little since it was looked at", () =>
+    atAmazon({ works: false }, (life) => Effect.gen(function*() {
+      yield* life.pass(30_000, 1_000)
+      life.sky.set({ spotPricePermille: 1_050 })
+      yield* life.waits({ ...small, where: { spot: "rather" } })
+      yield* life.pass(12_000, 1_000)
+      assert.deepStrictEqual([life.books.running.map(({ market }) => market), life.said("LeaseRefused")], [["spot"], []])
+      yield* life.waits()
+      yield* life.pass(240_000, 1_000)
+      allOver(life)
+    })))
+
   it.effect("is spot where that is tolerated: its notice is a deadline for everyone, and its end is the provider's", () =>
     atAmazon({ works: false }, (life) => Effect.gen(function*() {
       // So that it is there, and not yet idle for long, at the second look.

@@ -117,9 +117,14 @@ export class PretendCloud {
     return this.made.filter(({ endsAtMs = Number.POSITIVE_INFINITY }) => endsAtMs > this.#time.nowMs)
   }
 
+  /** It charges what it asks, and not the most that somebody would pay. */
+  #soldAt({ column: { machineType, market }, pricePicoPerSecondMax }: Wish): bigint {
+    return this.#rows.find((row) => row.machineType === machineType && row.market === market)?.pricePicoPerSecond ?? pricePicoPerSecondMax
+  }
+
   /** What a machine has truly cost, by then. */
   costOf({ bornAtMs, endsAtMs, wish }: Paid, atMs: number): bigint {
-    return costPico(wish.pricePicoPerSecondMax, billing, bornAtMs, Math.min(endsAtMs ?? atMs, atMs))
+    return costPico(this.#soldAt(wish), billing, bornAtMs, Math.min(endsAtMs ?? atMs, atMs))
   }
 
   #strikes(what: Exclude<keyof Mood, "slowMs" | "lineMs">): boolean {
@@ -196,7 +201,7 @@ export class PretendCloud {
     const nowMs = this.#time.nowMs
     return {
       machine: id, token: wish.token, cell: wish.cell, region: wish.column.region, machineType: wish.column.machineType, market: wish.column.market,
-      stands: endsAtMs <= nowMs ? how : upAtMs <= nowMs ? "running" : "coming", pricePicoPerSecond: wish.pricePicoPerSecondMax, sinceMs: wish.askedAtMs,
+      stands: endsAtMs <= nowMs ? how : upAtMs <= nowMs ? "running" : "coming", pricePicoPerSecond: this.#soldAt(wish), sinceMs: wish.askedAtMs,
       ...(reclaimAtMs === undefined ? {} : { reclaimAtMs }),
       ...(deadManAtMs === undefined ? {} : { deadManAtMs })
     }
