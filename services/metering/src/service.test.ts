@@ -80,6 +80,21 @@ layer(World.layer, { timeout: "120 seconds", excludeTestServices: true })("meter
     yield* running.stop
   }))
 
+  it.effect("loses no pico-dollar between two times that follow each other, wherever they meet", () => Effect.gen(function*() {
+    const running = yield* (yield* World).start()
+    const made = yield* place("cut1")
+    yield* run(made, 900)
+    const { amountPico } = yield* spentBy(made)
+    const after = `job=${made.jobId}&after=${yield* behind}`
+    const [ran] = (yield* get(running, `/v1/usage?${after}`)).body.rows.filter(({ phase }: { phase: string }) => phase === "running")
+    for (const ms of [1, 450, 899]) {
+      const sums = yield* Effect.forEach(["to", "from"], (bound) => Effect.map(get(running, `/v1/usage?${after}&${bound}=${ran.fromMs + ms}`), ({ body }) => BigInt(body.total.amountPico)))
+      assert.isTrue(sums.every((sum) => sum > 0n), `${sums}`)
+      assert.strictEqual(sums[0]! + sums[1]!, amountPico, `${ms} ms after it began`)
+    }
+    yield* running.stop
+  }))
+
   it.effect("shows the time on a lost host apart, and charges nothing for it", () => Effect.gen(function*() {
     const running = yield* (yield* World).start()
     const made = yield* place("lost1")

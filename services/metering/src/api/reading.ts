@@ -9,6 +9,11 @@ import { Effect, Schema } from "effect"
 import { sql } from "kysely"
 import { type AccountRow, accounts, type BookRow, books, losses, placed, type PlacedRow, spent, usage, type UsageTables, words, type WordsRow } from "../projections/tables.ts"
 
+/**
+ * By how much an attempt's last row may lie behind the fact that charged it, in ms: its time is the host's own, and
+ * the streams' clocks are several servers'. What is looked at needlessly comes to no row.
+ */
+const behindChargeMsMax = 60_000
 /** More attempts than this are not summed at once. */
 export const attemptsMax = 50_000
 
@@ -75,7 +80,7 @@ export const attemptsOf = (workspace: WorkspaceName, { account, fromMs, grant, j
     if (account !== undefined) query = query.where("placed.account", "=", account)
     if (grant !== undefined) query = query.where(sql<boolean>`placed.grant_path ? ${grant}`)
     if (toMs !== undefined) query = query.where("placed.placed_at_ms", "<", toMs)
-    if (fromMs !== undefined) query = query.where(({ eb, or }) => or([eb("spent.spent_at_ms", "is", null), eb("spent.spent_at_ms", ">=", fromMs)]))
+    if (fromMs !== undefined) query = query.where(({ eb, or }) => or([eb("spent.spent_at_ms", "is", null), eb("spent.spent_at_ms", ">=", fromMs - behindChargeMsMax)]))
     const attempts = await query.orderBy("placed.placed_at_ms").orderBy("placed.attempt_id").limit(attemptsMax + 1).execute()
     return { attempts: attempts as unknown as ReadonlyArray<AttemptKept>, books: await keptBooks(reading, workspace) }
   }, options), unreadable)
