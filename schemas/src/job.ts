@@ -167,8 +167,11 @@ export const JobSubmitted = Schema.TaggedStruct("JobSubmitted", {
   decision: Allowed,
   /** The attempt whose program submitted this one, over its host's local socket; and how many such steps deep it is. */
   parent: Schema.optionalKey(Schema.Struct({ jobId: JobId, attemptId: AttemptId, depth: Count })),
-  /** The trigger that started it. `path` names the triggers before it in the chain of causes, oldest first. */
-  origin: Schema.optionalKey(Schema.Struct({ trigger: TriggerName, firedBy: FactId, path: Schema.Array(TriggerName) }))
+  /**
+   * The trigger that started it. `path` names the triggers before it in the chain of causes, oldest first; `depth`
+   * is the trigger's own, where a program defined it.
+   */
+  origin: Schema.optionalKey(Schema.Struct({ trigger: TriggerName, firedBy: FactId, path: Schema.Array(TriggerName), depth: Schema.optionalKey(Count) }))
 })
 export type JobSubmitted = typeof JobSubmitted.Type
 

@@ -33,6 +33,8 @@ export const TriggerDefined = Schema.TaggedStruct("TriggerDefined", {
   definedBy: Principal,
   /** More firings than this within a minute are refused, and told. */
   perMinuteMax: Count,
+  /** How many steps of programs that submitted programs lie above it: what it starts lies as deep, and grants bound that. */
+  depth: Schema.optionalKey(Count),
   requestDigest: Digest,
   decision: Allowed
 })

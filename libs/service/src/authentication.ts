@@ -1,4 +1,4 @@
-import { type Ask, type ActionName, authenticate, narrowed, type Needs, type Speaker } from "@millrace/authority"
+import { type Ask, type ActionName, authenticate, narrowed, type Needs, type Speaker, type View } from "@millrace/authority"
 import { type Action, type AttemptId, type Constraints, type Digest, type GrantId, type JobId, type Resource, Warrant } from "@millrace/schemas"
 import { Clock, Context, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
@@ -22,6 +22,8 @@ export class Caller extends Context.Service<Caller, Speaker & {
   readonly parent?: { readonly jobId: JobId; readonly attemptId: AttemptId }
   /** What the warrant limits, as far as it was narrowed by now. */
   readonly constraints?: Constraints
+  /** The digest of the bearer token that was shown. */
+  readonly token?: Digest
 }>()("millrace/Caller") {}
 
 /**
@@ -90,8 +92,15 @@ const speakerOf = Effect.fnUntraced(function*(authority: AuthorityShape, token: 
   const digest = digestOfToken(token)
   const look = Effect.map(Clock.currentTimeMillis, (atMs) => authenticate(authority.view, digest, atMs))
   const found = (yield* look) ?? (yield* Effect.andThen(authority.catchUp(catchUpMsMax), look))
-  return found ?? (yield* Effect.fail(unknownToken))
+  return found === undefined ? yield* Effect.fail(unknownToken) : { ...found, token: digest }
 })
+
+/** Whether what a caller showed speaks for somebody still: its token, or its warrant. A caller who showed neither was not asked. */
+export const speaks = (view: View, { token, warrant }: Caller["Service"], atMs: number): boolean => {
+  if (token !== undefined) return authenticate(view, token, atMs) !== undefined
+  const change = warrant === undefined ? undefined : view.warrants.get(warrant.warrantId)
+  return change?.revoked !== true && atMs < Math.min(warrant?.expiresAtMs ?? Number.POSITIVE_INFINITY, change?.expiresAtMs ?? Number.POSITIVE_INFINITY)
+}
 
 const Bearer = Schema.fromJsonString(Schema.Unknown)
 const decodeWarrant = Schema.decodeUnknownOption(Warrant)

@@ -1,10 +1,12 @@
 import { MemoryLog, readable } from "@millrace/journal"
-import type { MillFact, Subject } from "@millrace/schemas"
+import { namedId } from "@millrace/decider"
+import type { GrantId, MillFact, Subject } from "@millrace/schemas"
 import { digestOfToken } from "@millrace/service"
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { createHmac } from "node:crypto"
 import { request } from "node:http"
-import { acme, ask, assertRefused, boundGrant, factsIn, Gateway, say, submitted, widerGrant } from "../testing/api-cell.ts"
+import { acme, ask, assertRefused, boundGrant, factsIn, Gateway, say, strangeGrant, submitted, widerGrant } from "../testing/api-cell.ts"
 
 layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the API", (it) => {
   /** Plays the owner: answers the next ask with a fact of its own. */
@@ -71,6 +73,48 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assertRefused(yield* ask("POST", "/v1/grants", { body: terms, token: "reader" }), 403, "capability_missing")
       assertRefused(yield* ask("POST", "/v1/grants", { body: { ...terms, reach: { actions: ["job.*"] } } }), 400, "end_missing")
       assert.lengthOf(factsIn(log, "mill.ask.acme"), asks)
+    }))
+  })
+
+  describe("what is not theirs", () => {
+    it.effect("a grant of another workspace is refused as one that there is not, also where its holder bears the asker's name", () => Effect.gen(function*() {
+      const { log } = yield* Gateway
+      const asks = factsIn(log, "mill.ask.acme").length
+      const terms = { holder: "agent:new", reach: { actions: ["job.*"], lifeMs: 60_000 } }
+      // Who answers that there is no such grant is access, which is not here: both are asked of it.
+      for (const [at, grantId] of [strangeGrant, namedId<GrantId>("grt", "none")].entries()) {
+        yield* Effect.timeoutOption(ask("POST", `/v1/grants/${grantId}/delegate`, { body: terms }), 300)
+        assert.lengthOf(factsIn(log, "mill.ask.acme"), asks + at + 1)
+      }
+    }))
+
+    it.effect("who may only submit makes the jobs of others no less urgent", () => Effect.gen(function*() {
+      const { jobId } = yield* submitted()
+      yield* submitted({}, "sender")
+      const refused = yield* ask("POST", `/v1/jobs/${jobId}/priority`, { body: { priority: 0 }, token: "sender" })
+      assertRefused(refused, 403, "capability_missing")
+      assert.strictEqual(refused.body.missing.action, "job.cancel")
+    }))
+
+    it.effect("a hook is told apart by nobody from one that there is not, and by what no signature covers nothing is told", () => Effect.gen(function*() {
+      const opened = yield* ask("PUT", "/v1/hooks/git")
+      assert.strictEqual(opened.status, 200, JSON.stringify(opened.body))
+      const seconds = Math.floor(Date.now() / 1000)
+      const signed = (secret: string, body: string) => ({
+        "content-type": "application/cloudevents+json", "webhook-id": "m", "webhook-timestamp": String(seconds),
+        "webhook-signature": `v1,${createHmac("sha256", Buffer.from(secret.slice("whsec_".length), "base64")).update(`m.${seconds}.${body}`).digest("base64")}`
+      })
+      const tell = (hook: string, secret: string, more: Record<string, string> = {}) => {
+        const body = JSON.stringify({ specversion: "1.0", id: "1", source: "/git", type: "push" })
+        return ask("POST", `/v1/hooks/${hook}`, { body, headers: { ...signed(secret, body), ...more }, token: "" })
+      }
+      yield* Effect.repeat(tell("acme/git", opened.body.secret), { until: ({ status }) => status === 200 }).pipe(Effect.timeout(10_000))
+      const other = `whsec_${Buffer.from("another").toString("base64")}`
+      const wrong = yield* tell("acme/git", other)
+      assertRefused(wrong, 403, "signature_refused")
+      for (const hook of ["acme/svn", "other/git", "nobody/git"]) assert.deepStrictEqual((yield* tell(hook, opened.body.secret)).body, wrong.body)
+      const named = yield* tell("acme/git", opened.body.secret, { "content-type": "application/json", "ce-specversion": "1.0", "ce-id": "2", "ce-source": "/forged", "ce-type": "push" })
+      assertRefused(named, 400, "event_malformed")
     }))
   })
 

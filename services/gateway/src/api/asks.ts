@@ -69,8 +69,11 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
   })
 
   /** Whoever hands a part of a grant on acts under that grant: one that its token or warrant does not reach is not its to give. */
-  const heldBy = (caller: Caller["Service"], grant: GrantId): GrantId | undefined =>
-    caller.grant !== undefined || linksOf(authority.view, grant)?.at(-1)?.holder === caller.principal ? grant : undefined
+  const heldBy = (caller: Caller["Service"], grant: GrantId): GrantId | undefined => {
+    if (caller.grant !== undefined) return grant
+    const link = linksOf(authority.view, grant)?.at(-1)
+    return link?.workspace === caller.workspace && link.holder === caller.principal ? grant : undefined
+  }
 
   const onGrant = (action: ActionName, tag: "SuspensionAsked" | "ResumptionAsked" | "RevocationAsked") =>
   ({ headers, params: { grantId }, payload: { cause } }: { readonly headers: KeyHeader; readonly params: { readonly grantId: GrantId }; readonly payload: { readonly cause: string } }) =>
@@ -162,7 +165,8 @@ export const AsksLive = HttpApiBuilder.group(Api, "asks", Effect.fn(function*(ha
     liftQuota: ({ headers, query: { node } }) =>
       ask({ action: "cell.operate", within: ["quota", ...node.split("/")], against: byRoleAlone, key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "QuotaAsked", node }) }),
     changePriority: ({ headers, params: { jobId }, payload: { priority } }) =>
-      ask({ action: "job.submit", within: ["job", jobId], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "PriorityAsked", jobId, priority }) }),
+      // Who may end a job may let it wait; who may only submit does neither to what others submitted.
+      ask({ action: "job.cancel", within: ["job", jobId], key: headers["idempotency-key"], question: () => Effect.succeed({ _tag: "PriorityAsked", jobId, priority }) }),
     showAsk: Effect.fnUntraced(function*({ params: { askId } }) {
       const caller = yield* Caller
       const { cut, value } = yield* askRow(caller.workspace, askId, {}).pipe(Effect.provideContext(stores))

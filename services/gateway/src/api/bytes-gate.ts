@@ -14,22 +14,29 @@ export interface Allowed {
   /** By which rule, and what was known then. */
   readonly decision: Decision
   readonly grant?: GrantId
+  /** Waits until it may no more. */
+  readonly takenBack: Effect.Effect<void>
 }
 
 /** The caller, if it may; otherwise a refusal that the audit already knows of. `resource` is below the workspace. */
 export const allowed = (action: "job.read" | "blob.read" | "blob.put", resource: string): Effect.Effect<Allowed, Forbidden | Unavailable, Caller | Gate> =>
   Effect.gen(function*() {
     const gate = yield* Gate
-    const acting = yield* Effect.mapError(
-      gate.pass(yield* Caller, {
-        // Whoever may read jobs may read the bytes that jobs of its workspace take and make.
-        action: action === "blob.read" ? "job.read" : action,
-        within: resource.split("/"),
-        argumentsDigest: digestOf({ action, resource })
-      }),
-      refusalOf
-    )
-    return { principal: acting.principal, workspace: acting.workspace, decision: acting.decision, ...(acting.grant === undefined ? {} : { grant: acting.grant }) }
+    const caller = yield* Caller
+    const asked = {
+      // Whoever may read jobs may read the bytes that jobs of its workspace take and make.
+      action: action === "blob.read" ? "job.read" : action,
+      within: resource.split("/"),
+      argumentsDigest: digestOf({ action, resource })
+    } as const
+    const acting = yield* Effect.mapError(gate.pass(caller, asked), refusalOf)
+    return {
+      takenBack: gate.takenBack(caller, asked),
+      principal: acting.principal,
+      workspace: acting.workspace,
+      decision: acting.decision,
+      ...(acting.grant === undefined ? {} : { grant: acting.grant })
+    }
   })
 
 export type GateNeeds = Journal | Caller | Gate

@@ -29,7 +29,8 @@ export interface Following {
 }
 
 /** A job's output as server-sent events; what they say stands at `JobBytes`. */
-export const logAnswer = (following: Following) => serverSent(following.jobId, piecesMax, (say) => follow(following, say))
+export const logAnswer = (following: Following) =>
+  serverSent(following.jobId, { waitingMax: piecesMax, takenBack: following.who.takenBack }, (say) => follow(following, say))
 
 const follow = Effect.fnUntraced(function*({ follow, from, jobId, offset, stream, task, who }: Following, say: Say) {
   const blobs = yield* Blobs

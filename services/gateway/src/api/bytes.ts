@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
 import { Authentication, Wellformed } from "@millrace/service"
 import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
+import { Metered } from "./metered.ts"
 
 const NaturalText = Schema.NumberFromString.pipe(Schema.check(Schema.isInt()), Schema.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })))
 
@@ -77,6 +78,7 @@ export class JobBytes extends HttpApiGroup.make("bytes")
       error: [NotFound, Forbidden, BadRequest, Unavailable]
     })
   )
+  .middleware(Metered)
   .middleware(Authentication)
   .middleware(Wellformed)
   .prefix("/v1/jobs")
@@ -101,6 +103,7 @@ export class BlobBytes extends HttpApiGroup.make("blobs")
       error: [NotFound, Forbidden, BadRequest, Unavailable]
     })
   )
+  .middleware(Metered)
   .middleware(Authentication)
   .middleware(Wellformed)
   .prefix("/v1/blobs")

@@ -15,7 +15,8 @@ const lookMs = { least: 50, most: 1_000 }
 const afterwordMs = 2_000
 
 /** A job's story as server-sent events; what they say stands at `Jobs`. */
-export const storyEvents = (jobId: string, from: TellingPlace | undefined) => serverSent(jobId, linesMax, (say) => tell(jobId, from, say))
+export const storyEvents = (jobId: string, from: TellingPlace | undefined, takenBack: Effect.Effect<void>) =>
+  serverSent(jobId, { waitingMax: linesMax, takenBack }, (say) => tell(jobId, from, say))
 
 const event = (name: string, data: unknown, place: TellingPlace): string => eventText(name, data, placeText(place))
 

@@ -6,9 +6,11 @@ import { HttpApiBuilder } from "effect/http-api"
 import { randomBytes } from "node:crypto"
 import { batchMax, dataCharsMax, eventsIn } from "../domain/cloud-event.ts"
 import { Events } from "../reactors/events.ts"
+import { Pace } from "../reactors/pace.ts"
 import { secretText } from "../reactors/signature.ts"
 import { Api } from "./api.ts"
 import { BadRequest, cellTrouble, Forbidden, logSilent, NotFound, TooLarge } from "./errors.ts"
+import { metered } from "./metered.ts"
 import { refusalOf } from "./refusals.ts"
 
 /** How long an event waits for the log before its sender is told to send it again, in ms. */
@@ -112,15 +114,16 @@ export const EventsLive = HttpApiBuilder.group(Api, "events", Effect.fn(function
 /** Events told by strangers who sign. */
 export const HooksLive = HttpApiBuilder.group(Api, "hooks", Effect.fn(function*(handlers) {
   const events = yield* Events
+  const pace = yield* Pace
   const tell = yield* telling
   return handlers.handleRaw("receive", Effect.fnUntraced(function*({ params }) {
     if (!Schema.is(WorkspaceName)(params.workspace) || !Schema.is(TriggerName)(params.name)) return yield* noSuchHook
     const { body, headers } = yield* bodyOf
+    // A signature is over the body alone: what stands in headers anybody between may change.
+    if (headers["ce-specversion"] !== undefined) return yield* unsigned
     const caller = yield* events.speaker(params.workspace, params.name, headers, body).pipe(
       Effect.mapError((error) => {
         switch (error._tag) {
-          case "HookUnknown":
-            return noSuchHook
           case "SignatureRefused":
             return new Forbidden({ code: "signature_refused", what: error.why, where: "the webhook headers", remedy: "sign with the hook's secret as Standard Webhooks says, with the time of sending" })
           case "KeyringUnavailable":
@@ -128,8 +131,16 @@ export const HooksLive = HttpApiBuilder.group(Api, "hooks", Effect.fn(function*(
         }
       })
     )
+    yield* metered(pace, caller.workspace)
     return yield* tell(caller, headers, body)
   }))
 }))
+
+const unsigned = new BadRequest({
+  code: "event_malformed",
+  what: "the event's attributes stand in ce- headers, which no signature covers",
+  where: "the ce- headers",
+  remedy: "send the whole event as its body, as application/cloudevents+json, and sign that"
+})
 
 const noSuchHook = new NotFound({ code: "hook_unknown", what: "there is no such hook", where: "the path", remedy: "open it with: millrace triggers hook NAME" })

@@ -195,6 +195,28 @@ layer(Gateway.layer, { timeout: "60 seconds", excludeTestServices: true })("the 
       assert.strictEqual(grandchild.body.missing.limit, "depthMax")
     }))
 
+    it.effect("a follow ends when what allowed it is taken back: its token, or the role that it reads by", () => Effect.gen(function*() {
+      const { log, url } = yield* Gateway
+      const { cut, jobId } = yield* submitted()
+      yield* ask("GET", `/v1/jobs/${jobId}?${after(cut)}`)
+      const principal = (name: string) => ({ kind: "principal", scope: acme, principal: Principal.make(`user:${name}`) })
+      const follow = (token: string) => Effect.promise(async () => {
+        const answer = await fetch(`${url}/v1/jobs/${jobId}/events`, { headers: { authorization: `Bearer ${token}` } })
+        const reader = answer.body!.getReader()
+        assert.isFalse((await reader.read()).done)
+        return async () => { while (!(await reader.read()).done) continue }
+      })
+      for (const name of ["brief", "fired"]) {
+        yield* say(log, [principal(name), { _tag: "RoleBound", workspace: acme, principal: principal(name).principal, role: "viewer", boundBy: Principal.make("user:owner") }])
+        yield* say(log, [principal(name), { _tag: "CredentialIssued", workspace: acme, principal: principal(name).principal, credentialDigest: digestOfToken(name), expiresAtMs: 4_000_000_000_000, issuedBy: Principal.make("user:owner") }])
+      }
+      const [brief, fired] = [yield* follow("brief"), yield* follow("fired")]
+      yield* say(log, [principal("brief"), { _tag: "CredentialRevoked", workspace: acme, credentialDigest: digestOfToken("brief"), revokedBy: Principal.make("user:owner"), cause: "it was lost" }])
+      yield* say(log, [principal("fired"), { _tag: "RoleUnbound", workspace: acme, principal: principal("fired").principal, role: "viewer", unboundBy: Principal.make("user:owner") }])
+      yield* Effect.timeout(Effect.promise(() => Promise.all([brief(), fired()])), 20_000)
+      assert.deepStrictEqual([(yield* ask("GET", `/v1/jobs/${jobId}/events`, { token: "brief" })).status, (yield* ask("GET", `/v1/jobs/${jobId}/events`, { token: "fired" })).status], [401, 403])
+    }))
+
     it.effect("a malformed request names the field, and so does one with a field that nobody knows", () => Effect.gen(function*() {
       const answer = yield* ask("POST", "/v1/jobs", { body: { argv: ["true"], resources: { cpuMilli: -1, memoryMib: 1 } } })
       assertRefused(answer, 400, "request_malformed")

@@ -74,6 +74,7 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
       }).pipe(Effect.provideContext(stores))
     }),
     events: Effect.fnUntraced(function*({ headers, params: { jobId }, query }) {
+      const caller = yield* Caller
       const { workspace } = yield* reading(jobId, query)
       const given = headers["last-event-id"] ?? query.from
       const from = given === undefined || given === "" ? undefined : placeFrom(given)
@@ -82,7 +83,7 @@ export const JobsLive = HttpApiBuilder.group(Api, "jobs", Effect.fn(function*(ha
         // A job that was submitted a moment ago is known to the log before the tables know it.
         const head = yield* Effect.mapError(Journal.use((journal) => journal.last({ kind: "job", scope: workspace, story: jobId })), () => logSilent)
         yield* jobRow(workspace, jobId, head === undefined ? {} : { after: { [head.place.stream]: head.place.sequence } })
-        return yield* storyEvents(jobId, from)
+        return yield* storyEvents(jobId, from, gate.takenBack(caller, { action: "job.read", within: ["job", jobId], argumentsDigest: digestOf(query) }))
       }).pipe(Effect.provideContext(stores))
     }),
     tasks: Effect.fnUntraced(function*({ params: { jobId }, query }) {

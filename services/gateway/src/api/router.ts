@@ -8,8 +8,10 @@ import { type IncomingMessage, request as requestHttp } from "node:http"
 import { request as requestHttps } from "node:https"
 import { digestOf } from "../domain/request.ts"
 import { Gate } from "../reactors/gate.ts"
+import { Pace } from "../reactors/pace.ts"
 import { Api } from "./api.ts"
 import type { Forbidden, Unavailable } from "./errors.ts"
+import { retryAfter } from "./metered.ts"
 import { refusalOf } from "./refusals.ts"
 
 /** The services whose own reads are mounted on this origin, and where they serve them. */
@@ -46,12 +48,13 @@ const mounts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> =
 const acts: ReadonlyArray<readonly [path: `/${string}`, upstream: Upstream]> = [["/v1/capacity/reap", "broker"]]
 
 /** One origin: reads of the other services, and one document for all of them. */
-export const routerLive = (settings: RouterSettings = { upstreams: {} }): Layer.Layer<never, never, Authority | Gate | HttpRouter.HttpRouter | WarrantVerifier> =>
-  Layer.unwrap(Effect.map(Effect.context<Authority | Gate | WarrantVerifier>(), (context) => {
+export const routerLive = (settings: RouterSettings = { upstreams: {} }): Layer.Layer<never, never, Authority | Gate | HttpRouter.HttpRouter | Pace | WarrantVerifier> =>
+  Layer.unwrap(Effect.map(Effect.context<Authority | Gate | Pace | WarrantVerifier>(), (context) => {
     const told = (refused: Refused) => Effect.provideContext(toldByGate(refused), context)
+    const paced = (answer: ReturnType<typeof forward>) => Effect.flatMap(Effect.provideContext(tooOften, context), (turnedAway) => turnedAway === undefined ? answer : Effect.succeed(turnedAway))
     return HttpRouter.addAll([
-      ...mounts.map(([path, upstream]) => HttpRouter.route("GET", path, forward(upstream, settings, told))),
-      ...acts.map(([path, upstream]) => HttpRouter.route("POST", path, forward(upstream, settings, told))),
+      ...mounts.map(([path, upstream]) => HttpRouter.route("GET", path, paced(forward(upstream, settings, told)))),
+      ...acts.map(([path, upstream]) => HttpRouter.route("POST", path, paced(forward(upstream, settings, told)))),
       HttpRouter.route("GET", "/openapi.json", document(settings))
     ])
   }))
@@ -72,6 +75,17 @@ const endToEnd = (headers: Readonly<Record<string, string | ReadonlyArray<string
   return Object.fromEntries(Object.entries(headers).flatMap(([name, value]) =>
     value === undefined || ofOneHop.has(name) || named.includes(name) ? [] : [[name, typeof value === "string" ? value : value.join(", ")]]))
 }
+
+/** The answer to a workspace that asks more often than it may, over all doors together. Who nobody knows is for the service to turn away. */
+const tooOften = Effect.gen(function*() {
+  const { headers } = yield* HttpServerRequest.HttpServerRequest
+  const caller = yield* Effect.option(callerBy(headers["authorization"] ?? ""))
+  if (caller._tag === "None") return undefined
+  const kept = yield* Effect.result(Pace.use((pace) => pace.keep(caller.value.workspace)))
+  return kept._tag === "Success"
+    ? undefined
+    : HttpServerResponse.jsonUnsafe({ _tag: "TooMany", ...kept.failure.words }, { status: 429, headers: { "retry-after": retryAfter(kept.failure.words) } })
+})
 
 const forward = (upstream: Upstream, { beginMsMax = 10_000, idleMsMax = 60_000, upstreams }: RouterSettings, toldByGate: (refused: Refused) => Effect.Effect<Forbidden | Unavailable | undefined>) =>
   Effect.gen(function*() {

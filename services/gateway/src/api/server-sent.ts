@@ -17,9 +17,14 @@ export const eventText = (name: string, data: unknown, id?: string): string => `
 
 /**
  * What somebody follows, as server-sent events: told for as long as `tell` runs, at most an hour. `what` is for the
- * log, where it breaks off; at most `waitingMax` events wait for a slow reader, and then `tell` does.
+ * log, where it breaks off; at most `waitingMax` events wait for a slow reader, and then `tell` does. It ends when it
+ * is taken back: whoever comes again is told why.
  */
-export const serverSent = Effect.fnUntraced(function*<R>(what: string, waitingMax: number, tell: (say: Say) => Effect.Effect<unknown, unknown, R>) {
+export const serverSent = Effect.fnUntraced(function*<R>(
+  what: string,
+  { takenBack, waitingMax }: { readonly waitingMax: number; readonly takenBack: Effect.Effect<void> },
+  tell: (say: Say) => Effect.Effect<unknown, unknown, R>
+) {
   const needs = yield* Effect.context<R>()
   const end = yield* FollowsEnd
   const events = Stream.callback<Uint8Array>((queue) =>
@@ -35,7 +40,7 @@ export const serverSent = Effect.fnUntraced(function*<R>(what: string, waitingMa
         if ((yield* Clock.currentTimeMillis) - saidAtMs >= quietMsMax) yield* say(": still here\n\n")
       })))
       yield* say(": millrace\n\n")
-      yield* tell(say).pipe(Effect.provideContext(needs), Effect.timeoutOption(followMsMax), Effect.raceFirst(end))
+      yield* tell(say).pipe(Effect.provideContext(needs), Effect.timeoutOption(followMsMax), Effect.raceFirst(end), Effect.raceFirst(takenBack))
       Queue.endUnsafe(queue)
     }).pipe(
       Effect.catchCause((cause) =>

@@ -3,7 +3,7 @@ import { Authentication, Wellformed } from "@millrace/service"
 import { Effect, Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { JobRequest } from "../domain/request.ts"
-import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable } from "./errors.ts"
+import { BadRequest, Conflict, Forbidden, NotFound, TooLarge, TooMany, Unavailable } from "./errors.ts"
 import { Metered } from "./metered.ts"
 
 /** One time that a trigger matched: the job that came of it, or why none did. */
@@ -96,8 +96,8 @@ export class HookGroup extends HttpApiGroup.make("hooks")
       params: { workspace: Schema.String, name: Schema.String },
       payload: cloudEvents,
       success: EventAnswer,
-      error: [BadRequest, Forbidden, NotFound, TooLarge, Unavailable]
-    }).annotateMerge(summed("tell events through a hook, signed with its secret"))
+      error: [BadRequest, Forbidden, NotFound, TooLarge, TooMany, Unavailable]
+    }).annotateMerge(summed("tell events through a hook, signed with its secret: the event is the body, as application/cloudevents+json or a batch"))
   )
   .middleware(Wellformed)
   .prefix("/v1/hooks")

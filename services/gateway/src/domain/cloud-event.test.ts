@@ -26,6 +26,7 @@ describe("CloudEvents over HTTP", () => {
     assert.include(without({ id: "" }), "id:")
     assert.include(without({ id: "a\u0000b" }), "id:")
     assert.include(without({ source: undefined }), "source:")
+    assert.include(without({ source: "/git acme" }), "source:", "source and id are one name, apart by a space")
     assert.include(without({ type: 7 }), "type:")
     assert.include(without({ specversion: "0.3" }), "specversion:")
     assert.include(without({ time: "yesterday" }), "time:")

@@ -76,6 +76,8 @@ const eventOf = (value: unknown, at: string): Result.Result<CloudEvent, EventMal
   if (id === undefined) return malformed("an event has an id of 1 to 256 characters", `${at}id`)
   if (source === undefined) return malformed("an event has a source of 1 to 512 characters", `${at}source`)
   if (type === undefined) return malformed("an event has a type of 1 to 256 characters", `${at}type`)
+  // A space ends the source where source and id are told as one name: with one inside, two events would have one name.
+  if (/\s/u.test(source)) return malformed("a source is a URI reference, which has no spaces", `${at}source`)
   const subject = fields["subject"] === undefined || fields["subject"] === null ? undefined : text(fields["subject"], 512)
   if (fields["subject"] !== undefined && fields["subject"] !== null && subject === undefined) return malformed("a subject has 1 to 512 characters", `${at}subject`)
   const timeAtMs = typeof fields["time"] === "string" ? momentOf(fields["time"]) : undefined

@@ -45,6 +45,17 @@ const fired = (trigger: TriggerDefined, event: string): MillFact => ({ _tag: "Tr
 const refused = (trigger: TriggerDefined, event: string, reason: "rate" | "not_allowed"): MillFact => ({ _tag: "TriggerRefused", workspace, trigger: trigger.trigger, event, reason, detail: "" })
 
 describe("what bounds a trigger", () => {
+  it("an event that is called as a due time is moves no clock", () => {
+    const book = new TriggerBook()
+    const [pushed, hourly] = [named("t", { _tag: "event", type: "push", where: [] }), named("t", { _tag: "cron", expression: "0 * * * *", timeZone: "UTC" })]
+    book.hear(pushed, at(1))
+    book.hear(fired(pushed, dueText(4_000_000_000_000)), at(2))
+    book.hear(hourly, at(3))
+    assert.strictEqual(book.lastDueMs(hourly), 3)
+    book.hear(fired(hourly, dueText(3_600_000)), at(4))
+    assert.strictEqual(book.lastDueMs(hourly), 3_600_000)
+  })
+
   it("a trigger behind a job that it started is a loop, over children too", () => {
     const book = new TriggerBook()
     const again = named("again", onFact("JobSettled"))

@@ -234,7 +234,8 @@ export class TriggerBook {
     this.#firings.set(key, firings)
     this.#told.add(`${key} ${firing.event}`)
     if (this.#told.size > TriggerBook.toldMax) this.#told.delete(this.#told.values().next().value!)
-    const dueMs = dueOf(firing.event)
+    // An event from outside may be called as a due time is.
+    const dueMs = this.#triggers.get(key)?.defined.on._tag === "cron" ? dueOf(firing.event) : undefined
     if (dueMs !== undefined) this.#lastDue.set(key, Math.max(dueMs, this.#lastDue.get(key) ?? 0))
   }
 }

@@ -24,8 +24,11 @@ export type EntranceRefusal =
 
 /** The one way in for jobs: over the API, by a trigger, or from inside another job. */
 export class Entrance extends Context.Service<Entrance, {
-  /** Decides whether somebody may submit this now, and submits nothing: for what is to be submitted in their name later. */
-  readonly weigh: (caller: Caller["Service"], key: IdempotencyKey, request: JobRequest) => Effect.Effect<void, EntranceRefusal>
+  /**
+   * Decides whether somebody may submit this now, and submits nothing: for what is to be submitted in their name
+   * later. It lies as deep then as it would now.
+   */
+  readonly weigh: (caller: Caller["Service"], key: IdempotencyKey, request: JobRequest) => Effect.Effect<{ readonly depth: number }, EntranceRefusal>
   /**
    * Submits in somebody's name: checks the request, decides, and writes it down. The same key with the same
    * request finds the first job, so whoever fell between asking and hearing the answer asks again.
@@ -52,15 +55,15 @@ export class Entrance extends Context.Service<Entrance, {
     /** How many steps of programs that submitted programs lie above a job. */
     const depthOf = (workspace: WorkspaceName, jobId: JobId) =>
       submissions.find(workspace, jobId).pipe(
-        Effect.map(({ parent }) => parent?.depth ?? 0),
+        Effect.map(({ origin, parent }) => parent?.depth ?? origin?.depth ?? 0),
         Effect.catchTag("JobUnknown", () => Effect.fail(unfit.parent(jobId)))
       )
 
-    const admitted = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest) {
+    const admitted = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest, depthBefore = 0) {
       yield* checked(request)
       const { parent, workspace } = caller
       const jobId = jobIdOf(workspace, key)
-      const depth = parent === undefined ? 0 : 1 + (yield* depthOf(workspace, parent.jobId))
+      const depth = parent === undefined ? depthBefore : 1 + (yield* depthOf(workspace, parent.jobId))
       const asked = {
         action: "job.submit",
         within: ["job", jobId],
@@ -79,12 +82,12 @@ export class Entrance extends Context.Service<Entrance, {
     })
 
     const enter = Effect.fnUntraced(function*(caller: Caller["Service"], key: IdempotencyKey, request: JobRequest, beginning: Omit<Beginning, "depth"> = {}) {
-      const { acting, depth } = yield* admitted(caller, key, request)
+      const { acting, depth } = yield* admitted(caller, key, request, beginning.origin?.depth)
       if (request.after !== undefined || request.files !== undefined) yield* known(caller.workspace, request)
       return yield* submissions.submit(acting, key, request, { ...beginning, depth })
     })
 
-    return { enter, weigh: (caller, key, request) => Effect.asVoid(admitted(caller, key, request)) }
+    return { enter, weigh: admitted }
   }))
 }
 

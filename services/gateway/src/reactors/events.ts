@@ -3,12 +3,12 @@ import { deriveId, namedId } from "@millrace/decider"
 import { type CommitRefused, cutOf, Journal, type JournalUnavailable, readable } from "@millrace/journal"
 import { type BlobRef, type Cut, type EventReceived, type FactId, filterOf, hook, type HookOpened, type TriggerName, type WorkspaceName } from "@millrace/schemas"
 import { type Caller, Keyring, type KeyringUnavailable, openValue, sealValue, supervise } from "@millrace/service"
-import { Clock, Context, Effect, Layer, Option, Redacted, Result, Schema } from "effect"
-import { hash } from "node:crypto"
+import { Clock, Context, Effect, Layer, Option, Redacted, Schema } from "effect"
+import { hash, randomBytes } from "node:crypto"
 import type { CloudEvent } from "../domain/cloud-event.ts"
 import { digestOf } from "../domain/request.ts"
 import { Gate, type NotAllowed, type RefusalUntold, type ViewStale } from "./gate.ts"
-import { secretFrom, type SignatureRefused, verifySignature } from "./signature.ts"
+import { secretFrom, SignatureRefused, verifySignature } from "./signature.ts"
 
 /** There is no such hook, or its secret is forgotten. */
 export class HookUnknown extends Schema.TaggedError<HookUnknown>()("HookUnknown", {}) {}
@@ -30,6 +30,9 @@ type NotLet = NotAllowed | ViewStale | RefusalUntold
 /** Data beyond this many characters lies in the blob store, as every large field of a fact. */
 const dataCharsInFactMax = 16 * 1024
 
+/** Signs for no hook: known to this process alone, for as long as it lives. */
+const nobodysSecret = randomBytes(32)
+
 const Secret = Schema.String
 const seal = sealValue(Secret)
 const open = openValue(Secret)
@@ -41,13 +44,13 @@ export class Events extends Context.Service<Events, {
   /** Opens a hook, or replaces its secret. */
   readonly open: (caller: Caller["Service"], name: TriggerName, secret: Redacted.Redacted<string>) => Effect.Effect<Cut, NotLet | Unsaid | KeyringUnavailable>
   readonly close: (caller: Caller["Service"], name: TriggerName) => Effect.Effect<Cut, NotLet | Unsaid | HookUnknown>
-  /** Who speaks through a hook, if the request bears its signature. */
+  /** Who speaks through a hook, if the request bears its signature. That there is no such hook is told to nobody. */
   readonly speaker: (
     workspace: WorkspaceName,
     name: TriggerName,
     headers: Readonly<Record<string, string | undefined>>,
     body: Uint8Array
-  ) => Effect.Effect<Caller["Service"], HookUnknown | SignatureRefused | KeyringUnavailable>
+  ) => Effect.Effect<Caller["Service"], SignatureRefused | KeyringUnavailable>
 }>()("millrace/gateway/Events") {
   static readonly layer: Layer.Layer<Events, never, Blobs | Gate | Journal | Keyring> = Layer.effect(Events, Effect.gen(function*() {
     const blobs = yield* Blobs
@@ -138,11 +141,14 @@ export class Events extends Context.Service<Events, {
       }),
       speaker: Effect.fnUntraced(function*(workspace, name, headers, body) {
         const opened = hooks.get(key(workspace, name))
-        if (opened === undefined) return yield* new HookUnknown()
-        const secret = yield* Effect.result(Effect.provideService(open(opened.proof, key(workspace, name)), Keyring, keyring))
-        if (Result.isFailure(secret)) return yield* secret.failure._tag === "KeyringUnavailable" ? secret.failure : new HookUnknown()
-        const refused = verifySignature(secretFrom(secret.success), headers, body, yield* Clock.currentTimeMillis)
+        // Strangers ask: a hook that there is not is refused as one whose secret they do not know.
+        const secret = opened === undefined ? undefined : yield* Effect.provideService(open(opened.proof, key(workspace, name)), Keyring, keyring).pipe(
+          Effect.map(secretFrom),
+          Effect.catch((error) => error._tag === "KeyringUnavailable" ? Effect.fail(error) : Effect.succeed(undefined))
+        )
+        const refused = verifySignature(secret ?? nobodysSecret, headers, body, yield* Clock.currentTimeMillis)
         if (Option.isSome(refused)) return yield* refused.value
+        if (opened === undefined || secret === undefined) return yield* new SignatureRefused({ why: "nobody signs here" })
         return { principal: opened.tellsFor, workspace, ...(opened.grant === undefined ? {} : { grant: opened.grant }) }
       })
     }

@@ -2,7 +2,7 @@ import { type ActionName, actionOf, type Decision, decisionMade, type Needs, res
 import { deriveId } from "@millrace/decider"
 import { Journal } from "@millrace/journal"
 import type { Allowed, AttemptId, DecisionMade, Digest, FactId, GrantId, JobId, MissingCapability, Principal, WorkspaceName } from "@millrace/schemas"
-import { askOf, Authority, type Caller, type Decided, VIEW_AGE_MS_MAX } from "@millrace/service"
+import { askOf, Authority, type Caller, type Decided, speaks, VIEW_AGE_MS_MAX } from "@millrace/service"
 import { Context, Effect, Layer, Schema } from "effect"
 import { sayOn } from "./say-on.ts"
 
@@ -55,6 +55,8 @@ export class ViewStale extends Schema.TaggedError<ViewStale>()("ViewStale", { ag
 /** The refusal could not be written down, so it is not answered as one. */
 export class RefusalUntold extends Schema.TaggedError<RefusalUntold>()("RefusalUntold", {}) {}
 
+/** How often it is looked whether what lasts may go on, in ms. */
+const lookMs = 1_000
 /** How long a refusal waits to be written down, in ms. */
 const tellMsMax = 10_000
 
@@ -62,6 +64,11 @@ const tellMsMax = 10_000
 export class Gate extends Context.Service<Gate, {
   /** Decides now. A no is in the log before it is answered. */
   readonly pass: (caller: Caller["Service"], asked: Asked) => Effect.Effect<Acting, NotAllowed | ViewStale | RefusalUntold>
+  /**
+   * Waits until what was let through would be let through no more: its token or warrant is over, or what allowed
+   * it was taken back. Not knowing ends nothing that has begun. For what lasts longer than a moment.
+   */
+  readonly takenBack: (caller: Caller["Service"], asked: Asked) => Effect.Effect<void>
   /** Says no by a rule of the gateway's own. */
   readonly refuse: (caller: Caller["Service"], asked: Asked, refusal: Refusal) => Effect.Effect<never, NotAllowed | RefusalUntold>
 }>()("millrace/gateway/Gate") {
@@ -84,14 +91,16 @@ export class Gate extends Context.Service<Gate, {
           ...(decision.missing === undefined ? {} : { missing: decision.missing })
         })
 
-      const pass = Effect.fnUntraced(function*(caller: Caller["Service"], asked: Asked) {
-        const { action, grant, needs, within } = asked
-        const ask = askOf(caller, {
+      const askedBy = (caller: Caller["Service"], { action, grant, needs, within }: Asked) =>
+        askOf(caller, {
           action,
           resource: resourceOf(caller.workspace, ...within),
           ...(grant === undefined ? {} : { grant }),
           ...(needs === undefined ? {} : { needs })
         })
+
+      const pass = Effect.fnUntraced(function*(caller: Caller["Service"], asked: Asked) {
+        const ask = askedBy(caller, asked)
         const decided = yield* authority.decide(ask, viewAgeMsMax)
         if (decided.decision.verdict === "allow") {
           return {
@@ -122,7 +131,16 @@ export class Gate extends Context.Service<Gate, {
         return yield* refused(decided)
       })
 
-      return { pass, refuse }
+      const mayStill = (caller: Caller["Service"], asked: Asked) =>
+        Effect.gen(function*() {
+          if (!speaks(authority.view, caller, yield* Effect.clockWith((clock) => clock.currentTimeMillis))) return false
+          const { decision } = yield* authority.decide(askedBy(caller, asked), viewAgeMsMax)
+          return decision.verdict === "allow" || decision.reason === "stale_view"
+        })
+      const takenBack = (caller: Caller["Service"], asked: Asked): Effect.Effect<void> =>
+        Effect.asVoid(Effect.repeat(Effect.delay(mayStill(caller, asked), lookMs), { until: (may) => !may }))
+
+      return { pass, refuse, takenBack }
     }))
 }
 

@@ -29,7 +29,7 @@ export const verifySignature = (
     const given = Buffer.from(signature, "base64")
     return version === "v1" && given.length === wanted.length && timingSafeEqual(given, wanted)
   })
-  return holds ? Option.none() : refused("no signature in webhook-signature is right")
+  return holds ? Option.none() : refused("there is no such hook, or no signature in webhook-signature is right")
 }
 
 /** The text form of a secret, as senders of Standard Webhooks take it, and back. */

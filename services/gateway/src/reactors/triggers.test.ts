@@ -2,11 +2,11 @@ import { Blobs } from "@millrace/blobs"
 import { assert, describe, it } from "@effect/vitest"
 import { deriveId, namedId } from "@millrace/decider"
 import { Journal, type JournalShape, MemoryLog, memoryJournal, readable } from "@millrace/journal"
-import { type FactId, type GrantId, type MillFact, Principal, Program, type Subject, TriggerName, WorkspaceName } from "@millrace/schemas"
+import { type AttemptId, type FactId, type GrantId, type JobId, type MillFact, Principal, Program, type Subject, TriggerName, WorkspaceName } from "@millrace/schemas"
 import { Authority, type Caller, Keyring, keyringInMemory, openValue } from "@millrace/service"
 import { Clock, Context, Effect, Layer, Redacted, Schedule, Schema, type Scope } from "effect"
 import { createHmac } from "node:crypto"
-import { JobRequest } from "../domain/request.ts"
+import { IdempotencyKey, JobRequest } from "../domain/request.ts"
 import { Entrance } from "./entrance.ts"
 import { Events } from "./events.ts"
 import { Gate } from "./gate.ts"
@@ -31,7 +31,7 @@ const granted = (grantId: GrantId, actions: ReadonlyArray<string>): MillFact => 
 } as unknown as MillFact)
 const onSettled = { _tag: "fact", name: "JobSettled", where: [{ path: "outcome", is: "equal", value: "failed" }] } as const
 
-type Rooms = Events | Triggers | TriggerWords | Submissions | Keyring | Journal
+type Rooms = Entrance | Events | Triggers | TriggerWords | Submissions | Keyring | Journal
 
 /** One gateway's triggers over a log that may have others. Its fibers end with the scope. */
 const gateway = (journal: JournalShape): Effect.Effect<Context.Context<Rooms>, unknown, Scope.Scope> =>
@@ -193,6 +193,24 @@ describe("triggers", () => {
       assert.include(names(log), "TriggerDefined")
     })))
 
+  it.live("one that a program defined starts what lies as deep as what the program submits itself", () =>
+    inCell((log) => Effect.gen(function*() {
+      yield* say(log, { kind: "grant", scope: workspace, story: bound }, granted(bound, ["trigger.*", "job.*"]))
+      const cell = yield* gateway(memoryJournal(log))
+      const entrance = Context.get(cell, Entrance)
+      const inside = (of: JobId): Caller["Service"] => ({ principal: agent, workspace, grant: bound, parent: { jobId: of, attemptId: namedId<AttemptId>("att", of) } })
+      const root = yield* entrance.enter({ principal: agent, workspace, grant: bound }, IdempotencyKey.make("root"), job())
+      yield* Context.get(cell, Triggers).define(inside(root.jobId), named("deep"), { on: onSettled, job: job(), perMinuteMax: 60 })
+      yield* Effect.sleep("20 millis")
+      yield* say(log, schedule, settled(jobId(1)))
+      const [fired] = yield* until(log, "TriggerFired", 1)
+      const started = (fired!.event as { jobId: JobId }).jobId
+      const origin = facts(log).flatMap(({ event }) => (event._tag === "JobSubmitted" && event.jobId === started ? [event.origin] : []))
+      assert.strictEqual(origin[0]?.depth, 1)
+      const below = yield* Effect.flip(entrance.enter(inside(started), IdempotencyKey.make("below"), job()))
+      assert.deepInclude(below, { _tag: "NotAllowed", rule: "link-depth" }, "its grant is handed on once, and no further by way of a trigger")
+    })))
+
   it.live("one that is removed starts nothing more, and defining the same again changes nothing", () =>
     inCell((log) => Effect.gen(function*() {
       const triggers = Context.get(yield* gateway(memoryJournal(log)), Triggers)
@@ -267,11 +285,15 @@ describe("events from outside", () => {
       })
       assert.deepInclude(yield* events.speaker(workspace, named("git"), signed(secret), body), { principal: ada.principal, workspace })
       assert.strictEqual((yield* Effect.flip(events.speaker(workspace, named("git"), signed(secretText(Buffer.from("other"))), body)))._tag, "SignatureRefused")
-      assert.strictEqual((yield* Effect.flip(events.speaker(workspace, named("svn"), signed(secret), body)))._tag, "HookUnknown")
-      assert.strictEqual((yield* Effect.flip(events.speaker(WorkspaceName.make("other"), named("git"), signed(secret), body)))._tag, "HookUnknown")
+      // Strangers learn of no hook whether it is there: it is refused as one whose secret is another.
+      const refused = (hook: string, by: string, where = workspace) => Effect.flip(events.speaker(where, named(hook), signed(by), body))
+      const wrong = yield* refused("git", secretText(Buffer.from("other")))
+      assert.deepStrictEqual(yield* refused("svn", secret), wrong)
+      assert.deepStrictEqual(yield* refused("git", secret, WorkspaceName.make("other")), wrong)
+      assert.deepStrictEqual(yield* Effect.flip(events.speaker(workspace, named("svn"), {}, body)), yield* Effect.flip(events.speaker(workspace, named("git"), {}, body)))
       assert.notInclude(JSON.stringify(facts(log).map(({ event }) => event)), "0123456789abcdef")
       yield* events.close(ada, named("git"))
       yield* Effect.sleep("50 millis")
-      assert.strictEqual((yield* Effect.flip(events.speaker(workspace, named("git"), signed(secret), body)))._tag, "HookUnknown")
+      assert.deepStrictEqual(yield* refused("git", secret), wrong)
     })))
 })

@@ -58,10 +58,10 @@ export class Triggers extends Context.Service<Triggers, {
         const acting = yield* gate.pass(caller, { action: "trigger.define", within: ["trigger", name], argumentsDigest: requestDigest })
         yield* hearing(caller, on, requestDigest)
         // What it starts later is started in the definer's name alone: all else that binds the definer now is looked at now.
-        yield* entrance.weigh(caller, keyOf(name, "its definition"), job)
+        const { depth } = yield* entrance.weigh(caller, keyOf(name, "its definition"), job)
         const known = book.get(workspace, name)
         const grant = job.grant ?? caller.grant
-        if (known !== undefined && known.defined.requestDigest === requestDigest && known.defined.definedBy === caller.principal && known.defined.grant === grant) return { GATEWAY: known.sequence }
+        if (known !== undefined && known.defined.requestDigest === requestDigest && known.defined.definedBy === caller.principal && known.defined.grant === grant && (known.defined.depth ?? 0) === depth) return { GATEWAY: known.sequence }
         const program = yield* Effect.provideService(sealProgram(workspace, programOf(job), place(workspace, name)), Keyring, keyring)
         return yield* say({
           _tag: "TriggerDefined",
@@ -72,6 +72,7 @@ export class Triggers extends Context.Service<Triggers, {
           ...(grant === undefined ? {} : { grant }),
           definedBy: caller.principal,
           perMinuteMax,
+          ...(depth === 0 ? {} : { depth }),
           requestDigest,
           decision: acting.decision
         }, caller.principal)
@@ -128,7 +129,7 @@ export class Triggers extends Context.Service<Triggers, {
             : yield* tellRefused(defined, happening, "invalid", `its template cannot be opened any more: ${template.failure.message}`)
         }
         const entered = yield* Effect.result(entrance.enter(speaker(defined), key, requestOf(defined, template.success, happening), {
-          origin: { trigger, firedBy: happening.factId, path },
+          origin: { trigger, firedBy: happening.factId, path, ...(defined.depth === undefined ? {} : { depth: defined.depth }) },
           causedBy: happening.factId
         }))
         if (Result.isSuccess(entered)) return yield* tellFired(defined, happening, entered.success.jobId)

@@ -9,6 +9,7 @@ import { Authority, digestOfToken, keyringInMemory, warrantBearer, warrantPair, 
 import { assert } from "@effect/vitest"
 import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { createServer } from "node:http"
+import type { Rate } from "../domain/token-bucket.ts"
 import { GatewayService } from "../service.ts"
 
 export const acme = "acme" as WorkspaceName
@@ -16,6 +17,9 @@ export const other = "other" as WorkspaceName
 const farMs = 4_000_000_000_000
 
 export const agentsGrant = namedId<GrantId>("grt", "for the agent")
+const sendingGrant = namedId<GrantId>("grt", "for whoever submits alone")
+/** One of the other workspace, whose holder bears the name of acme's owner. */
+export const strangeGrant = namedId<GrantId>("grt", "of the other workspace")
 const poorGrant = namedId<GrantId>("grt", "for five cents")
 
 const roleOf = (workspace: WorkspaceName, name: string, role: "owner" | "manager" | "viewer"): ReadonlyArray<readonly [Subject, MillFact]> => [
@@ -34,7 +38,7 @@ const tokenOf = (workspace: WorkspaceName, principal: string, token: string, gra
     ...(grant === undefined ? {} : { grant })
   }
 ]
-const grantOf = (grantId: GrantId, holder: string, constraints: object, depthMax = 1): readonly [Subject, MillFact] => [
+const grantOf = (grantId: GrantId, holder: string, constraints: object, depthMax = 1, actions = ["job.*"]): readonly [Subject, MillFact] => [
   { kind: "grant", scope: acme, story: grantId },
   {
     _tag: "GrantIssued",
@@ -43,7 +47,7 @@ const grantOf = (grantId: GrantId, holder: string, constraints: object, depthMax
     grantId,
     holder: Principal.make(holder),
     issuer: Principal.make("user:owner"),
-    reach: { actions: ["job.*"] as never, resources: ["workspace/acme/*"] as never, constraints, notBeforeMs: 0, expiresAtMs: farMs, depthMax },
+    reach: { actions: actions as never, resources: ["workspace/acme/*"] as never, constraints, notBeforeMs: 0, expiresAtMs: farMs, depthMax },
     durable: false,
     reason: "to help"
   } as MillFact
@@ -64,6 +68,9 @@ const world: ReadonlyArray<readonly [Subject, MillFact]> = [
   grantOf(agentsGrant, "agent:helper", { cpuMilliMax: 1000, runMsMax: 3_600_000 }),
   tokenOf(acme, "agent:helper", "agent", agentsGrant),
   tokenOf(acme, "agent:bare", "bare"),
+  grantOf(sendingGrant, "agent:sender", {}, 1, ["job.submit"]),
+  tokenOf(acme, "agent:sender", "sender", sendingGrant),
+  [{ kind: "grant", scope: other, story: strangeGrant }, { ...grantOf(strangeGrant, "user:owner", {})[1], workspace: other } as MillFact],
   grantOf(poorGrant, "agent:poor", { spendPicoMax: 50_000_000_000n }),
   tokenOf(acme, "agent:poor", "poor", poorGrant),
   everything(grantOf(boundGrant, "user:owner", { cpuMilliMax: 1000 })),
@@ -102,7 +109,7 @@ const neighbour = Effect.acquireRelease(
 
 /** A gateway on a free port, over a log in memory and a real Postgres. */
 export class Gateway extends Context.Service<Gateway, { readonly url: string; readonly log: MemoryLog; readonly warrant: (parent: JobId, more?: object) => string }>()("test/Gateway") {
-  static readonly layer = Layer.effect(this, Effect.gen(function*() {
+  static readonly layerAt = (rate: Rate) => Layer.effect(this, Effect.gen(function*() {
     const url = yield* testDatabase()
     const log = new MemoryLog()
     for (const fact of world) yield* say(log, fact)
@@ -111,7 +118,7 @@ export class Gateway extends Context.Service<Gateway, { readonly url: string; re
     const { url: gone } = { url: `http://127.0.0.1:${yield* freePort}` }
     const journal = Layer.succeed(Journal, memoryJournal(log))
     const keys = yield* Layer.build(warrantPair)
-    yield* Layer.build(GatewayService({ host: "127.0.0.1", port, rate: { perSecond: 1_000_000, burst: 1_000_000 }, routing: { upstreams: { metering, broker: gone } } }).pipe(
+    yield* Layer.build(GatewayService({ host: "127.0.0.1", port, rate, routing: { upstreams: { metering, broker: gone } } }).pipe(
       Layer.provide(Authority.layer),
       Layer.provide([
         journal,
@@ -140,6 +147,7 @@ export class Gateway extends Context.Service<Gateway, { readonly url: string; re
     }
     return { url: `http://127.0.0.1:${port}`, log, warrant }
   }))
+  static readonly layer = this.layerAt({ perSecond: 1_000_000, burst: 1_000_000 })
 }
 
 export interface Answer {
