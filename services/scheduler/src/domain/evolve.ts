@@ -5,6 +5,7 @@ import { classKeyOf } from "./demand.ts"
 import { noAmounts } from "./fair/amounts.ts"
 import { lean, leanPlaced, own } from "./lean.ts"
 import { asksNoMore, forgetOutcomes, isForgotten } from "./forgetting.ts"
+import { wasTakenBack } from "./losses.ts"
 import { evolveMoney, promise } from "./money.ts"
 import { agedMs } from "./patience.ts"
 import { answered, callUrgent, capacityOf, evolveQuotas, holds } from "./quotas.ts"
@@ -22,6 +23,9 @@ const givenUpMax = 10_000
 
 /** Of so many attempts that gave way it is remembered that their work may have been kept: of most the last one's was. */
 const gaveWayMax = 4
+
+/** So many of a task's lost hosts are remembered, the newest. */
+const lostOnMax = 16
 
 /** Tells the world one fact. It cannot refuse: the fact has happened. Telling it again changes nothing. */
 export const evolve = (world: World, heard: Heard): World => {
@@ -137,9 +141,11 @@ const take = (world: World, heard: Heard): void => {
       return ofMachine(world, event.leaseId, { hostId: event.hostId, goesBack: true })
     case "LeaseReleased":
       return ofMachine(world, event.leaseId, { goesBack: true })
-    case "LeaseEnded":
-      ofMachine(world, event.leaseId, { goesBack: true })
+    case "LeaseEnded": {
+      const before = world.machines.get(event.leaseId)
+      ofMachine(world, event.leaseId, { goesBack: true, ...(before?.goneAtMs === undefined && wasTakenBack(event, before?.rented) ? { goneAtMs: event.endedAtMs } : {}) })
       return machineOver(world, event.leaseId)
+    }
     case "ImageKnown":
       world.images.set(event.imageId, event.sizeBytes)
       return
@@ -232,6 +238,7 @@ const retried = (world: World, fact: JobRetried, heard: Heard): void => {
   if (task === undefined) return
   if (fact.lost === true) {
     task.losses += 1
+    if (task.current !== undefined) task.lostOn = [task.current.hostId, ...task.lostOn ?? []].slice(0, lostOnMax)
     giveUp(world, task, { ...fact, partOf: heard.partOf })
   }
   else if (task.current !== undefined) vacate(world, task, task.current)

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { MillFact } from "@millrace/schemas"
-import { admitted, cancelled, exited, given, host, joined, needs, silent, submitted } from "../testing/cell.ts"
+import type { LeaseEnded, MillFact } from "@millrace/schemas"
+import { admitted, cancelled, type Cell, enrolled, exited, given, host, joined, leaseEnded, needs, reclaimed, released, silent, submitted } from "../testing/cell.ts"
+import { scheduler } from "./scheduler.ts"
 
 const here = (name: string, cores = 4): ReadonlyArray<MillFact> => [admitted(name), joined(name, needs(cores * 1000, 4000))]
 
@@ -115,5 +116,78 @@ describe("a host that never says the end", () => {
     assert.deepInclude(cell.said("PlacementWithdrawn")[0], { cause: "timed_out" })
     cell.hear(exited(cell.placed("j1"), { cause: "withdrawn" })).rest(121_001)
     assert.deepInclude(cell.said("JobRetried")[0], { failedAttempt: 1 })
+  })
+})
+
+describe("a machine that its provider takes back without a word", () => {
+  const spot = (name: string, dialect = 2): ReadonlyArray<MillFact> => {
+    const { leaseId, provider } = enrolled(name)
+    return [
+      {
+        _tag: "LeaseRequested", leaseId, provider, column: { region: "eu-west-1", machineType: "m", market: "spot" }, resources: needs(1, 1), pricePicoPerSecondMax: 1n, token: "t", cell: "c",
+        oneTimeKeyDigest: `sha256:${"0".repeat(64)}` as never, answerByMs: 1
+      },
+      enrolled(name), admitted(name), { ...joined(name), dialect } as MillFact
+    ]
+  }
+  const tolerant = (name: string, terms: Parameters<typeof submitted>[1] = {}): MillFact => submitted(name, { where: { spot: "tolerated" }, dialect: 3, ...terms })
+  const names = [..."abcdefghj"]
+
+  /** A job that loses one spot machine after the other, each of which then ends as its broker says. */
+  const loses = (ends: (name: string) => ReadonlyArray<MillFact>, read: (cell: Cell) => Cell = (cell) => cell): Cell => {
+    let cell = given(tolerant("1"))
+    for (const [at, name] of names.entries()) {
+      const atMs = (at + 1) * 100_000
+      cell.hear(...spot(name, 3))
+      cell.rest(atMs)
+      cell.rest(atMs + 30_000, [silent(name, atMs + 1_000)])
+      cell.hear(...ends(name))
+      cell = read(cell)
+      cell.rest(atMs + 40_000)
+    }
+    return cell
+  }
+  const endedAs = (confirmed: LeaseEnded["confirmed"]) => (name: string): ReadonlyArray<MillFact> => [{ ...leaseEnded(name), confirmed }]
+  const losses = (cell: Cell) => cell.said("JobRetried").length
+
+  it("is no loss of the job's, however often, once that is known, and not held against it before", () => {
+    for (const ends of [endedAs("reclaimed"), endedAs("not_there"), (name: string) => [{ ...reclaimed(name), deadlineAtMs: 1 }], () => []]) {
+      const cell = loses(ends)
+      assert.strictEqual(losses(cell), names.length)
+      assert.isEmpty(cell.said("JobSettled"))
+      assert.include(cell.said("JobRetried")[0]!.cause, "could take that machine back, and this counts as a loss only if it did not")
+    }
+  })
+
+  it("is told from one that was ended by us, and from a host that takes its own end: those count", () => {
+    for (const ends of [endedAs("terminated"), (name: string) => [released(name), ...endedAs("terminated")(name)]]) {
+      const cell = loses(ends)
+      assert.deepInclude(cell.said("JobSettled")[0], { outcome: "lost", attempt: 7 })
+      assert.include(cell.said("JobSettled")[0]!.cause, "the 6th of its hosts")
+    }
+  })
+
+  it("is counted the same by a scheduler that goes on from a checkpoint", () => {
+    const again = (cell: Cell): Cell => {
+      cell.world = scheduler.load(JSON.parse(JSON.stringify(scheduler.save(cell.world))) as never)
+      return cell
+    }
+    assert.strictEqual(losses(loses(endedAs("reclaimed"), again)), names.length)
+    assert.strictEqual(losses(loses(endedAs("terminated"), again)), losses(loses(endedAs("terminated"))))
+  })
+
+  it("is no loss of a gang's that begins again", () => {
+    const cell = given(...spot("0", 3), tolerant("g", { resources: needs(4000), gang: { members: 2, topology: "anywhere", onLoss: "restart" } }))
+    for (const [at, name] of names.entries()) {
+      const atMs = (at + 1) * 100_000
+      cell.hear(...spot(name, 3))
+      cell.rest(atMs)
+      const made = cell.said("PlacementMade").filter(({ hostId }) => hostId === host("0")).at(-1)!
+      assert.strictEqual(made.attempt, at + 1)
+      cell.rest(atMs + 30_000, [silent(name, atMs + 1_000)])
+      cell.hear({ ...leaseEnded(name), confirmed: "reclaimed" }, exited(made, { cause: "withdrawn" }))
+      cell.rest(atMs + 40_000)
+    }
+    assert.isEmpty(cell.said("JobSettled"))
   })
 })

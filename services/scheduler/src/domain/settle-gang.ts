@@ -1,8 +1,9 @@
 import type { JobRetried } from "@millrace/schemas"
 import { endingText } from "./ending.ts"
 import { gangOf } from "./gangs.ts"
+import { losesTooOften, lossesOf, lossInWords } from "./losses.ts"
 import type { Saying } from "./saying.ts"
-import { afterGang, goesOn, lossesMax, type GangEnd, triesOf, withdraw } from "./settle.ts"
+import { afterGang, goesOn, type GangEnd, triesOf, withdraw } from "./settle.ts"
 import { stageOf, tasksOf, wordOn } from "./tasks.ts"
 import type { JobState, TaskState, World } from "./world.ts"
 
@@ -44,7 +45,7 @@ const end = (world: World, job: JobState, there: ReadonlyArray<TaskState>, bad: 
   // Of one that has begun to be settled the rest is settled, too: whoever dies in between has said a part of it.
   const settled = Array.from({ length: job.next }).some((_, rank) => !job.tasks.has(rank))
   const again = !settled && (first === undefined || (first.withdrawn === "preempted" && lost.length === 0) || (gangOf(job)!.onLoss === "restart" &&
-    (spared ? there.every(({ losses }) => losses < lossesMax) : there.every((task) => triesOf(task) < job.submitted!.fact.spec.attemptsMax))))
+    (spared ? there.every((task) => !losesTooOften(lossesOf(world, task, lost.includes(task) ? task.current!.hostId : undefined))) : there.every((task) => triesOf(task) < job.submitted!.fact.spec.attemptsMax))))
   const cause = first === undefined ? "the rest of its gang begins again" : causeOf(world, first)
   const notBeforeMs = Math.max(saying.round.atMs, ...lost.map((task) => leaseOver(world, task)))
   for (const task of there) {
@@ -63,7 +64,7 @@ const exempt = (world: World, task: TaskState, spared: boolean): Pick<JobRetried
   stageOf(world, task) === "lost" ? { lost: true } : !spared ? {} : task.withdrawn === "preempted" ? { preempted: true } : { gang: true }
 
 const causeOf = (world: World, task: TaskState): string => {
-  if (stageOf(world, task) === "lost") return `${task.current!.hostId} was not heard of after ${world.hosts.get(task.current!.hostId)!.lost!.lastHeardAtMs} ms and is taken for lost`
+  if (stageOf(world, task) === "lost") return lossInWords(world.hosts.get(task.current!.hostId)!)
   if (task.withdrawn === "preempted") return `it gave way to ${task.gaveWay ?? "other work"}${goesOn(task)}`
   if (task.withdrawn === "timed_out") return "its time was up, and its host had not ended it"
   const word = wordOn(task)?.fact

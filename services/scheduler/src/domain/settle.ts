@@ -3,6 +3,7 @@ import { DateTime } from "effect"
 import type { FactId, JobRefused, JobRetried, JobSettled, LateWordNoted, Outcome, PlacementWithdrawn, TaskSettled } from "@millrace/schemas"
 import { endingText } from "./ending.ts"
 import { gangOf } from "./gangs.ts"
+import { losesTooOften, lossesOf, lossInWords } from "./losses.ts"
 import { isAhead, permission } from "./permits.ts"
 import { mustLeave } from "./reclaim.ts"
 import type { Saying } from "./saying.ts"
@@ -13,8 +14,6 @@ import { type GivenUp, isFrozen, type JobState, type TaskState, type Word, type 
 
 const backOffMsMin = 200
 const backOffMsMax = 60_000
-/** How often a task may lose its host. A task that takes five hosts with it does so by its own doing. */
-export const lossesMax = 5
 /** Between the end of a lost attempt's lease and the next attempt, against clocks that differ. */
 const lossMarginMs = 1_000
 
@@ -253,16 +252,18 @@ const retry = (task: TaskState, terms: Pick<JobRetried, "failedAttempt" | "cause
  * log, another attempt follows, and not before the lost one's lease is over: nobody runs it then.
  */
 const afterLoss = (world: World, task: TaskState, saying: Saying): void => {
-  const { current, job, losses, withdrawn } = task
-  const lost = world.hosts.get(current!.hostId)!.lost!
+  const { current, job, withdrawn } = task
+  const host = world.hosts.get(current!.hostId)!
   if (withdrawn === undefined) return withdraw(task, job.cancelledBy === undefined ? "host_lost" : "cancelled", saying)
   if (job.cancelledBy !== undefined) return endTask(task, "cancelled", "cancelled by request; its host was lost", saying)
   if (withdrawn === "revoked") return endTask(task, "refused", "its grant no longer held, and its host was lost", saying)
-  const cause = `${current!.hostId} was not heard of after ${lost.lastHeardAtMs} ms and is taken for lost`
-  if (losses >= lossesMax) return endTask(task, "lost", `${cause}, the ${losses + 1}th of its hosts`, saying)
-  const leaseMs = lost.leaseEndedAtMs - lost.lastHeardAtMs
+  const cause = lossInWords(host)
+  const losses = lossesOf(world, task, host.id)
+  if (losesTooOften(losses)) return endTask(task, "lost", `${cause}, the ${losses}th of its hosts`, saying)
+  const { lastHeardAtMs, leaseEndedAtMs } = host.lost!
+  const leaseMs = leaseEndedAtMs - lastHeardAtMs
   const keepMs = job.submitted!.fact.spec.onSilence.keepMs
-  retry(task, { failedAttempt: task.attempt, cause, lost: true, notBeforeMs: lost.lastHeardAtMs + Math.max(leaseMs, keepMs) + lossMarginMs }, saying)
+  retry(task, { failedAttempt: task.attempt, cause, lost: true, notBeforeMs: lastHeardAtMs + Math.max(leaseMs, keepMs) + lossMarginMs }, saying)
 }
 
 /** What a round says of hosts: that they are lost, and that they are back. */

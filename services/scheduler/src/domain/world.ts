@@ -92,6 +92,8 @@ export interface TaskState extends Due {
   notBeforeMs: number
   /** How many of its attempts ended with the loss of their host. */
   losses: number
+  /** The hosts that were lost, the newest first: which of them were taken back by their providers may be known later. */
+  lostOn: ReadonlyArray<HostId> | undefined
   /** How many of its attempts gave way to other work. */
   preemptions: number
   /** The attempts that gave way one after the other, the newest first: the next is to go on from what was kept of them. */
@@ -187,7 +189,7 @@ export interface HostState {
   leaving: boolean
   /** The machine that it is goes back to whom it was rented from: what runs there may end, and nothing follows. */
   takenBack: boolean
-  /** When its provider takes it back, where that was said before: what runs there must be elsewhere by then. */
+  /** When its provider takes it back, or took it, where that was said: what runs there must be elsewhere by then. */
   goneAtMs: number | undefined
   /** The newest judgement that it is lost: where it lies in our order and what we had heard of hosts by then. */
   lost: { readonly sequence: number; readonly sawHosts: number; readonly lastHeardAtMs: number; readonly leaseEndedAtMs: number; returned: boolean } | undefined
@@ -401,7 +403,7 @@ export const newJob = (id: JobId): JobState => ({
 })
 
 export const newTask = (job: JobState, number: number): TaskState => ({
-  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, preemptions: 0, gaveWayIn: undefined, words: noWords, dueMs: undefined, active: false, live: false, awaits: undefined
+  job, number, current: undefined, withdrawn: undefined, gaveWay: undefined, attempt: 0, retriedAfter: 0, notBeforeMs: 0, losses: 0, lostOn: undefined, preemptions: 0, gaveWayIn: undefined, words: noWords, dueMs: undefined, active: false, live: false, awaits: undefined
 })
 
 export const attemptOn = ({ attemptId, hostId }: { readonly attemptId: AttemptId; readonly hostId: HostId }): string => `${attemptId} ${hostId}`
