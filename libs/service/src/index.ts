@@ -1,5 +1,6 @@
 export * from "./authentication.ts"
 export * from "./authority.ts"
+export * from "./body-limit.ts"
 export * from "./carry-trace.ts"
 export * from "./crash-env.ts"
 export * from "./credential.ts"

@@ -67,6 +67,18 @@ describe("admission", () => {
   })))
 })
 
+describe("a host that is hung up on", () => {
+  it.live("does not come in by a line that it had dialled before and kept silent on", () => Effect.scoped(Effect.gen(function*() {
+    const { relayUrl, relay } = yield* testCell()
+    const line = yield* raw(`${relayUrl}/host`, "host h1")
+    assert.strictEqual(yield* line.status, 101)
+    relay.hangUp("h1")
+    line.say(hello)
+    assert.strictEqual(yield* line.closed, 4002)
+    assert.deepStrictEqual(relay.hosts(), [])
+  })))
+})
+
 describe("what is not of the protocol", () => {
   it.live("closes the connection it came on with a code, and no other", () => Effect.scoped(Effect.gen(function*() {
     const { relayUrl, relay, host, open } = yield* testCell()

@@ -96,6 +96,8 @@ export const serveRelay = Effect.fn("serveRelay")(function*(options: RelayOption
   const limits = { ...defaultRelayLimits, ...options.limits }
   const lines = new Set<Line>()
   const uplinks = new Map<string, Uplink>()
+  /** Lines of hosts that were let in and have not said Hello. */
+  const silent = new Map<Line, string>()
   const waiting = meter()
   let pending = 0
   let links = 0
@@ -120,8 +122,11 @@ export const serveRelay = Effect.fn("serveRelay")(function*(options: RelayOption
   const joinHost = (hostId: string, line: Line) => {
     let uplink: Uplink | undefined
     adopt(line, () => uplink === undefined)
+    silent.set(line, hostId)
     line.hear = (frame, bytes) => {
       if (uplink !== undefined) return hearHost(uplink, frame, bytes)
+      // Hung up on meanwhile, it may still be heard until its socket is closed.
+      if (!silent.delete(line)) return
       if (frame._tag !== "Hello") return line.close(closeCodes.malformed, `malformed: ${frame._tag} before Hello`)
       uplinks.get(hostId)?.line.close(closeCodes.superseded, "superseded: the host dialled again")
       uplink = { hostId, line, boot: Uint8Array.from(frame.boot), links: new Map(), turns: new Turns(), lastLink: 0 }
@@ -129,6 +134,7 @@ export const serveRelay = Effect.fn("serveRelay")(function*(options: RelayOption
     }
     line.drained = () => uplink && pump(uplink)
     line.closed = () => {
+      silent.delete(line)
       forgetWhenGone(line)
       if (uplink === undefined) return
       if (uplinks.get(hostId) === uplink) uplinks.delete(hostId)
@@ -249,7 +255,14 @@ export const serveRelay = Effect.fn("serveRelay")(function*(options: RelayOption
   options.server.on("upgrade", onUpgrade)
   return {
     hosts: () => [...uplinks.keys()],
-    hangUp: (hostId) => uplinks.get(hostId)?.line.close(closeCodes.superseded, "superseded: hung up by the relay"),
+    hangUp: (hostId) => {
+      const lines = [...silent].flatMap(([line, host]) => (host === hostId ? [line] : []))
+      for (const line of [uplinks.get(hostId)?.line, ...lines]) {
+        if (line === undefined) continue
+        silent.delete(line)
+        line.close(closeCodes.superseded, "superseded: hung up by the relay")
+      }
+    },
     stats: () => ({ links, towardsHosts: waiting.now, towardsHostsPeak: waiting.peak, towardsOneClientPeak })
   }
 })

@@ -175,6 +175,20 @@ layer(World.layer, { timeout: "120 seconds", excludeTestServices: true })("acces
     yield* running(() => heard((fact): fact is Extract<MillFact, { _tag: "WarrantRevoked" }> => fact._tag === "WarrantRevoked" && fact.jobId === deriveId("job", 1, "orphan")))
   }))
 
+  it.effect("a stranger fills nobody's memory: what is too large is read no further", () => running(({ url }) => Effect.gen(function*() {
+    const body = JSON.stringify({ oneTimeKey: "x".repeat(1_000_000), publicKey: "U" })
+    const headers = { "content-type": "application/json" }
+    const told = yield* Effect.promise(() => fetch(`${url}/v1/hosts/enrol`, { method: "POST", headers, body }))
+    assert.strictEqual(told.status, 413)
+    assert.deepInclude(yield* Effect.promise(() => told.json()), { code: "body_too_large" })
+    const pieces = new ReadableStream({ start: (into) => { into.enqueue(Buffer.from(body)); into.close() } })
+    const untold = yield* Effect.promise(() => fetch(`${url}/v1/hosts/enrol`, { method: "POST", headers, body: pieces, duplex: "half" } as RequestInit))
+    assert.include([400, 413], untold.status)
+    const malformed = yield* Effect.promise(() => fetch(`${url}/v1/hosts/enrol`, { method: "POST", headers, body: JSON.stringify({ oneTimeKey: "x", publicKey: "U" }) }))
+    assert.strictEqual(malformed.status, 400)
+    assert.deepInclude(yield* Effect.promise(() => malformed.json()), { code: "request_malformed" })
+  })))
+
   it.effect("a rented machine enrols with the key that its lease names", () => running(({ url }) => Effect.gen(function*() {
     yield* say("broker", { kind: "machine", scope: "sky", story: "lse_01K900000000000000000000B1" }, factIn("LeaseRequested", {
       leaseId: "lse_01K900000000000000000000B1", provider: "sky", column: { region: "here", machineType: "small", market: "on_demand" },

@@ -2,7 +2,7 @@ import { type Checkpoints, Journal, type JournalUnavailable, Pulse } from "@mill
 import type { Admission } from "@millrace/journal/admission"
 import { Database, runProjections } from "@millrace/readmodel"
 import type { Digest, Principal, WorkspaceName } from "@millrace/schemas"
-import { type ApiPortTaken, Authentication, Authority, httpServer, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
+import { type ApiPortTaken, Authentication, Authority, bodyLimit, httpServer, type WarrantVerifier, Wellformed, worker } from "@millrace/service"
 import { Effect, Layer, Option } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -22,6 +22,9 @@ import { openLeased } from "./reactors/open-leased.ts"
 import { Register } from "./reactors/register.ts"
 import { tellAside } from "./reactors/tell-asides.ts"
 import { withdrawWarrants } from "./reactors/withdraw-warrants.ts"
+
+/** Bytes of a body at most: a key, a time and a signature. Strangers send them. */
+const bodyBytesMax = 16 * 1024
 
 /** A one-time key that the cell's owner has made, as its digest. */
 export interface OpenKey {
@@ -48,7 +51,8 @@ export interface AccessOptions {
  * under authority that was taken back, admits hosts, says how far it is, and keeps the audit.
  */
 export const AccessService = ({ checkpointEvery = 100_000, host, open, owner, port }: AccessOptions): Layer.Layer<never, JournalUnavailable | ApiPortTaken, Journal | Checkpoints | Admission | Database | WarrantVerifier> => {
-  const routes = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+  const bounded = bodyLimit({ bytesMax: bodyBytesMax, remedy: "send what POST /v1/hosts/enrol in /openapi.json has, and nothing beside it" })
+  const routes = Layer.merge(HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }), bounded).pipe(
     Layer.provide([HostsLive, ReadsLive]),
     Layer.provide([Authentication.layer, Wellformed.layer]),
     Layer.provide(Authority.layer)

@@ -1,4 +1,4 @@
-import { refusalFields } from "@millrace/service"
+import { refusalFields, Wellformed } from "@millrace/service"
 import { Count, EpochMillis } from "@millrace/schemas"
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
@@ -32,6 +32,7 @@ export class Hosts extends HttpApiGroup.make("hosts")
       error: [EnrolmentRefused, EnrolmentUnclear]
     })
   )
+  .middleware(Wellformed)
   .prefix("/v1/hosts")
 {}
 
