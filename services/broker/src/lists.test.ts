@@ -52,7 +52,7 @@ describe("a host that is lost", () => {
       const { hostId, leaseId } = life.said("MachineEnrolled")[0]!
       yield* life.pass(6_000)
       life.reclaim(([machine]) => machine!, 0)
-      yield* life.hear({ kind: "fleet", scope: "cell" }, { _tag: "HostDeclaredLost", hostId, lastHeardAtMs: 0, leaseEndedAtMs: 1 })
+      yield* life.hear({ kind: "fleet", scope: "cell" }, { _tag: "HostDeclaredLost", hostId, lastHeardAtMs: 0, leaseEndedAtMs: 1 }, { HOSTS: life.log.head("HOSTS") })
       yield* life.pass(3_000)
       assert.deepStrictEqual(life.said("ReclaimNoticed").map((one) => [one.leaseId, one.hostId]), [[leaseId, hostId]])
       assert.deepStrictEqual(life.said("LeaseEnded").map((one) => [one.leaseId, one.confirmed]), [[leaseId, "reclaimed"]])
