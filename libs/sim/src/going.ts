@@ -1,4 +1,4 @@
-import type { AttemptId, HostId } from "@millrace/schemas"
+import type { AttemptId, HostId, JobSpec } from "@millrace/schemas"
 import type { Checker } from "./checkers.ts"
 import { endsOf, factsIn, roundsOf, seenBy, taskOf } from "./history.ts"
 
@@ -22,8 +22,12 @@ const nothingOnWhatGoes: Checker = (history) => {
   return broken
 }
 
-/** Before a machine is taken back its work is told to leave it, this long ahead, in ms, unless it must have ended by then. */
-const leaveMs = 120_000
+/**
+ * Before a machine is taken back its work is told to leave it, this long ahead, in ms, unless it must have ended by then:
+ * half a minute, and a second for each 16 MiB of a sandbox's disk (256 MiB where its job names none), two minutes at most.
+ */
+const leaveMsOf = ({ resources: { diskMib }, runtime }: Pick<JobSpec, "resources" | "runtime">): number =>
+  Math.min(120_000, runtime === "sandbox" ? 30_000 + Math.ceil((diskMib || 256) * 62.5) : 30_000)
 
 /**
  * Work is told to leave a machine that is taken back: by the first decision in that time that knew of it, as far as the
@@ -39,11 +43,11 @@ const workLeavesWhatGoes: Checker = (history) => {
   const over = new Map(factsIn(history, "SCHEDULER", "JobRetried", "TaskSettled", "JobSettled").map(({ commit, event }) =>
     [`${taskOf(event)} ${event._tag === "JobRetried" ? event.failedAttempt : event.attempt}`, commit.place.sequence]))
   for (const { commit: { place }, event: { deadlineAtMs, leaseId } } of factsIn(history, "BROKER", "ReclaimNoticed")) {
-    const at = rounds.findIndex(({ atMs, sawBroker }) => sawBroker >= place.sequence && atMs >= deadlineAtMs - leaveMs)
-    const round = rounds[at]
-    if (round === undefined || round.atMs > deadlineAtMs || rounds[at + 1]?.term !== round.term) continue
     for (const { commit, event } of factsIn(history, "SCHEDULER", "PlacementMade")) {
-      if (event.hostId !== hostOf.get(leaseId) || commit.place.sequence > round.last || commit.happenedAtMs + event.spec.runMsMax <= deadlineAtMs) continue
+      if (event.hostId !== hostOf.get(leaseId) || commit.happenedAtMs + event.spec.runMsMax <= deadlineAtMs) continue
+      const at = rounds.findIndex(({ atMs, sawBroker }) => sawBroker >= place.sequence && atMs >= deadlineAtMs - leaveMsOf(event.spec))
+      const round = rounds[at]
+      if (round === undefined || round.atMs > deadlineAtMs || rounds[at + 1]?.term !== round.term || commit.place.sequence > round.last) continue
       const toldAt = withdrawn.get(event.attemptId) ?? over.get(`${taskOf(event)} ${event.attempt}`) ?? Number.POSITIVE_INFINITY
       if (toldAt > round.last && (ends.get(event.attemptId) ?? Number.POSITIVE_INFINITY) > round.saw) broken.push(`${event.attemptId} was not told to leave ${event.hostId}, which is taken back`)
     }

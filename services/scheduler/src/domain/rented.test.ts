@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { MillFact, ReclaimNoticed } from "@millrace/schemas"
 import { admitted, type Cell, enrolled, exited, given, host, job, joined, leaseEnded, left, needs, reclaimed, released, submitted } from "../testing/cell.ts"
-import { leaveMs } from "./reclaim.ts"
+import { leaveMsOf } from "./reclaim.ts"
 import { scheduler } from "./scheduler.ts"
 
 const retiring = (name: string): MillFact => {
@@ -48,17 +48,27 @@ describe("a machine that its provider takes back at a moment", () => {
   const goneAt = (name: string, deadlineAtMs: number): ReclaimNoticed => ({ ...reclaimed(name), deadlineAtMs })
   const told = (cell: Cell) => cell.said("PlacementWithdrawn").map(({ cause, jobId }) => `${cause} ${jobId.slice(-1)}`)
   const hour = 3_600_000
+  const plain = { runtime: "process", resources: needs(1) } as const
+  const leaveMs = leaveMsOf(plain)
+
+  it("is told to it as long before as its end and the keeping of its disk take, two minutes at most", () => {
+    const sandbox = (diskMib: number) => leaveMsOf({ runtime: "sandbox", resources: { ...needs(1), diskMib } })
+    assert.deepStrictEqual([leaveMsOf(plain), sandbox(64), sandbox(256), sandbox(0), sandbox(100_000)], [30_000, 34_000, 46_000, 46_000, 120_000])
+  })
 
   it("has what could not end by then leave in time, and it begins elsewhere before the machine is gone; that takes no attempt", () => {
     const cell = given(admitted("a"), joined("a"), enrolled("a"), submitted("1", { runMsMax: hour }), submitted("2", { runMsMax: 100_000 }))
     cell.rest(0)
     cell.hear(admitted("b"), joined("b"), goneAt("a", 120_000))
     cell.rest(1_000)
+    assert.deepStrictEqual(told(cell), [], "it works on while there is time")
+    assert.strictEqual(scheduler.dueAtMs?.(cell.world), 120_000 - leaveMs)
+    cell.rest(120_000 - leaveMs)
     assert.deepStrictEqual(told(cell), ["preempted 1"])
     assert.include(cell.said("PlacementWithdrawn")[0]!.why, "1970-01-01T00:02:00.000Z")
     cell.hear(exited(cell.placed("1"), { cause: "withdrawn" }))
-    cell.rest(2_000)
-    assert.deepInclude(cell.said("JobRetried")[0], { jobId: job("1"), preempted: true, cause: `it gave way to the provider of ${host("a")}, who takes that machine back`, notBeforeMs: 2_000 })
+    cell.rest(92_000)
+    assert.deepInclude(cell.said("JobRetried")[0], { jobId: job("1"), preempted: true, cause: `it gave way to the provider of ${host("a")}, who takes that machine back`, notBeforeMs: 92_000 })
     assert.deepInclude(cell.placed("1"), { hostId: host("b"), attempt: 2 })
     // Whatever ends by itself in time may stay.
     assert.deepStrictEqual(told(cell), ["preempted 1"])
@@ -94,7 +104,7 @@ describe("a machine that its provider takes back at a moment", () => {
     const cell = given(admitted("a"), three("a"), enrolled("a"), admitted("b"), three("b"), submitted("g", { gang: { members: 2, topology: "anywhere", onLoss: "end" }, dialect: 3, runMsMax: hour }))
     cell.rest(0)
     const made = cell.said("PlacementMade")
-    cell.hear(goneAt("a", 60_000))
+    cell.hear(goneAt("a", 25_000))
     cell.rest(1_000)
     assert.deepStrictEqual(told(cell), ["preempted G", "preempted G"])
     cell.hear(...made.map((one) => exited(one, { cause: "withdrawn" })), admitted("c"), three("c"))
