@@ -1,9 +1,10 @@
 import { Schema } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, rmSync } from "node:fs"
 import { createServer, type Server, type Socket } from "node:net"
+import { noteIdentity } from "./detached.ts"
 import { KeptAttempt, NotSpawned } from "./keeper-attempt.ts"
-import { bootId, guardingScript, keeperFiles, startOf } from "./keeper-files.ts"
+import { bootId, guardingScript, keeperFiles } from "./keeper-files.ts"
 import { type Answer, AnswerFrame, type Ask, AskFrame, keeperProtocol, lines, type Order } from "./keeper-words.ts"
 
 /** With nothing to keep and no agent for this long the keeper ends: whoever needs one starts one. */
@@ -47,8 +48,7 @@ export class KeeperProcess {
       this.#server.listen("keeper.sock", resolve)
     })
     process.umask(before)
-    writeFileSync(`${identity}.next`, JSON.stringify({ pid: process.pid, start: startOf(process.pid), bootId: bootId() }), { mode: 0o600 })
-    renameSync(`${identity}.next`, identity)
+    noteIdentity(identity)
     this.#restWhenIdle()
   }
 

@@ -1,6 +1,6 @@
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { mkdtempSync, rmSync } from "node:fs"
+import { Effect, Exit, Scope } from "effect"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { connect, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -41,3 +41,33 @@ it.live("goes on for everybody when a placement names a host where no datagram c
     yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(saying)))
     assert.strictEqual(yield* Effect.promise(() => second.heard), "heard")
   }).pipe(Effect.scoped), 30_000)
+
+const switchesIn = (folder: string): ReadonlyArray<number> =>
+  readdirSync("/proc").filter((pid) => /^\d+$/u.test(pid)).map(Number).filter((pid) => {
+    try {
+      const [, main = "", at] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")
+      return main.endsWith("switch-main.ts") && at === folder
+    } catch {
+      return false
+    }
+  })
+
+it.live("gives way to another one where it stands still, with the ports that it had", () =>
+  Effect.gen(function*() {
+    const folder = mkdtempSync(join(tmpdir(), "millrace-switch-"))
+    yield* Effect.addFinalizer(() => Effect.sync(() => {
+      for (const pid of switchesIn(folder)) process.kill(pid, "SIGKILL")
+      rmSync(folder, { recursive: true, force: true })
+    }))
+    const agent = yield* Scope.make()
+    const first = yield* keepSwitch(folder, "127.0.0.1").pipe(Scope.provide(agent))
+    const port = yield* portOf(first.socket, 0, [first.at!])
+    yield* Scope.close(agent, Exit.void)
+    const before = switchesIn(folder)
+    process.kill(before[0]!, "SIGSTOP")
+    const second = yield* keepSwitch(folder, "127.0.0.1")
+    assert.strictEqual(second.at, first.at)
+    assert.strictEqual(yield* Effect.promise(() => port.heard), "closed")
+    const after = switchesIn(folder)
+    assert.deepStrictEqual([before.length, after.length, after.includes(before[0]!)], [1, 1, false])
+  }).pipe(Effect.scoped), 60_000)

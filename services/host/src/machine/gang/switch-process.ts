@@ -1,6 +1,7 @@
 import { createSocket, type RemoteInfo, type Socket as Datagrams } from "node:dgram"
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type Server, type Socket } from "node:net"
+import { noteIdentity } from "../detached.ts"
 import { answerTo, headOf } from "./datagram.ts"
 import { type AgentHello, framed, type PortHello, switchFiles, type SwitchHere, words } from "./switch-words.ts"
 
@@ -48,11 +49,12 @@ export class SwitchProcess {
       this.#server.listen(switchFiles.socket, resolve)
     })
     process.umask(before)
+    noteIdentity(switchFiles.identity)
     this.#restWhenIdle()
   }
 
   end(): never {
-    rmSync(switchFiles.socket, { force: true })
+    for (const file of [switchFiles.socket, switchFiles.identity]) rmSync(file, { force: true })
     process.exit(0)
   }
 

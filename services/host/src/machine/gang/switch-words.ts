@@ -28,7 +28,7 @@ export interface SwitchHere {
 }
 
 /** Names of what lies in the switch's folder. */
-export const switchFiles = { socket: "switch.sock", port: "udp-port" } as const
+export const switchFiles = { socket: "switch.sock", port: "udp-port", identity: "switch.json" } as const
 
 const lengthBytes = 2
 /** The longest word, and so the longest datagram. */

@@ -1,15 +1,14 @@
 import { Effect, Queue, Schema, type Scope } from "effect"
-import { spawn } from "node:child_process"
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs"
+import { rmSync } from "node:fs"
 import { connect, type Socket } from "node:net"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
+import { endIdentified, startDetached } from "../detached.ts"
 import { type AgentHello, framed, switchFiles, type SwitchHere, words } from "./switch-words.ts"
 
 /** The switch does not start. */
 export class SwitchFailed extends Schema.TaggedError<SwitchFailed>()("SwitchFailed", { folder: Schema.String, detail: Schema.String }) {
   override get message() {
-    return `The switch of this host's gangs does not start in ${this.folder}: ${this.detail}`
+    return `No gang gets a network on this host: ${this.detail}`
   }
 }
 
@@ -20,6 +19,11 @@ export interface Switch {
   readonly at: string | undefined
   /** Why it does not, where it was to. */
   readonly why: string | undefined
+}
+
+interface Reached {
+  readonly line: Socket
+  readonly here: SwitchHere
 }
 
 const startMsMax = 15_000
@@ -54,46 +58,24 @@ export const keepSwitch = Effect.fnUntraced(function*(folder: string, address: s
   return { socket: join(folder, switchFiles.socket), at: here.at, why: here.why }
 })
 
-/** A folder that went takes its log along. */
-const lastWordsIn = (log: string): string => {
-  try {
-    return readFileSync(log, "utf8").slice(-500)
-  } catch {
-    return "it left no log"
-  }
-}
-
-const pause = (ms: number): Promise<void> => new Promise((wake) => setTimeout(wake, ms))
-
 /** The switch that serves this folder, or one that is started for it. */
-const reached = async (folder: string, address: string | undefined): Promise<{ readonly line: Socket; readonly here: SwitchHere }> => {
+const reached = async (folder: string, address: string | undefined): Promise<Reached> => {
   const found = await asked(folder, address)
   if (found !== undefined) return found
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  rmSync(join(folder, switchFiles.socket), { force: true })
-  const log = join(folder, "switch.log")
-  const said = openSync(log, "w", 0o600)
-  const child = spawn(process.execPath, [fileURLToPath(new URL("./switch-main.ts", import.meta.url)), folder], {
-    cwd: folder,
-    // Nothing of the agent's: its settings are nothing that what carries other people's packets is to read.
-    env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
-    detached: true,
-    stdio: ["ignore", said, said]
+  // One that stands still holds its ports: they find each other at the next one when it is gone.
+  await endIdentified(join(folder, switchFiles.identity))
+  for (const file of [switchFiles.socket, switchFiles.identity]) rmSync(join(folder, file), { force: true })
+  return startDetached({
+    name: "switch",
+    program: new URL("./switch-main.ts", import.meta.url),
+    folder,
+    log: join(folder, "switch.log"),
+    found: () => asked(folder, address),
+    startMsMax
   })
-  closeSync(said)
-  let failed: string | undefined
-  child.once("error", (cause) => void (failed = cause.message))
-  child.once("exit", (code, signal) => void (failed = `it ended with ${signal ?? code}: ${lastWordsIn(log)}`))
-  child.unref()
-  for (const until = performance.now() + startMsMax; failed === undefined && performance.now() < until; await pause(15)) {
-    const started = await asked(folder, address)
-    if (started !== undefined) return started
-  }
-  child.kill("SIGKILL")
-  throw new Error(failed ?? `it did not answer within ${startMsMax} ms`)
 }
 
-const asked = (folder: string, address: string | undefined): Promise<{ readonly line: Socket; readonly here: SwitchHere } | undefined> =>
+const asked = (folder: string, address: string | undefined): Promise<Reached | undefined> =>
   new Promise((resolve) => {
     const line = connect(join(folder, switchFiles.socket))
     const done = (here: SwitchHere | undefined) => {
