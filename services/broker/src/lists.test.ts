@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
+import type { ProviderName } from "@millrace/schemas"
+import { Effect, Logger, type Scope } from "effect"
 import type { Listed } from "./domain/sweep.ts"
 import { atLambda, type Life, livingAt, type LifeOptions, small } from "./testing/life.ts"
 
@@ -57,6 +58,26 @@ describe("a host that is lost", () => {
       assert.deepStrictEqual(life.said("ReclaimNoticed").map((one) => [one.leaseId, one.hostId]), [[leaseId, hostId]])
       assert.deepStrictEqual(life.said("LeaseEnded").map((one) => [one.leaseId, one.confirmed]), [[leaseId, "reclaimed"]])
     })))
+})
+
+describe("a provider that is named no more", () => {
+  it.effect("while machines of ours are there is told by the next broker, which cannot end them", () => Effect.gen(function*() {
+    const lines: Array<unknown> = []
+    const kept = Logger.make(({ message }) => void lines.push(message))
+    let gone = false
+    yield* livingAt({ ...atLambda, client: (room) => Effect.map(atLambda.client(room), (provider) => (gone ? { ...provider, name: "another" as ProviderName } : provider)) }, { dieAt: 40 }, (life) => Effect.gen(function*() {
+      yield* life.waits(small)
+      for (let waited = 0; waited < 400 && life.said("LeaseGranted").length === 0; waited += 1) yield* life.pass(500)
+      assert.deepStrictEqual(lines.flat().filter((line) => String(line).includes("no entry")), [])
+      gone = true
+      for (let waited = 0; waited < 400 && life.lives < 2; waited += 1) {
+        yield* life.waits({ ...small, waiting: waited % 2 })
+        yield* life.pass(1_000)
+      }
+      yield* life.pass(2_000)
+      assert.deepStrictEqual([life.lives, lines.flat().filter((line) => String(line).includes("no entry")).length], [2, 1])
+    })).pipe(Effect.provide(Logger.layer([kept])))
+  }))
 })
 
 describe("a machine that is found in its provider's list", () => {

@@ -8,6 +8,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { ActsLive } from "./api/acts.ts"
 import { Api } from "./api/api.ts"
 import { CapacityLive } from "./api/capacity.ts"
+import { unattended } from "./domain/sweep.ts"
 import { leases } from "./projections/leases.ts"
 import { Providers } from "./providers/all.ts"
 import { withSharedLooks } from "./providers/shared-looks.ts"
@@ -44,6 +45,9 @@ export const buying = Effect.fnUntraced(function*({ agentSettings, atWork, bound
   const providers = new Map((yield* Effect.forEach([...(yield* Providers).values()], withSharedLooks)).map((provider) => [provider.name, provider]))
   const secret = yield* BrokerSecret
   const order = yield* openOrder({ bounds: { ...bounds, providers: [...providers.keys()].sort() }, finish: withKeyDigests(secret), ...(checkpointEvery === undefined ? {} : { checkpointEvery }) })
+  for (const [name, open] of unattended(order.state(), new Set(providers.keys()))) {
+    yield* Effect.logWarning(`${open === 1 ? "One lease is" : `${open} leases are`} open at ${name}, which no entry of MILLRACE_PROVIDERS names: nobody ends their machines, which may cost on. Name it again until they have ended`)
+  }
   if (atWork !== undefined) {
     yield* Effect.acquireRelease(Effect.sync(() => void (atWork.order = order)), () => Effect.sync(() => void (atWork.order = undefined)))
   }

@@ -105,6 +105,13 @@ export const looksMsMin = 5_000
 export const lostAt = (state: State, provider: ProviderName): ReadonlySet<LeaseId> =>
   new Set([...state.leases.values()].flatMap((lease) => (lease.provider === provider && stageOf(lease) === "held" && hostOf(state, lease)?.goneSinceMs !== undefined ? [lease.id] : [])))
 
+/** How many leases are open at providers that are not among these: nobody looks after their machines. */
+export const unattended = (state: State, providers: ReadonlySet<ProviderName>): ReadonlyArray<readonly [ProviderName, number]> => {
+  const open = new Map<ProviderName, number>()
+  for (const { provider } of state.leases.values()) if (!providers.has(provider)) open.set(provider, (open.get(provider) ?? 0) + 1)
+  return [...open].sort(([a], [b]) => (a < b ? -1 : 1))
+}
+
 /** An orphan's lease is named after its machine, so that every sweep means the same one. */
 export const orphanLease = (provider: ProviderName, machine: string): LeaseId => namedId<LeaseId>("lse", "orphan", provider, machine)
 
