@@ -75,12 +75,14 @@ export interface Opening {
   readonly waitMsMax?: number
 }
 
+const isAddress = (url: string): boolean => URL.canParse(url) && ["http:", "https:"].includes(new URL(url).protocol)
+
 /** The cell's API. The running cell's own token is handed to that cell alone. */
 export const openDoor = Effect.fnUntraced(function*(flags: ApiGiven, { note, waitMsMax = patienceMs() }: Opening = {}): Effect.fn.Return<Origin, Trouble> {
   const folder = cellFolder(flags.folder)
   const url = apiUrl(flags)
   if (url === undefined) return yield* nobodyHome(folder, "--url and --token")
-  if (!URL.canParse(url)) return yield* wrong("url_malformed", `${JSON.stringify(url)} is no address`, "--url or MILLRACE_URL", "give one such as http://127.0.0.1:8080")
+  if (!isAddress(url)) return yield* wrong("url_malformed", `${JSON.stringify(url)} is no address`, "--url or MILLRACE_URL", "give one such as http://127.0.0.1:8080")
   const door = readDoor(folder)
   const token = given(flags.token, "MILLRACE_TOKEN") ?? (door?.apiUrl === url ? door.tokenFile : undefined)
   if (token === undefined) return yield* wrong("token_missing", `there is no token for ${url}`, "--token or MILLRACE_TOKEN", "give a token, or the path of a file that holds one")
@@ -89,11 +91,17 @@ export const openDoor = Effect.fnUntraced(function*(flags: ApiGiven, { note, wai
 
 const tokenIn = (token: string): Effect.Effect<string, Trouble> =>
   token.startsWith("mill_")
-    ? Effect.succeed(token)
+    ? tokenFrom(token, "what was given begins as a token does, and is none")
     : Effect.try({
       try: () => readFileSync(token, "utf8").trim(),
-      catch: () => wrong("token_unreadable", "the token does not begin with mill_, and no file of that name can be read", "--token or MILLRACE_TOKEN", "give the token that npm start wrote down, or the path of its file")
-    })
+      catch: () => noToken("the token does not begin with mill_, and no file of that name can be read")
+    }).pipe(Effect.flatMap((found) => tokenFrom(found, `${token} holds no token, or more than one`)))
+
+/** What can stand in a header, and is not some other file's text. */
+const tokenFrom = (text: string, otherwise: string): Effect.Effect<string, Trouble> =>
+  /^mill_[A-Za-z0-9_.~+/=-]+$/u.test(text) ? Effect.succeed(text) : Effect.fail(noToken(otherwise))
+
+const noToken = (what: string): Trouble => wrong("token_unreadable", what, "--token or MILLRACE_TOKEN", "give the token that npm start wrote down, or the path of its file")
 
 const wrong = (code: string, what: string, where: string, remedy: string): Trouble => new Trouble({ code, what, where, remedy, ending: "settings" })
 

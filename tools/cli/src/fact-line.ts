@@ -2,6 +2,7 @@ import { sentence } from "@millrace/gateway/api"
 import { readable, type StoredCommit, type StoredFact } from "@millrace/journal"
 import { encodeFact, subjectText } from "@millrace/schemas"
 import { Result } from "effect"
+import { inLine } from "./print.ts"
 
 /** One fact of the log for programs: where it lies, what surrounds it, and its body or why that cannot be read. */
 export interface FactView {
@@ -66,5 +67,5 @@ const sayingOf = (name: string, said: string, body: Readonly<Record<string, unkn
 export const factText = (view: FactView, raw: boolean): string => {
   const place = `${view.stream} ${view.sequence}${view.ordinal === 0 ? "" : `.${view.ordinal}`}`
   const rest = raw ? JSON.stringify(view.body ?? { unreadable: view.unreadable }) : view.text
-  return [place.padEnd(15), new Date(view.storedAtMs).toISOString(), view.actor.padEnd(18), view.name.padEnd(18), view.subject, rest].join("  ").trimEnd()
+  return [place.padEnd(15), new Date(view.storedAtMs).toISOString(), view.actor.padEnd(18), view.name.padEnd(18), view.subject, inLine(rest)].join("  ").trimEnd()
 }

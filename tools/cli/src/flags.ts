@@ -1,4 +1,5 @@
-import { Option } from "effect"
+import { AccountId, AskId, GrantId, HostId, JobId, Principal, SnapshotId } from "@millrace/schemas"
+import { Option, Schema } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { cutText, parseCut, parseMoment } from "./cut.ts"
 import { picoOf } from "./money.ts"
@@ -52,7 +53,26 @@ export const cursor = text("cursor", "where the next page begins, as the page be
 
 export const key = text("key", "an idempotency key: the same request under it is done once")
 
-export const jobId = Argument.String("job").pipe(Argument.withDescription("the job's id"))
+/** What names one thing, as an argument. What can be no such name is refused here: the API would speak of patterns. */
+const named = (name: string, schema: Schema.Schema<string>, looks: string): Argument.Argument<string> =>
+  Argument.String(name).pipe(Argument.filter(Schema.is(schema), (given) => `${JSON.stringify(given)} is not ${looks}`))
+
+const idText = (of: string, prefix: string): string => `the id of ${of}: those are ${prefix}_ and 26 letters and digits`
+
+export const jobId = named("job", JobId, idText("a job", "job")).pipe(Argument.withDescription("the job's id"))
+export const hostId = named("host", HostId, idText("a host", "hst")).pipe(Argument.withDescription("the host's id"))
+export const grantId = named("grant", GrantId, idText("a grant", "grt")).pipe(Argument.withDescription("the grant's id"))
+export const askId = named("ask", AskId, idText("an ask", "ask")).pipe(Argument.withDescription("the ask's id"))
+export const snapshotId = named("snapshot", SnapshotId, idText("a snapshot", "snp")).pipe(Argument.withDescription("the snapshot's id"))
+export const accountId = named("account", AccountId, idText("an account", "acc")).pipe(Argument.withDescription("the account's id"))
+
+/** Who is meant, by the kind of principal and its name. */
+export const principal = (name: string, description: string) =>
+  named(name, Principal, "a principal: those are user:, agent:, service: or host: and a name of letters, digits, - and _").pipe(Argument.withDescription(description))
+
+/** Whatever a thing is called, but not nothing: the API's address of nothing is that of its list. */
+export const something = (name: string, description: string) =>
+  Argument.String(name).pipe(Argument.filter((given) => given !== "", () => `nothing is named by ""`), Argument.withDescription(description))
 
 export const task = Flag.Int("task").pipe(
   Flag.filter((task) => task >= 0, (task) => `${task} is no task: they are numbered from 0`),

@@ -9,7 +9,8 @@ export const presenter = (formatter: CliOutput.Formatter): CliOutput.Presenter =
     Effect.sync(() => {
       switch (event._tag) {
         case "Help":
-          return say(formatter.formatHelpDoc(event.helpDoc))
+          // Our own words, and on a terminal our own colours.
+          return void process.stdout.write(`${formatter.formatHelpDoc(event.helpDoc)}\n`)
         case "Version":
           return say(event.version)
         case "InvalidInvocation":

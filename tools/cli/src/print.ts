@@ -12,17 +12,28 @@ export const output = Flag.Literals("output", ["text", "json"]).pipe(
 )
 
 /** Data, to stdout. */
-export const say = (line: string): void => void process.stdout.write(`${line}\n`)
+export const say = (line: string): void => void process.stdout.write(`${harmless(line)}\n`)
 
 /** Progress and remarks, to stderr. */
-export const note = (line: string): void => void process.stderr.write(`${line}\n`)
+export const note = (line: string): void => void process.stderr.write(`${harmless(line)}\n`)
+
+/**
+ * What others have named, told or typed cannot steer the terminal that it is shown on, nor turn its line around:
+ * such characters are written as JSON writes them, so that JSON stays what it was. A job's own output is not told so.
+ */
+export const harmless = (text: string): string => text.replace(steering, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
+const steering = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
+
+/** In one line, whatever it is. */
+export const inLine = (text: string): string => text.replaceAll("\n", "\\n").replaceAll("\t", "\\t")
 
 /** One value, as a line of JSON. */
 export const sayJson = (value: unknown): void => say(JSON.stringify(value))
 
 /** Columns that line up, for people; nothing is cut. */
 export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const all = [head, ...rows]
+  const all = [head, ...rows.map((row) => row.map(inLine))]
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
   return all.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n")
 }

@@ -1,3 +1,5 @@
+import { inLine } from "./print.ts"
+
 /** How values are shown to people. What a cell of another version leaves out is shown as `-`, what it adds is shown too. */
 
 export const orDash = (value: unknown): string => (value === null || value === undefined || value === "" ? "-" : String(value))
@@ -15,10 +17,10 @@ export const spanText = (ms: number): string => {
 export const bytesText = (bytes: number): string =>
   bytes < 1024 ? `${bytes} B` : bytes < 1024 ** 2 ? `${(bytes / 1024).toFixed(1)} KiB` : bytes < 1024 ** 3 ? `${(bytes / 1024 ** 2).toFixed(1)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 
-/** Names and values that line up. */
+/** Names and values that line up, a line each. */
 export const fieldsText = (fields: ReadonlyArray<readonly [name: string, value: string]>): string => {
   const width = Math.max(12, ...fields.map(([name]) => name.length)) + 2
-  return fields.map(([name, value]) => `${name.padEnd(width)}${value}`).join("\n")
+  return fields.map(([name, value]) => `${name.padEnd(width)}${inLine(value)}`).join("\n")
 }
 
 /** A number of ms above this is a moment, not a length of time: 2001. */

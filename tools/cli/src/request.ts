@@ -1,14 +1,18 @@
 import { JobRequest } from "@millrace/gateway/api"
+import { JobName } from "@millrace/schemas"
 import { Effect, Option, Schema } from "effect"
 import { Argument, type Command, Flag } from "effect/cli"
-import { moment, optionally, several, size, span, switched, text } from "./flags.ts"
+import { moment, optionally, read, several, size, span, switched, text } from "./flags.ts"
 import { priorityFlag } from "./priority.ts"
 import { placingFlags, placingOf } from "./placing-flags.ts"
 import { Trouble } from "./trouble.ts"
 
 /** What describes a job, wherever one is asked for. */
 export const jobFlags = {
-  name: text("name", "what you call it: small letters, digits and dashes, in the open"),
+  name: read("name", (text) => Schema.is(JobName)(text) ? text : undefined, "a name: small letters, digits and dashes, a letter first, 40 at most").pipe(
+    Flag.withDescription("what you call it: small letters, digits and dashes, in the open"),
+    Flag.optional
+  ),
   grant: text("grant", "the grant that it is submitted under (the token's own, or else your roles)"),
   runtime: Flag.Literals("runtime", ["process", "sandbox", "noop"]).pipe(
     Flag.withDescription("how it runs: a plain process, an isolated one, or not at all (process; sandbox for the work of others and with --file)"),
@@ -18,13 +22,13 @@ export const jobFlags = {
     Flag.withDescription("who vouches for it; the work of others runs only where isolation is enforced (own; others for agents)"),
     Flag.optional
   ),
-  cpu: Flag.Finite("cpu").pipe(Flag.withMetavar("cores"), Flag.withDescription("cores, such as 0.5 (1)"), Flag.withDefault(1)),
-  memory: size("memory").pipe(Flag.withDescription("memory, such as 256MiB or 2GiB (256MiB)"), Flag.withDefault(256)),
+  cpu: Flag.Finite("cpu").pipe(Flag.filter((cores) => cores >= 0.001, (cores) => `${cores} is too little: a thousandth of a core is the least`), Flag.withMetavar("cores"), Flag.withDescription("cores, such as 0.5 (1)"), Flag.withDefault(1)),
+  memory: size("memory").pipe(Flag.filter((mib) => mib > 0, () => "no program runs without memory"), Flag.withDescription("memory, such as 256MiB or 2GiB (256MiB)"), Flag.withDefault(256)),
   disk: size("disk").pipe(Flag.withDescription("disk, such as 10GiB (0)"), Flag.withDefault(0)),
   ...placingFlags,
   priority: priorityFlag("priority", "how urgent it is: low, normal, high, urgent or 0 to 100 (as its workspace's jobs are)"),
-  attempts: Flag.Int("attempts").pipe(Flag.withDescription("how often it may be tried (1)"), Flag.withDefault(1)),
-  timeLimit: span("time-limit").pipe(Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
+  attempts: Flag.Int("attempts").pipe(Flag.filter((attempts) => attempts >= 1, (attempts) => `${attempts} is too few: one attempt is the least`), Flag.withDescription("how often it may be tried (1)"), Flag.withDefault(1)),
+  timeLimit: span("time-limit").pipe(Flag.filter((ms) => ms > 0, () => "nothing runs for no time"), Flag.withDescription("how long one attempt may run, such as 90s or 10m (1h)"), Flag.withDefault(3_600_000)),
   queueLimit: span("queue-limit").pipe(Flag.withDescription("how long it may wait for a place (for ever)"), Flag.optional),
   startLimit: span("start-limit").pipe(Flag.withDescription("how long an attempt may take on its host until it runs (as long as the host lets it)"), Flag.optional),
   idleLimit: span("idle-limit").pipe(Flag.withDescription("how long it may do nothing, at least 1s: say no word, use less than a tenth of a core, ask nothing over its socket, hear nothing of its gang (as long as it may run)"), Flag.optional),
@@ -42,7 +46,7 @@ export const jobFlags = {
   from: text("from", "the snapshot that it starts from, instead of an empty state"),
   snapshot: switched("snapshot", "keep its files as a snapshot when it ends"),
   egress: several("egress", "where it may connect to; without one it has no network where isolation is enforced", "host:port"),
-  cwd: text("cwd", "where it starts (/work)"),
+  cwd: read("cwd", (text) => text.startsWith("/") ? text : undefined, "a path from / on").pipe(Flag.withDescription("where it starts (/work)"), Flag.optional),
   env: Flag.KeyValuePair("env").pipe(Flag.withDescription("a variable of its environment; sealed in the log; may be repeated"), Flag.withDefault({})),
   label: Flag.KeyValuePair("label").pipe(Flag.withDescription("a label; sealed in the log; may be repeated"), Flag.withDefault({}))
 }
@@ -105,6 +109,8 @@ export const requestOf = (given: JobGiven, argv: ReadonlyArray<string>, files: R
   )
 
 const sensible = (given: JobGiven): Effect.Effect<void, Trouble> => {
+  const odd = Object.keys(given.env).find((name) => !/^[A-Za-z_][A-Za-z0-9_]*$/u.test(name))
+  if (odd !== undefined) return Effect.fail(malformed(`${JSON.stringify(odd)} is no name of a variable: letters, digits and _, and no digit first`))
   const placing = placingOf(given)
   if ("unreadable" in placing) return Effect.fail(malformed(`--rather ${placing.unreadable} is no wish: write region=NAME, provider=NAME or residency=NAME`))
   if (Option.isSome(given.deadline) !== Option.isSome(given.work)) return Effect.fail(malformed("--deadline and --work are told together: when it should be over, and how long it takes"))

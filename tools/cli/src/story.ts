@@ -3,6 +3,7 @@ import type { Cut, StreamName } from "@millrace/schemas"
 import { Effect } from "effect"
 import type { ApiClient } from "./client.ts"
 import { cutText } from "./cut.ts"
+import { inLine } from "./print.ts"
 import { follow } from "./sse.ts"
 
 export { cutText }
@@ -12,7 +13,7 @@ export const storyText = (): (line: StoryLine) => string => {
   let firstAtMs: number | undefined
   return ({ atMs, name, task, text }) => {
     firstAtMs ??= atMs
-    return `${`+${atMs - firstAtMs} ms`.padEnd(12)}${name.padEnd(18)}${task === undefined ? "" : `[${task}] `}${text}`
+    return `${`+${atMs - firstAtMs} ms`.padEnd(12)}${name.padEnd(17)} ${task === undefined ? "" : `[${task}] `}${inLine(text)}`
   }
 }
 

@@ -1,11 +1,10 @@
 import { Effect } from "effect"
-import { Argument, Command } from "effect/cli"
+import { Command } from "effect/cli"
 import { asking } from "../asking.ts"
 import { type Answered, answerText } from "../asks.ts"
 import { apiFlags } from "../door.ts"
+import { askId } from "../flags.ts"
 import { output, say, sayJson } from "../print.ts"
-
-const askId = Argument.String("ask").pipe(Argument.withDescription("the ask's id"))
 
 export const askCommand = Command.make("ask", { ask: askId, output, ...apiFlags }, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {

@@ -4,7 +4,7 @@ import type { CapacityView, LeaseView, PlanView, ReapView } from "../../../../se
 import { asking } from "../asking.ts"
 import { type Bill, heldAgainst } from "../bill-file.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, limit, queryOf } from "../flags.ts"
+import { after, at, limit, queryOf, something } from "../flags.ts"
 import { dollarsExact, dollarsShort } from "../money.ts"
 import { output, say, sayJson, table } from "../print.ts"
 import { fieldsText, orDash, timeText } from "../render.ts"
@@ -152,7 +152,7 @@ const leaseFields = (one: LeaseView): ReadonlyArray<readonly [string, string]> =
 ]
 
 const why = Command.make("why", {
-  lease: Argument.String("lease").pipe(Argument.withDescription("a lease, or its machine")),
+  lease: something("lease", "a lease, or its machine"),
   ...read
 }, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {

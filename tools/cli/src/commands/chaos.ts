@@ -1,14 +1,15 @@
 import { Effect } from "effect"
-import { Argument, Command } from "effect/cli"
+import { Command } from "effect/cli"
 import type { LeaseView } from "../../../../services/broker/src/api/api.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
+import { something } from "../flags.ts"
 import type { Origin } from "../origin.ts"
 import { note, output, sayJson } from "../print.ts"
 import { skyOf } from "../sky.ts"
 import { Trouble } from "../trouble.ts"
 
-const host = Argument.String("host").pipe(Argument.withDescription("the host's id, or the machine's as its provider calls it"))
+const host = something("host", "the host's id, or the machine's as its provider calls it")
 
 const killHost = Command.make("kill-host", { host, output, ...apiFlags }, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {

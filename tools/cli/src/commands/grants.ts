@@ -1,15 +1,14 @@
 import { Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Command, Flag } from "effect/cli"
 import type { GrantView } from "../../../../services/access/src/api/reads.ts"
 import { ask, sayAnswer } from "../asks.ts"
 import { type Asked, asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, cursor, dollars, key, limit, optionally, queryOf, several, size, span, text } from "../flags.ts"
+import { after, at, cursor, dollars, grantId, key, limit, optionally, principal, queryOf, several, size, span, text } from "../flags.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { allFields, fieldsText, orDash, timeText } from "../render.ts"
 
 const states = ["in_force", "suspended", "revoked", "over", "not_yet"] as const
-const grantId = Argument.String("grant").pipe(Argument.withDescription("the grant's id"))
 
 const listFlags = {
   holder: text("holder", "only grants of this principal, such as agent:reviewer"),
@@ -58,7 +57,7 @@ const show = Command.make("show", { grant: grantId, at, after, output, ...apiFla
 )
 
 const terms = {
-  holder: Argument.String("holder").pipe(Argument.withDescription("who may act under it, such as agent:reviewer")),
+  holder: principal("holder", "who may act under it, such as agent:reviewer"),
   action: several("action", "what it gives: job.submit, job.*, or * for everything", "action"),
   resource: several("resource", "what for, such as workspace/main/*; without one the whole workspace", "resource"),
   life: span("for").pipe(Flag.withDescription("how long it holds, such as 8h or 30d (1d)"), Flag.withDefault(86_400_000)),

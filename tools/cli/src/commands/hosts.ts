@@ -1,14 +1,13 @@
 import { Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Command, Flag } from "effect/cli"
 import type { AttemptView, HostView, WhyView } from "../../../../services/scheduler/src/api/api.ts"
 import { ask, sayAnswer, secretOf } from "../asks.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, cursor, jobId, key, limit, queryOf, span, text } from "../flags.ts"
+import { after, at, cursor, hostId, jobId, key, limit, queryOf, span, text } from "../flags.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { allFields, fieldsText, orDash, timeText } from "../render.ts"
 
-const hostId = Argument.String("host").pipe(Argument.withDescription("the host's id"))
 const read = { at, after, output, ...apiFlags }
 const states = ["admitted", "joined", "draining", "left", "lost", "returned", "dismissed", "taken_back"] as const
 const listFlags = { state: Flag.Literals("state", states).pipe(Flag.withDescription("only hosts in this state"), Flag.optional), limit: limit(100), cursor, ...read }

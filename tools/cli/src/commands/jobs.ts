@@ -126,7 +126,10 @@ export const cancel = Command.make("cancel", { job: jobId, output, ...apiFlags }
   asking(given, Effect.fnUntraced(function*({ client }) {
     const { cut } = yield* client.jobs.cancel({ params: { jobId: given.job } })
     if (given.output === "json") return sayJson({ jobId: given.job, cut })
-    note(`Its end is asked for. Watch it come with: millrace story ${given.job} --follow`)
+    const { job } = yield* client.jobs.show({ params: { jobId: given.job }, query: {} })
+    note(job.settledAtMs === null || job.state === "cancelled"
+      ? `Its end is asked for. Watch it come with: millrace story ${given.job} --follow`
+      : `It was over before: it ${job.state === "lost" || job.state === "refused" ? "was " : ""}${job.state}.`)
   }))).pipe(
   Command.withDescription("Ask for a job's end. It may have ended already; asking twice changes nothing."),
   Command.withShortDescription("ask for a job's end"),

@@ -4,7 +4,7 @@ import type { QuotaView } from "../../../../services/scheduler/src/api/api.ts"
 import { ask, sayAnswer } from "../asks.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, jobId, key, optionally, queryOf, read, several, text } from "../flags.ts"
+import { after, at, jobId, key, optionally, queryOf, read, several, something, text } from "../flags.ts"
 import { priorityFlag, priorityOf } from "../priority.ts"
 import { output, say, sayJson, table } from "../print.ts"
 import { memoryMib } from "../quantities.ts"
@@ -66,7 +66,7 @@ const thousandths = (text: string): number | undefined => (/^[0-9]{1,9}([.][0-9]
 const wants = "an amount, with how far it is borrowed and lent if that is limited, such as 8 or 8,borrow=4,lend=0"
 
 const setFlags = {
-  who: Argument.String("who").pipe(Argument.withDescription("workspace/NAME or cohort/NAME")),
+  who: something("who", "workspace/NAME or cohort/NAME"),
   in: text("in", "the cohort that it shares with, as cohort/NAME"),
   weight: Flag.Int("weight").pipe(Flag.withDescription("how many parts of what is shared it is due against its siblings (1)"), Flag.optional),
   cores: read("cores", (text) => limitOf("cpuMilli", text, thousandths), wants).pipe(Flag.withMetavar("limit"), Flag.withDescription("cores that it is due, such as 64 or 64,borrow=32,lend=0"), Flag.optional),

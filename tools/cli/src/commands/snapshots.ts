@@ -1,14 +1,12 @@
 import { Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Command, Flag } from "effect/cli"
 import type { SnapshotView } from "../../../../services/snapshots/src/api/api.ts"
 import { ask, sayAnswer } from "../asks.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, jobId, key, limit, queryOf, span, text } from "../flags.ts"
+import { after, at, jobId, key, limit, queryOf, snapshotId, span, text } from "../flags.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { allFields, bytesText, fieldsText, orDash, timeText } from "../render.ts"
-
-const snapshotId = Argument.String("snapshot").pipe(Argument.withDescription("the snapshot's id"))
 
 const lsFlags = {
   job: text("job", "only this job's"),

@@ -5,12 +5,12 @@ import type { PrincipalView } from "../../../../services/access/src/api/reads.ts
 import { ask, sayAnswer, secretOf } from "../asks.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, cursor, key, limit, optionally, queryOf, span, text } from "../flags.ts"
+import { after, at, cursor, key, limit, optionally, principal, queryOf, span, text } from "../flags.ts"
 import type { Origin } from "../origin.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { orDash, timeText } from "../render.ts"
 
-const principal = Argument.String("principal").pipe(Argument.withDescription("who, such as user:ada or agent:reviewer"))
+const who = principal("principal", "who, such as user:ada or agent:reviewer")
 const listFlags = { limit: limit(100), cursor, at, after, output, ...apiFlags }
 type Listing = Command.Command.Config.Infer<typeof listFlags>
 type Page = { readonly principals: ReadonlyArray<PrincipalView>; readonly next?: string | null }
@@ -34,7 +34,7 @@ const ls = Command.make("ls", listFlags, listing).pipe(
 )
 
 const issueFlags = {
-  principal,
+  principal: who,
   grant: text("grant", "the grant that everything done with it names; agents need one"),
   life: span("for").pipe(Flag.withDescription("how long it holds, such as 8h (90d)"), Flag.optional),
   key,
@@ -59,7 +59,10 @@ const issue = Command.make("issue", issueFlags, (given) =>
   ])
 )
 
-const digest = Argument.String("digest").pipe(Argument.withDescription("the token's digest (sha256:...), as tokens ls says"))
+const digest = Argument.String("digest").pipe(
+  Argument.filter((text) => /^sha256:[0-9a-f]{64}$/u.test(text), (text) => `${JSON.stringify(text)} is not a token's digest: those are sha256: and 64 digits, as tokens ls says`),
+  Argument.withDescription("the token's digest (sha256:...), as tokens ls says")
+)
 
 const revoke = Command.make("revoke", { digest, key, output, ...apiFlags }, (given) =>
   asking(given, (origin) =>
@@ -92,7 +95,7 @@ const lsPrincipals = Command.make("ls", listFlags, listingPrincipals).pipe(
 
 const role = Argument.Literals("role", Role.literals).pipe(Argument.withDescription("what the principal may do of itself"))
 
-const bind = Command.make("bind", { principal, role, key, output, ...apiFlags }, (given) =>
+const bind = Command.make("bind", { principal: who, role, key, output, ...apiFlags }, (given) =>
   asking(given, (origin) =>
     Effect.map(ask(origin, "POST", "/v1/roles", { body: { principal: given.principal, role: given.role }, key: Option.getOrUndefined(given.key) }), (answer) => sayAnswer(answer, given.output)))).pipe(
   Command.withDescription("Give a principal a role."),
@@ -100,7 +103,7 @@ const bind = Command.make("bind", { principal, role, key, output, ...apiFlags },
   Command.withExamples([{ command: "millrace principals bind user:ada member", description: "From now on" }])
 )
 
-const unbind = Command.make("unbind", { principal, role, key, output, ...apiFlags }, (given) =>
+const unbind = Command.make("unbind", { principal: who, role, key, output, ...apiFlags }, (given) =>
   asking(given, (origin) =>
     Effect.map(ask(origin, "DELETE", "/v1/roles", { query: { principal: given.principal, role: given.role }, key: Option.getOrUndefined(given.key) }), (answer) => sayAnswer(answer, given.output)))).pipe(
   Command.withDescription("Take a role from a principal. Grants that it issued by that role rest."),

@@ -5,14 +5,14 @@ import { randomUUID } from "node:crypto"
 import type { TriggerView } from "../../../../services/gateway/src/api/trigger-endpoints.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { several, text } from "../flags.ts"
+import { several, something, text } from "../flags.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { allFields, fieldsText, orDash, timeText } from "../render.ts"
 import { bodyOf, type JobGiven, jobFlags, requestOf } from "../request.ts"
 import { Trouble } from "../trouble.ts"
 
 type Cut = Readonly<Record<string, number>>
-const name = Argument.String("name").pipe(Argument.withDescription("its name: small letters, digits and dashes"))
+const name = something("name", "its name: small letters, digits and dashes")
 const path = (name: string) => `/v1/triggers/${encodeURIComponent(name)}`
 
 const listFlags = { output, ...apiFlags }
@@ -161,7 +161,7 @@ const hook = Command.make("hook", { name, close: Flag.Boolean("close").pipe(Flag
 )
 
 const tellFlags = {
-  type: Argument.String("type").pipe(Argument.withDescription("its type, such as push")),
+  type: something("type", "its type, such as push"),
   data: text("data", "what happened, as JSON; @FILE reads it from a file"),
   source: Flag.String("source").pipe(Flag.withDescription("who says so (/millrace/cli)"), Flag.withDefault("/millrace/cli")),
   id: text("id", "its id: the same source and id is told once"),

@@ -4,7 +4,7 @@ import type { AccountView, PriceView, UsageRow, UsageSum } from "../../../../ser
 import { ask, sayAnswer } from "../asks.ts"
 import { asking } from "../asking.ts"
 import { apiFlags } from "../door.ts"
-import { after, at, dollars, key, optionally, queryOf, text } from "../flags.ts"
+import { accountId, after, at, dollars, key, optionally, queryOf, text } from "../flags.ts"
 import { dollarsExact, dollarsShort, picoOf } from "../money.ts"
 import { note, output, say, sayJson, table } from "../print.ts"
 import { orDash, spanText, timeText } from "../render.ts"
@@ -84,8 +84,6 @@ const lsBudgets = Command.make("ls", budgetFlags, listing).pipe(
   Command.withExamples([{ command: "millrace budgets ls", description: "What can still be spent" }])
 )
 
-const account = Argument.String("account").pipe(Argument.withDescription("the account's id"))
-
 const openFlags = {
   limit: dollars("limit").pipe(Flag.withDescription("all that may be spent from it, in dollars")),
   account: text("account", "an id of your own (made up without it)"),
@@ -117,7 +115,7 @@ const dollarsArgument = Argument.String("dollars").pipe(
   Argument.filterMap((text) => Option.fromUndefinedOr(picoOf(text)), (text) => `${JSON.stringify(text)} is not an amount in dollars such as 25 or 0.50`),
   Argument.withDescription("its new limit in dollars")
 )
-const limitFlags = { account, limit: dollarsArgument, reason: text("reason", "why"), key, output, ...apiFlags }
+const limitFlags = { account: accountId, limit: dollarsArgument, reason: text("reason", "why"), key, output, ...apiFlags }
 
 const change = Command.make("limit", limitFlags, (given) =>
   asking(given, Effect.fnUntraced(function*(origin) {
