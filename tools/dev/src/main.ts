@@ -28,7 +28,7 @@ Runs a whole cell on this machine and shows one job's story.
   --help         this text
 `
 
-const { values } = parseArgs({
+const given = () => parseArgs({
   options: {
     once: { type: "boolean", default: false },
     fast: { type: "boolean", default: false },
@@ -38,6 +38,15 @@ const { values } = parseArgs({
     help: { type: "boolean", default: false }
   }
 })
+
+const { values } = ((): ReturnType<typeof given> => {
+  try {
+    return given()
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${help}`)
+    return process.exit(64)
+  }
+})()
 
 const clouds = ((): Vendors => {
   const named = vendorsIn(values.clouds)
