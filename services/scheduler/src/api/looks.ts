@@ -90,7 +90,7 @@ export const LooksLive = (rounds?: Rounds) => HttpApiBuilder.group(Api, "looks",
         const after = Object.entries({ ...cut, ...heads }).map(([stream, sequence]) => `${stream}=${sequence}`).join(",")
         ;({ cut, value } = yield* look({ ...query, after }))
       }
-      if (value === undefined) return yield* noSuch("job", jobId, "list your jobs with: millrace jobs")
+      if (value === undefined) return yield* noSuch("job", jobId, "list your jobs with: millrace ls")
       return whyView(value, cut)
     }),
     plan: Effect.fnUntraced(function*({ query: { need: { gang, runMsMax = 0, tasks = 1, ...need }, ...query } }) {
