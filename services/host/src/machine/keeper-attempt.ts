@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { createWriteStream, mkdirSync, renameSync, rmSync, writeFileSync, type WriteStream } from "node:fs"
-import { join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { bootId, endingOf, startOf } from "./keeper-files.ts"
 import { endByCgroup, endByCommand, endByEnvironment, signal } from "./keeper-kill.ts"
 import { type ExitRecord, type Kept, monotonicMs, type Order } from "./keeper-words.ts"
@@ -28,19 +28,25 @@ export class KeptAttempt {
   #cause: ExitRecord["cause"] = "exited"
   #exit: ExitRecord | undefined
 
-  /** Starts it. Whoever finds its file in `ends` while the keeper is gone can end it. */
+  /** Starts it. Whoever finds its file in `ends`, where it stands before anything runs, can end it while the keeper is gone. */
   static start(order: Order, ends: string): Promise<KeptAttempt> {
     return new Promise((resolve, reject) => {
       const [command, ...args] = order.argv
-      const cannot = (detail: string) => reject(new NotSpawned(detail))
+      const endFile = join(ends, order.attemptId)
+      const cannot = (detail: string) => {
+        rmSync(endFile, { force: true })
+        reject(new NotSpawned(detail))
+      }
       if (command === undefined) return cannot("argv is empty: say what to run")
       // The agent may have stood still since it looked at its lease, and the work may run elsewhere by now.
       if (order.deadlineMs <= monotonicMs()) return cannot("the host's lease was over before it began")
       try {
         mkdirSync(order.folder, { recursive: true, mode: 0o700 })
         rmSync(join(order.folder, "exit.json"), { force: true })
+        // Before it runs: a keeper that falls between the two would leave what nobody ends.
+        noteEnding(endFile, order, undefined)
         const child = spawn(command, args, { cwd: order.cwd, env: { ...order.env }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
-        child.once("spawn", () => resolve(new KeptAttempt(order, child, ends)))
+        child.once("spawn", () => resolve(new KeptAttempt(order, child, endFile)))
         child.once("error", (cause: NodeJS.ErrnoException) => cannot(cause.code === "ENOENT" ? `there is no program ${command} here` : cause.message))
       } catch (cause) {
         // What no system could start, such as a word with a zero byte in it, is thrown at once.
@@ -49,12 +55,12 @@ export class KeptAttempt {
     })
   }
 
-  private constructor(order: Order, child: ChildProcess, ends: string) {
+  private constructor(order: Order, child: ChildProcess, endFile: string) {
     this.order = order
     this.#child = child
     this.#deadlineMs = order.deadlineMs
-    this.#endFile = join(ends, order.attemptId)
-    this.#noteEnding()
+    this.#endFile = endFile
+    noteEnding(endFile, order, child.pid)
     this.#stdout = new OutputFile(child, order, "stdout")
     this.#stderr = new OutputFile(child, order, "stderr")
     this.over = new Promise((resolve) => {
@@ -155,17 +161,6 @@ export class KeptAttempt {
     void endByEnvironment(attemptId).catch(() => undefined)
   }
 
-  #noteEnding(): void {
-    const pid = this.#child.pid!
-    const { cgroup, endWith } = this.order
-    try {
-      writeFileSync(this.#endFile, endingOf({ pid, start: startOf(pid), endWith, cgroup }), { mode: 0o600 })
-    } catch (cause) {
-      // Then only its environment tells whose it is, should the keeper fall.
-      console.error(`${this.#endFile} cannot be written: ${String(cause)}`)
-    }
-  }
-
   /** Whole or not at all, and before anybody is told; a full disk costs the record, never the end. */
   #noteExit(exit: ExitRecord): void {
     const path = join(this.order.folder, "exit.json")
@@ -176,6 +171,19 @@ export class KeptAttempt {
       console.error(`${path} cannot be written: ${String(cause)}`)
     }
     rmSync(this.#endFile, { force: true })
+  }
+}
+
+/** How to end it, whole or not at all. Until its process is known, only its groups and its environment tell whose it is. */
+const noteEnding = (path: string, { cgroup, endWith }: Order, pid: number | undefined): void => {
+  // Half a file would stop whoever ends all of them, so until it is whole it has a name that is not looked for.
+  const draft = join(dirname(path), `.${basename(path)}`)
+  try {
+    writeFileSync(draft, endingOf({ pid: pid ?? 0, start: pid === undefined ? undefined : startOf(pid), endWith, cgroup }), { mode: 0o600 })
+    renameSync(draft, path)
+  } catch (cause) {
+    // Then only its environment tells whose it is, should the keeper fall.
+    console.error(`${path} cannot be written: ${String(cause)}`)
   }
 }
 

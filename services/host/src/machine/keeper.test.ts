@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { AttemptId } from "@millrace/schemas"
 import { Effect, Fiber } from "effect"
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { placement } from "../testing/placement.ts"
 import { Keeper, type Order } from "./keeper.ts"
+import { KeptAttempt } from "./keeper-attempt.ts"
 import { keeperFiles, startOf } from "./keeper-files.ts"
 import { monotonicMs } from "./keeper-words.ts"
 
@@ -48,6 +49,21 @@ const keeperPid = (folder: string): number => (JSON.parse(readFileSync(keeperFil
 const alive = (pid: number): boolean => startOf(pid) !== undefined
 
 describe("a keeper", () => {
+  it.live("says how to end work before it runs, and no longer where it cannot be started", () =>
+    withFolder((folder) => Effect.promise(async () => {
+      const ends = join(folder, "ends")
+      mkdirSync(ends)
+      const [asked, absent] = [order(folder, forever), order(folder, "", { argv: ["/no/such/program"] })]
+      const starting = KeptAttempt.start(asked, ends)
+      assert.deepStrictEqual(readdirSync(ends), [asked.attemptId], "it has begun, and nothing of it was heard yet")
+      const kept = await starting
+      await KeptAttempt.start(absent, ends).then(() => assert.fail("it started"), () => undefined)
+      assert.deepStrictEqual(readdirSync(ends), [asked.attemptId])
+      assert.match(readFileSync(join(ends, asked.attemptId), "utf8"), new RegExp(`^group ${kept.listed.pid} `, "u"))
+      await kept.stop(0)
+      assert.deepStrictEqual(readdirSync(ends), [])
+    })), 30_000)
+
   it.live("keeps what work says and how it ended, in the files of its folder", () =>
     withFolder((folder) => agent(folder, (keeper) => Effect.gen(function*() {
       const asked = order(folder, "printf out; printf err >&2; exit 3")
