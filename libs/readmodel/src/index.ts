@@ -1,3 +1,5 @@
+/** For tables that hear hosts: whether a fact may be believed of whom it is about. A projection leans on nothing else of the log. */
+export { speaksForItself } from "@millrace/journal"
 export { type AsOf, MomentMalformed, MomentText, pastOf, readOptionsOf, timeFrom } from "./as-of.ts"
 export { Database, type DatabaseOptions, type DatabaseShape, DatabaseUnavailable, StatementFailed } from "./database.ts"
 export { asOf, foldHistory, type History, history } from "./history.ts"

@@ -1,5 +1,4 @@
-import { speaksForItself } from "@millrace/journal"
-import { projection } from "@millrace/readmodel"
+import { projection, speaksForItself } from "@millrace/readmodel"
 import { type DecisionMade, encodeFact } from "@millrace/schemas"
 import { sql } from "kysely"
 

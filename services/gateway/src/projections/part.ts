@@ -1,5 +1,5 @@
-import { type Fact, speaksForItself } from "@millrace/journal"
-import { type Projection, projection, type ProjectionDeclared, type SchemaStatement } from "@millrace/readmodel"
+import type { Fact } from "@millrace/journal"
+import { type Projection, projection, type ProjectionDeclared, type SchemaStatement, speaksForItself } from "@millrace/readmodel"
 import type { MillFact, StreamName } from "@millrace/schemas"
 import type { SchemaModule, Transaction } from "kysely"
 
