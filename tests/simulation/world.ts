@@ -351,6 +351,10 @@ const admit = (broker: Broker, hosts: ReadonlyArray<HostId>): void => {
 const checkpointsOn = (disk: Map<string, Checkpoint>, all: Array<Checkpoint>, life: Life): Layer.Layer<Checkpoints> =>
   Layer.succeed(Checkpoints, {
     load: (fold) => Effect.sync(() => disk.get(fold)),
+    newest: (fold) => Effect.sync(() => {
+      const kept = disk.get(fold)
+      return kept === undefined ? undefined : { ...kept, sameFacts: true }
+    }),
     save: (checkpoint) =>
       crashPoint(`checkpoint ${checkpoint.fold} drafted`).pipe(Effect.andThen(life.guard(Effect.sync(() => {
         // As a file would: what is loaded shares nothing with what was saved.

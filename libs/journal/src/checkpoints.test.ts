@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Packr } from "msgpackr"
@@ -94,6 +95,31 @@ describe("a long checkpoint", () => {
           writeFileSync(path, bytes.subarray(0, bytes.length - missing))
           assert.isUndefined(yield* load("scheduler"))
         }
+      }).pipe(Effect.provide(Checkpoints.layerFolder(folder)))))
+
+  it.effect("one that is interrupted leaves the one before it, and no draft; a draft that its writer left goes after an hour", () =>
+    inFolder((folder) =>
+      Effect.gen(function*() {
+        const { load, newest, save } = yield* Checkpoints
+        yield* save(checkpoint)
+        let items = 0
+        const endless = { *[Symbol.iterator]() { while (true) yield (items += 1) } }
+        const writing = yield* Effect.forkChild(save({ ...checkpoint, codeVersion: "2", state: { endless } }))
+        while (items < 10_000) yield* Effect.promise(() => new Promise(setImmediate))
+        yield* Fiber.interrupt(writing)
+        while (readdirSync(folder).length > 1) yield* Effect.promise(() => new Promise(setImmediate))
+        const stopped = items
+        for (let turn = 0; turn < 100; turn += 1) yield* Effect.promise(() => new Promise(setImmediate))
+        assert.strictEqual(items, stopped)
+        assert.deepStrictEqual(yield* load("scheduler"), checkpoint)
+        assert.deepStrictEqual(yield* newest("scheduler"), { codeVersion: "1", epoch: 1, saw: { GATEWAY: 7 }, sameFacts: true })
+        assert.isUndefined(yield* newest("another"))
+        const left = join(folder, "scheduler.checkpoint.one.next")
+        writeFileSync(left, "")
+        utimesSync(left, 0, 0)
+        yield* TestClock.adjust("2 hours")
+        yield* save(checkpoint)
+        assert.deepStrictEqual(readdirSync(folder), ["scheduler.checkpoint"])
       }).pipe(Effect.provide(Checkpoints.layerFolder(folder)))))
 
   it.effect("while one is written this process does other things", () =>

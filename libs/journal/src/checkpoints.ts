@@ -1,7 +1,7 @@
 import { type Cut, dictionary, versions } from "@millrace/schemas"
-import { Context, Effect, Layer } from "effect"
-import { createHash } from "node:crypto"
-import { mkdir, open, rename, rm } from "node:fs/promises"
+import { Clock, Context, Effect, Layer } from "effect"
+import { createHash, randomUUID } from "node:crypto"
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises"
 import { join } from "node:path"
 import { Packr } from "msgpackr"
 import { crashPoint } from "./crash.ts"
@@ -22,6 +22,12 @@ export interface Checkpoint {
   readonly state: unknown
 }
 
+/** What a checkpoint says of itself, without its state. */
+export interface CheckpointHead extends Pick<Checkpoint, "codeVersion" | "epoch" | "saw"> {
+  /** Whether a program wrote it that knew the same facts as this one. */
+  readonly sameFacts: boolean
+}
+
 /**
  * The facts that this program can read. A fold by one that could read others has passed over, or frozen, what
  * this one folds: its checkpoints count as none, whatever version it called its code.
@@ -36,6 +42,8 @@ const vocabularyNow: string = createHash("sha256")
  */
 export class Checkpoints extends Context.Service<Checkpoints, {
   readonly load: (fold: string) => Effect.Effect<Checkpoint | undefined>
+  /** What the newest says of itself, read without its state: so its bytes may be others than those that were written. */
+  readonly newest: (fold: string) => Effect.Effect<CheckpointHead | undefined>
   readonly save: (checkpoint: Checkpoint) => Effect.Effect<void>
 }>()("millrace/Checkpoints") {
   /** For tests and the simulator: lives as long as the layer. */
@@ -43,6 +51,7 @@ export class Checkpoints extends Context.Service<Checkpoints, {
     const kept = new Map<string, ReadonlyArray<Uint8Array>>()
     return {
       load: (fold) => Effect.sync(() => read(kept.get(fold) ?? [])),
+      newest: (fold) => Effect.sync(() => headIn(kept.get(fold)?.[0])),
       save: (checkpoint) => Effect.sync(() => void kept.set(checkpoint.fold, [...written(checkpoint)]))
     }
   })
@@ -50,19 +59,27 @@ export class Checkpoints extends Context.Service<Checkpoints, {
   /**
    * One file a fold, replaced whole by a rename: a crash leaves the old one or the new one. A file that
    * cannot be read counts as none, because a rebuild gives the same. Whatever else this process does goes on
-   * between two pieces of it.
+   * between two pieces of it. Several processes may write at once: each has a draft of its own, and one whose writer
+   * was interrupted, or died an hour ago, is taken away.
    */
   static readonly layerFolder = (folder: string): Layer.Layer<Checkpoints> => Layer.succeed(Checkpoints, {
     load: (fold) => Effect.promise(() => framesIn(join(folder, `${fold}.checkpoint`)).then(read, () => undefined)),
-    save: (checkpoint) => Effect.gen(function*() {
+    newest: (fold) => Effect.promise(() => firstFrameIn(join(folder, `${fold}.checkpoint`)).then(headIn, () => undefined)),
+    save: (checkpoint) => Effect.suspend(() => {
       const path = join(folder, `${checkpoint.fold}.checkpoint`)
-      yield* Effect.promise(() => mkdir(folder, { recursive: true }))
-      yield* Effect.promise(() => writeFrames(`${path}.next`, written(checkpoint)))
-      yield* crashPoint(`checkpoint ${checkpoint.fold} drafted`)
-      yield* Effect.promise(() => rename(`${path}.next`, path))
-    }).pipe(Effect.catchDefect((defect) => Effect.logWarning("A checkpoint could not be written; the next start reads more", defect).pipe(
-      Effect.andThen(Effect.promise(() => rm(join(folder, `${checkpoint.fold}.checkpoint.next`), { force: true })))
-    )))
+      const draft = `${path}.${randomUUID()}.next`
+      return Effect.gen(function*() {
+        const nowMs = yield* Clock.currentTimeMillis
+        yield* Effect.promise(() => mkdir(folder, { recursive: true }))
+        yield* Effect.promise(() => forgetDrafts(folder, checkpoint.fold, nowMs - draftMsMax))
+        yield* Effect.promise((signal) => writeFrames(draft, written(checkpoint), signal))
+        yield* crashPoint(`checkpoint ${checkpoint.fold} drafted`)
+        yield* Effect.promise(() => rename(draft, path))
+      }).pipe(
+        Effect.catchDefect((defect) => Effect.logWarning("A checkpoint could not be written; the next start reads more", defect)),
+        Effect.ensuring(Effect.promise(() => rm(draft, { force: true }).catch(() => undefined)))
+      )
+    })
   })
 }
 
@@ -153,6 +170,16 @@ const read = (frames: ReadonlyArray<Uint8Array>): Checkpoint | undefined => {
   }
 }
 
+const headIn = (first: Uint8Array | undefined): CheckpointHead | undefined => {
+  if (first === undefined) return undefined
+  try {
+    const { codeVersion, epoch, saw, vocabulary } = unpacked(first) as Head
+    return { codeVersion, epoch, saw, sameFacts: vocabulary === vocabularyNow }
+  } catch {
+    return undefined
+  }
+}
+
 const stateFrom = (frames: ReadonlyArray<Uint8Array>): unknown => {
   const state: Record<string, unknown> = {}
   for (const frame of frames) {
@@ -175,15 +202,48 @@ class Items implements Iterable<unknown> {
   readonly frames: Array<Uint8Array> = []
 }
 
-const writeFrames = async (path: string, frames: Iterable<Uint8Array>): Promise<void> => {
+/** Once it is aborted nothing more is written, and no draft is left: what the frames are made of may change from then on. */
+const writeFrames = async (path: string, frames: Iterable<Uint8Array>, signal: AbortSignal): Promise<void> => {
   const file = await open(path, "w")
   try {
     for (const frame of frames) {
+      signal.throwIfAborted()
       const length = Buffer.alloc(lengthBytes)
       length.writeUInt32BE(frame.length)
       await file.writev([length, frame])
     }
     await file.datasync()
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
+  } finally {
+    await file.close()
+  }
+}
+
+/** A draft that nobody has touched for so long has no writer any more. */
+const draftMsMax = 3_600_000
+
+const forgetDrafts = async (folder: string, fold: string, untouchedSinceMs: number): Promise<void> => {
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(`${fold}.checkpoint.`) || !name.endsWith("next")) continue
+    const touchedAtMs = await stat(join(folder, name)).then(({ mtimeMs }) => mtimeMs, () => Number.POSITIVE_INFINITY)
+    if (touchedAtMs < untouchedSinceMs) await rm(join(folder, name), { force: true })
+  }
+}
+
+/** So long is no head: a file that says so is none of ours. */
+const headBytesMax = 1024 * 1024
+
+/** The first frame of a file. Throws where it has none. */
+const firstFrameIn = async (path: string): Promise<Uint8Array> => {
+  const file = await open(path, "r")
+  try {
+    const length = Buffer.alloc(lengthBytes)
+    await file.read({ buffer: length })
+    const frame = Buffer.alloc(Math.min(headBytesMax, length.readUInt32BE(0)))
+    const { bytesRead } = await file.read({ buffer: frame, position: lengthBytes })
+    return frame.subarray(0, bytesRead)
   } finally {
     await file.close()
   }

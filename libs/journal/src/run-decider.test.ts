@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type FactId, HostDeclaredLost, HostId } from "@millrace/schemas"
+import { type Cut, type FactId, HostDeclaredLost, HostId } from "@millrace/schemas"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { Checkpoints } from "./checkpoints.ts"
@@ -30,6 +30,17 @@ const settled = (journal: JournalShape, ...names: ReadonlyArray<string>): Effect
     const jobs = jobsSettledIn(commits)
     return names.every((name) => jobs.includes(jobNamed(name))) ? Effect.void : Effect.andThen(Effect.yieldNow, settled(journal, ...names))
   })
+
+/** The state that the log leads to, up to where somebody had seen it. */
+const foldedTo = (journal: JournalShape, saw: Cut) => Effect.gen(function*() {
+  let state = decider.initial()
+  for (const stream of [decider.writes, ...decider.hears]) {
+    for (const commit of yield* Effect.scoped(readUpTo(journal, stream, 0))) {
+      if (commit.place.sequence <= (saw[stream] ?? 0)) state = foldCommit(decider, state, commit)
+    }
+  }
+  return state
+})
 
 /** Another decider says something in the order of the one under test. */
 const overtake = (log: MemoryLog, journal: JournalShape) =>
@@ -67,6 +78,78 @@ describe("a decider that owns an order", () => {
       yield* settled(journal, "second")
       assert.strictEqual((yield* Effect.flip(Fiber.join(leading)))._tag, "Overtaken")
       yield* Fiber.interrupt(standing)
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("finds the checkpoint there that a standby has written, and writes one itself when nobody does", () =>
+    Effect.gen(function*() {
+      const log = new MemoryLog()
+      const journal = memoryJournal(log)
+      const { seat } = yield* seatInMemory
+      const shared = yield* Checkpoints
+      const wrote = { leading: 0, standing: 0 }
+      const counted = (who: keyof typeof wrote) =>
+        Effect.provideService(Checkpoints, { ...shared, save: (checkpoint) => Effect.andThen(Effect.sync(() => void (wrote[who] += 1)), shared.save(checkpoint)) })
+      const every = { checkpointEvery: 20, seat }
+      const more = (from: number) => Effect.gen(function*() {
+        for (let number = from; number < from + 40; number += 1) {
+          yield* ask(journal, `job-${number}`)
+          yield* settled(journal, `job-${number}`)
+          yield* TestClock.adjust(seatAskEveryMs * 2)
+        }
+      })
+      yield* ask(journal, "first")
+      const leading = yield* Effect.forkChild(run(journal, every).pipe(counted("leading")))
+      yield* settled(journal, "first")
+      const standing = yield* Effect.forkChild(run(journal, every).pipe(counted("standing")))
+      yield* more(0)
+      assert.strictEqual(wrote.leading, 0)
+      assert.isAbove(wrote.standing, 2)
+      const kept = yield* shared.load("tested")
+      assert.deepStrictEqual(decider.save(decider.load(kept!.state as never)), decider.save(yield* foldedTo(journal, kept!.saw)))
+      yield* Fiber.interrupt(standing)
+      yield* more(40)
+      assert.isAbove(wrote.leading, 0)
+      yield* Fiber.interrupt(leading)
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("leaves the checkpoint of another program where it is while it stands by", () =>
+    Effect.gen(function*() {
+      const log = new MemoryLog()
+      const journal = memoryJournal(log)
+      const { seat } = yield* seatInMemory
+      const { load, save } = yield* Checkpoints
+      yield* save({ fold: "tested", codeVersion: "another", epoch: journal.epoch, saw: {}, state: {} })
+      yield* ask(journal, "first")
+      const leading = yield* Effect.forkChild(run(journal, { seat }))
+      yield* settled(journal, "first")
+      const standing = yield* Effect.forkChild(run(journal, { seat, checkpointEvery: 1 }))
+      yield* ask(journal, "second")
+      yield* settled(journal, "second")
+      yield* TestClock.adjust(seatAskEveryMs * 20)
+      assert.strictEqual((yield* load("tested"))?.codeVersion, "another")
+      yield* Effect.forEach([standing, leading], Fiber.interrupt)
+    }).pipe(Effect.provide(Checkpoints.layerMemory)))
+
+  it.effect("takes over soon also when it is writing a checkpoint as the seat becomes free", () =>
+    Effect.gen(function*() {
+      const log = new MemoryLog()
+      const journal = memoryJournal(log)
+      const { seat, silence } = yield* seatInMemory
+      const shared = yield* Checkpoints
+      let begun = false
+      const slow = Effect.provideService(Checkpoints, { ...shared, save: () => Effect.andThen(Effect.sync(() => void (begun = true)), Effect.never) })
+      yield* ask(journal, "first")
+      const leading = yield* Effect.forkChild(run(journal, { seat }))
+      yield* settled(journal, "first")
+      const head = log.head("SCHEDULER")
+      const standing = yield* Effect.forkChild(run(journal, { seat, checkpointEvery: 2 }).pipe(slow))
+      yield* TestClock.adjust(seatAskEveryMs * 20)
+      assert.isTrue(begun)
+      assert.strictEqual(log.head("SCHEDULER"), head)
+      silence(true)
+      yield* TestClock.adjust(seatAskEveryMs * 20)
+      assert.isAbove(log.head("SCHEDULER"), head)
+      yield* Effect.forEach([standing, leading], Fiber.interrupt)
     }).pipe(Effect.provide(Checkpoints.layerMemory)))
 
   it.effect("is not taken for another that takes over from the same place in the same millisecond", () =>
@@ -117,7 +200,7 @@ describe("a decider that owns an order", () => {
     Effect.gen(function*() {
       const journal = memoryJournal(new MemoryLog())
       let saves = 0
-      const slow = { load: () => Effect.succeed(undefined), save: () => Effect.andThen(Effect.sync(() => void (saves += 1)), Effect.sleep("100 millis")) }
+      const slow = { newest: () => Effect.succeed(undefined), load: () => Effect.succeed(undefined), save: () => Effect.andThen(Effect.sync(() => void (saves += 1)), Effect.sleep("100 millis")) }
       const running = yield* Effect.forkChild(run(journal, { checkpointEvery: 1 }).pipe(Effect.provideService(Checkpoints, slow)))
       for (let moment = 0; moment < 100; moment += 1) {
         yield* ask(journal, `moment-${moment}`)

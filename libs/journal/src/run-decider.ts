@@ -6,7 +6,7 @@ import type { Commit, StoredCommit } from "./commit.ts"
 import { appendPoints, CrashPoints, crashPoint } from "./crash.ts"
 import { commitsOf, foldCommit, foreseen, MustStepDown, type Silence, type StreamDecider } from "./deciding.ts"
 import { type CommitRefused, headsOf, Journal, type JournalUnavailable, type Line, type Overtaken } from "./journal.ts"
-import { type Seat, seatAskEveryMs, seatSilencesMax } from "./seat.ts"
+import { type Seat, type SeatWord, seatAskEveryMs, seatSilencesMax } from "./seat.ts"
 
 /** How a decider takes over the order of its stream: the fact that makes every append of the one before fail. */
 export interface TakeOver<State> {
@@ -66,8 +66,9 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   // Looked up once: where nothing listens, a commit costs nothing more.
   const mayCrash = (yield* CrashPoints) !== undefined
   const standing = yield* restore(decider)
+  const kept: Kept = { at: standing.saw[decider.writes] ?? 0 }
   let since = yield* catchUp(decider, standing)
-  if (options.seat !== undefined) since += yield* standBy(decider, standing, options.seat)
+  if (options.seat !== undefined) since = yield* standBy(options, { standing, kept, since }, options.seat)
   const line = yield* journal.line(decider.writes, standing.saw[decider.writes] ?? 0)
   yield* takeOver(options, standing, line)
   if (options.seat !== undefined) yield* options.seat.hold
@@ -103,9 +104,11 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
     if (commits.length > 0) yield* crashPoint(`round ${decider.name} sent`)
     options.watch?.(standing.state, standing.saw, line.last())
     if (flight.count > (options.windowMax ?? 4096)) yield* drain(flight)
-    if (since >= (options.checkpointEvery ?? 100_000) && atMs >= nextCheckpointAtMs) {
-      yield* drain(flight)
-      if (!Deferred.isDoneUnsafe(broken)) yield* checkpoint(decider, standing, journal.epoch)
+    if (since >= checkpointEvery(options) && atMs >= nextCheckpointAtMs) {
+      if ((yield* keptByAnother(decider, kept)) !== "newer") {
+        yield* drain(flight)
+        if (!Deferred.isDoneUnsafe(broken)) yield* checkpoint(decider, standing, kept)
+      }
       since = 0
       const tookMs = (yield* Clock.currentTimeMillis) - atMs
       nextCheckpointAtMs = atMs + tookMs * checkpointShare
@@ -116,8 +119,15 @@ const run = Effect.fnUntraced(function*<State>(options: RunOptions<State>) {
   }
 })
 
-/** Nothing is decided while a checkpoint is written: no more than one part in so many of the time goes into that. */
+/** Nothing is decided, or followed, while a checkpoint is written: no more than one part in so many of the time goes into that. */
 const checkpointShare = 10
+
+const checkpointEvery = <State>(options: RunOptions<State>): number => options.checkpointEvery ?? 100_000
+
+/** Where in the own stream the newest checkpoint stands that is known here. */
+interface Kept {
+  at: number
+}
 
 const same = (commit: Commit): Commit => commit
 
@@ -207,7 +217,7 @@ const restore = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>
 
 const fromFactOne = <State>(decider: StreamDecider<State>): Standing<State> => ({ state: decider.initial(), saw: {} })
 
-const usable = <State>(found: Checkpoint, decider: StreamDecider<State>, epoch: number): boolean =>
+const usable = <State>(found: Pick<Checkpoint, "codeVersion" | "epoch">, decider: StreamDecider<State>, epoch: number): boolean =>
   found.codeVersion === decider.codeVersion && found.epoch === epoch
 
 /**
@@ -236,18 +246,59 @@ const catchUp = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>
  * Follows the log for as long as another decides, so that taking over costs no more than what came in the last
  * moment. Two that find the seat free at once both take over, and the log lets one of them.
  */
-const standBy = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, seat: Seat["Service"]) {
-  let facts = 0
+const standBy = Effect.fnUntraced(function*<State>(options: RunOptions<State>, begun: { readonly standing: Standing<State>; readonly kept: Kept; readonly since: number }, seat: Seat["Service"]) {
+  const { decider } = options
+  const { kept, standing } = begun
+  let { since } = begun
   let silences = 0
-  for (let asked = 0; ; asked += 1) {
-    const word = yield* seat.ask
+  const asks = Effect.map(seat.ask, (word) => {
     silences = word === "silent" ? silences + 1 : 0
-    if (word === "free" || silences >= seatSilencesMax) break
+    return silences >= seatSilencesMax ? "free" : word
+  })
+  let nextCheckpointAtMs = 0
+  for (let asked = 0; ; asked += 1) {
+    const word = yield* asks
+    if (word === "free") break
     if (asked === 0) yield* Effect.logInfo(`Another ${decider.name} decides: this one stands by, and takes over when that falls silent`)
-    facts += yield* catchUp(decider, standing)
+    since += yield* catchUp(decider, standing)
+    const atMs = yield* Clock.currentTimeMillis
+    if (since >= checkpointEvery(options) / 2 && atMs >= nextCheckpointAtMs) {
+      if ((yield* keepFor(decider, standing, kept, asks)) === "free") break
+      since = 0
+      nextCheckpointAtMs = atMs + ((yield* Clock.currentTimeMillis) - atMs) * checkpointShare
+    }
     if (word === "taken") yield* Effect.sleep(seatAskEveryMs)
   }
-  return facts + (yield* catchUp(decider, standing))
+  return since + (yield* catchUp(decider, standing))
+})
+
+/**
+ * A standby writes checkpoints twice as often as whoever decides would, who then finds them there and need not stand
+ * still for one of its own. It goes on asking who sits there, and lets the checkpoint be when nobody does. One of
+ * another program it leaves alone: whoever decides may be that program, and start from it.
+ */
+const keepFor = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, kept: Kept, asks: Effect.Effect<SeatWord>) {
+  if ((yield* keptByAnother(decider, kept)) !== "no") return "kept" as const
+  const free = Effect.gen(function*() {
+    while (true) {
+      const word = yield* asks
+      if (word === "free") return word
+      if (word === "taken") yield* Effect.sleep(seatAskEveryMs)
+    }
+  })
+  return yield* Effect.raceFirst(Effect.as(checkpoint(decider, standing, kept), "kept" as const), free)
+})
+
+/** Whether somebody has written a checkpoint that was not known here: one that this program could start from, or that of another. */
+const keptByAnother = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, kept: Kept) {
+  const { epoch } = yield* Journal
+  const newest = yield* Checkpoints.use((checkpoints) => checkpoints.newest(decider.name))
+  if (newest === undefined) return "no" as const
+  if (!newest.sameFacts || !usable(newest, decider, epoch)) return "foreign" as const
+  const at = newest.saw[decider.writes] ?? 0
+  if (at <= kept.at) return "no" as const
+  kept.at = at
+  return "newer" as const
 })
 
 const takeOver = Effect.fnUntraced(function*<State>({ decider, takeOver }: RunOptions<State>, standing: Standing<State>, line: Line) {
@@ -294,10 +345,12 @@ const drain = (flight: { readonly count: number }): Effect.Effect<void> =>
   Effect.suspend(() => flight.count === 0 ? Effect.void : Effect.andThen(Effect.sleep("1 millis"), drain(flight)))
 
 /** Written only when nothing is in flight: a checkpoint holds what the log holds, never a prediction. */
-const checkpoint = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, epoch: number) {
+const checkpoint = Effect.fnUntraced(function*<State>(decider: StreamDecider<State>, standing: Standing<State>, kept: Kept) {
+  const { epoch } = yield* Journal
   const state = (decider.saveLong ?? decider.save)(standing.state)
   yield* crashPoint(`checkpoint ${decider.name} before`)
   yield* Checkpoints.use((checkpoints) =>
     checkpoints.save({ fold: decider.name, codeVersion: decider.codeVersion, epoch, saw: { ...standing.saw }, state }))
+  kept.at = standing.saw[decider.writes] ?? 0
   yield* crashPoint(`checkpoint ${decider.name} after`)
 })
