@@ -5,8 +5,42 @@ import type { World } from "./world.ts"
 
 /** The broker is woken no more often than this. */
 const demandEveryMs = 2_000
-/** At most so many classes are told, those of which most waits. */
+/** At most so many classes are told at a time. Whoever hears as many takes the list for cut. */
 const classesMax = 64
+/** Of more, so many of which most waits are told always, and the others by turns: what nobody sells holds no place for good. */
+const alwaysMax = 32
+/** A turn lasts as long as it takes to plan for what is told and to ask for it. */
+export const turnMs = 60_000
+/** Of so many classes it is remembered when they were told, the last ones. */
+const rememberedMax = 16_384
+
+/** What was last said of the demand. */
+export interface DemandSaid {
+  /** How much waits, by class. */
+  readonly counts: ReadonlyMap<string, number>
+  readonly atMs: number
+  /** When the turn began. */
+  readonly turnAtMs: number
+  /** When each class was told last, in that order. Empty while all were told. */
+  readonly toldAtMs: ReadonlyMap<string, number>
+}
+
+/** Takes in that the demand was said. It follows from what was said alone, and not from what waits now. */
+export const evolveDemand = (before: DemandSaid | undefined, { classes }: DemandChanged, atMs: number): DemandSaid => {
+  const counts = new Map(classes.map((wanted) => [classKeyOf(wanted), wanted.waiting]))
+  if (classes.length < classesMax) return { counts, atMs, turnAtMs: atMs, toldAtMs: new Map() }
+  const toldAtMs = new Map(before?.toldAtMs)
+  for (const key of counts.keys()) {
+    toldAtMs.delete(key)
+    toldAtMs.set(key, atMs)
+  }
+  for (const oldest of toldAtMs.keys()) {
+    if (toldAtMs.size <= rememberedMax) break
+    toldAtMs.delete(oldest)
+  }
+  const goesOn = before !== undefined && before.toldAtMs.size > 0 && atMs < before.turnAtMs + turnMs
+  return { counts, atMs, turnAtMs: goesOn ? before.turnAtMs : atMs, toldAtMs }
+}
 
 const story = namedId<FactId>("fct", "the cell's demand")
 
@@ -63,7 +97,7 @@ export const sayDemand = (world: World, saying: Saying): void => {
   }
   const event: DemandChanged = {
     _tag: "DemandChanged",
-    classes: toldOf(world).map(([key, waiting]) => {
+    classes: toTell(world, saying.round.atMs).map(([key, waiting]) => {
       const wanted = JSON.parse(key) as Wanted
       return { ...wanted, gpuModels: (wanted.gpu ?? []).flatMap(({ model }) => model ?? []), waiting, oldestSinceMs: since.get(key)! }
     })
@@ -71,15 +105,22 @@ export const sayDemand = (world: World, saying: Saying): void => {
   saying.say({ kind: "demand", scope: "cell" }, { event, partOf: story })
 }
 
-/** When the demand is to be said, if it is another than was said last. */
+/** When the demand is to be said: if it is another than was said last, or others have their turn. */
 export const demandDueMs = (world: World): number | undefined => {
-  const said = world.demand?.counts
-  const now = toldOf(world)
-  if (now.length === (said?.size ?? 0) && now.every(([key, waiting]) => said?.get(key) === waiting)) return undefined
-  return world.demand === undefined ? 0 : world.demand.atMs + demandEveryMs
+  const { demand: said, index: { demand } } = world
+  if (said === undefined) return demand.size === 0 ? undefined : 0
+  const now = toTell(world, said.atMs)
+  if (now.length !== said.counts.size || now.some(([key, waiting]) => said.counts.get(key) !== waiting)) return said.atMs + demandEveryMs
+  return demand.size > classesMax ? said.turnAtMs + turnMs : undefined
 }
 
-const toldOf = (world: World): ReadonlyArray<readonly [string, number]> => {
-  const classes = [...world.index.demand].sort(([left, most], [right, other]) => other - most || (left < right ? -1 : 1))
-  return classes.length > classesMax ? classes.slice(0, classesMax) : classes
+/** The classes that are told at a moment: of too many those of which most waits, those whose turn it is, and who was told longest ago. */
+const toTell = ({ demand: said, index: { demand } }: World, atMs: number): ReadonlyArray<readonly [string, number]> => {
+  const classes = [...demand].sort(([left, most], [right, other]) => other - most || (left < right ? -1 : 1))
+  if (classes.length <= classesMax) return classes
+  const inTurn = said !== undefined && atMs < said.turnAtMs + turnMs
+  const others = classes.slice(alwaysMax).map(([key, waiting]) =>
+    ({ key, waiting, place: inTurn && said.counts.has(key) ? 0 : 1, toldAtMs: said?.toldAtMs.get(key) ?? -1 }))
+  others.sort((left, right) => left.place - right.place || left.toldAtMs - right.toldAtMs)
+  return [...classes.slice(0, alwaysMax), ...others.slice(0, classesMax - alwaysMax).map(({ key, waiting }) => [key, waiting] as const)]
 }

@@ -1,7 +1,7 @@
 import { evolve as evolveAuthority, linksOf } from "@millrace/authority"
 import type { FactId, GrantId, HostId, JobDeferred, JobId, JobRetried, JobSubmitted, LeaseId, MillFact, Outcome, PlacementMade, TaskSettled, WorkspaceName } from "@millrace/schemas"
 import { requestOf } from "./ask.ts"
-import { classKeyOf } from "./demand.ts"
+import { evolveDemand } from "./demand.ts"
 import { noAmounts } from "./fair/amounts.ts"
 import { lean, leanPlaced, own } from "./lean.ts"
 import { asksNoMore, forgetOutcomes, isForgotten } from "./forgetting.ts"
@@ -106,7 +106,7 @@ const take = (world: World, heard: Heard): void => {
       world.term = Math.max(world.term, event.term)
       return
     case "DemandChanged":
-      world.demand = { counts: new Map(event.classes.map((wanted) => [classKeyOf(wanted), wanted.waiting])), atMs: heard.atMs }
+      world.demand = evolveDemand(world.demand, event, heard.atMs)
       return
     case "HostAdmitted":
     case "HostDismissed":

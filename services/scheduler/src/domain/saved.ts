@@ -35,6 +35,8 @@ interface SavedMoney {
   readonly answeredAt: number
 }
 
+type Entries = ReadonlyArray<readonly [string, number]>
+
 /** A world as plain values in a canonical order. What follows from the rest is left out. */
 export interface SavedWorld {
   readonly term: number
@@ -66,7 +68,7 @@ export interface SavedWorld {
   /** What was learnt of what is typical. */
   readonly mix: SavedMix
   readonly images: ReadonlyArray<readonly [string, number]>
-  readonly demand: { readonly counts: ReadonlyArray<readonly [string, number]>; readonly atMs: number } | undefined
+  readonly demand: { readonly counts: Entries; readonly atMs: number; readonly turnAtMs: number; readonly toldAtMs: Entries } | undefined
 }
 
 const encodeBook = Schema.encodeSync(PriceBook)
@@ -106,7 +108,7 @@ const saveRest = (world: World): Omit<SavedWorld, "jobs" | "outcomes" | "money">
   forgottenAtMs: world.outcomes.forgottenAtMs,
   mix: world.index.fleet.mix.saved(),
   images: byKey(world.images),
-  demand: world.demand === undefined ? undefined : { counts: byKey(world.demand.counts), atMs: world.demand.atMs }
+  demand: world.demand === undefined ? undefined : { ...world.demand, counts: byKey(world.demand.counts), toldAtMs: [...world.demand.toldAtMs] }
 })
 
 /** The same in the order in which it came to be, and what there may be a million of bit by bit. */
@@ -173,7 +175,7 @@ const saveMoney = ({ accounts, answeredAt, books, early, promised, recalledAt, s
 })
 
 export const load = (saved: SavedWorld, remembering = remembersUsually): World => {
-  const world: World = { ...emptyWorld(Mix.from(saved.mix), remembering), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { counts: new Map(saved.demand.counts), atMs: saved.demand.atMs } }
+  const world: World = { ...emptyWorld(Mix.from(saved.mix), remembering), authority: loadView(saved.authority), term: saved.term, demand: saved.demand === undefined ? undefined : { ...saved.demand, counts: new Map(saved.demand.counts), toldAtMs: new Map(saved.demand.toldAtMs) } }
   for (const [stream, place] of saved.heard) world.heard.set(stream, place)
   for (const scope of saved.frozen) world.frozen.add(scope)
   world.outcomes.load(saved.lots, saved.forgottenAtMs)

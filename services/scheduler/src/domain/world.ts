@@ -26,6 +26,7 @@ import type {
   WorkspaceName
 } from "@millrace/schemas"
 import { Agenda, type Due } from "./agenda.ts"
+import type { DemandSaid } from "./demand.ts"
 import type { Amounts, Dimension } from "./fair/amounts.ts"
 import { QuotaLedger, QuotaTree } from "./fair/tree.ts"
 import { Fleet } from "./fleet.ts"
@@ -273,7 +274,7 @@ export interface World {
   /** Asks that were answered before they were heard. */
   readonly answered: Set<AskId>
   /** What was last said of the demand. */
-  demand: { readonly counts: ReadonlyMap<string, number>; readonly atMs: number } | undefined
+  demand: DemandSaid | undefined
   /** What each image is in bytes, by its id. */
   readonly images: Map<string, number>
   /** Scopes that hold a fact which nobody here can read: `<kind>.<scope>`. */
