@@ -1,3 +1,4 @@
+import { Option } from "effect"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -5,6 +6,7 @@ import { afterAll, assert, describe, it } from "vitest"
 import { exitCodes } from "./exit-codes.ts"
 import { harmless, table } from "./print.ts"
 import { fieldsText } from "./render.ts"
+import { bodyOf, type JobGiven } from "./request.ts"
 import { storyText } from "./story.ts"
 import { millraceHere } from "./testing/cell.ts"
 
@@ -56,6 +58,23 @@ describe("a command line", () => {
     assert.include(file.stderr, "holds no token")
     assert.notInclude(file.stderr, "somebody")
     assert.include(url.stderr, "is no address")
+  })
+})
+
+describe("a job that is described", () => {
+  const none = Option.none()
+  const given = {
+    name: none, grant: none, runtime: none, trust: none, cpu: 1, memory: 1, disk: 0, gpus: { gpus: 0 }, gpu: none, region: [], provider: [], residency: [], isolation: [], rather: [], spot: none, priority: none,
+    attempts: 1, timeLimit: 1, queueLimit: none, startLimit: none, idleLimit: none, deadline: none, work: none, onSilence: none, tasks: none, parallel: none, failures: none, gang: none, near: "fabric", onLoss: "restart",
+    network: none, after: [], from: none, snapshot: false, egress: [], cwd: none, env: {}, label: {}
+  } as JobGiven
+
+  it("runs in a sandbox where it is about files that a plain process has not, unless it says how it runs", () => {
+    assert.notProperty(bodyOf(given, ["true"]), "runtime")
+    for (const about of [{ from: Option.some(id("snp")) }, { snapshot: true }]) {
+      assert.propertyVal(bodyOf({ ...given, ...about }, ["true"]), "runtime", "sandbox")
+      assert.propertyVal(bodyOf({ ...given, ...about, runtime: Option.some("noop") }, ["true"]), "runtime", "noop")
+    }
   })
 })
 

@@ -15,7 +15,7 @@ export const jobFlags = {
   ),
   grant: text("grant", "the grant that it is submitted under (the token's own, or else your roles)"),
   runtime: Flag.Literals("runtime", ["process", "sandbox", "noop"]).pipe(
-    Flag.withDescription("how it runs: a plain process, an isolated one, or not at all (process; sandbox for the work of others and with --file)"),
+    Flag.withDescription("how it runs: a plain process, an isolated one, or not at all (process; sandbox for the work of others, and with --file, --from or --snapshot)"),
     Flag.optional
   ),
   trust: Flag.Literals("trust", ["own", "others"]).pipe(
@@ -65,8 +65,8 @@ export interface Upload {
 export const bodyOf = (given: JobGiven, argv: ReadonlyArray<string>, files: ReadonlyArray<Upload> = []): Record<string, unknown> => ({
   ...optionally("name", given.name),
   ...optionally("grant", given.grant),
-  // A plain process brings no files along.
-  ...optionally("runtime", Option.orElse(given.runtime, () => (files.length > 0 ? Option.some("sandbox") : Option.none()))),
+  // A plain process brings no files along, finds none of a snapshot, and leaves none.
+  ...optionally("runtime", Option.orElse(given.runtime, () => (files.length > 0 || given.snapshot || Option.isSome(given.from) ? Option.some("sandbox") : Option.none()))),
   ...optionally("trust", given.trust),
   resources: { cpuMilli: Math.round(given.cpu * 1000), memoryMib: given.memory, diskMib: given.disk, ...given.gpus },
   ...placingOf(given),
