@@ -1,4 +1,4 @@
-import type { Cut, Decided, FactId, FactUnreadable, GrantId, MillFact, Place, Principal, Subject } from "@millrace/schemas"
+import { type Cut, type Decided, type FactId, type FactUnreadable, type GrantId, isKnown, type Kind, kinds, type MillFact, nameOf, type Place, type Principal, type Subject } from "@millrace/schemas"
 import { Result } from "effect"
 
 /** A fact that is to be said. Its id is derived, so that saying it again says it under the same id. */
@@ -69,15 +69,19 @@ export interface Fact<F extends MillFact = MillFact> extends Omit<StoredFact<F>,
   readonly commit: StoredCommit
 }
 
-/** The facts of a commit that this program can read, and those that it cannot; of those names alone that `minds` says. */
+/**
+ * The facts of a commit that this program can read, and those that it cannot; of those names alone that `minds` says.
+ * What a host says in the words of a service is in neither: it is nobody's word.
+ */
 export const readable = (commit: StoredCommit, minds: (name: string) => boolean = everyName): {
   readonly facts: ReadonlyArray<Fact>
   readonly unreadable: ReadonlyArray<StoredFact & { readonly reason: FactUnreadable }>
 } => {
   const facts: Array<Fact> = []
   const unreadable: Array<StoredFact & { readonly reason: FactUnreadable }> = []
+  const own = wordsOfHosts(commit.subject)
   for (const fact of commit.facts) {
-    if (!minds(fact.name)) continue
+    if (!minds(fact.name) || (own !== undefined && !own.has(fact.name) && isKnown(fact.name))) continue
     if (Result.isSuccess(fact.event)) facts.push({ ...fact, event: fact.event.success, commit })
     else unreadable.push({ ...fact, reason: fact.event.failure })
   }
@@ -85,6 +89,19 @@ export const readable = (commit: StoredCommit, minds: (name: string) => boolean 
 }
 
 const everyName = () => true
+
+const hostKinds: ReadonlyMap<string, ReadonlySet<string>> = new Map((kinds as ReadonlyArray<Kind>)
+  .filter(({ stream }) => stream === "HOSTS")
+  .map(({ facts, kind, only }) => [`${kind} ${only ?? ""}`, new Set(facts.map(nameOf))]))
+
+/**
+ * The names of what hosts say on a subject, where it is one that hosts write; else undefined. The log lets a host
+ * write on its own subjects, and cannot see what it writes there: a price, a limit or a verdict is not its to say.
+ */
+const wordsOfHosts = ({ kind, scope }: Subject): ReadonlySet<string> | undefined => hostKinds.get(`${kind} `) ?? hostKinds.get(`${kind} ${scope}`)
+
+/** Whether hosts write there, whom nobody has to believe. */
+export const isOfHosts = ({ subject }: Pick<StoredCommit, "subject">): boolean => wordsOfHosts(subject) !== undefined
 
 /**
  * Whether whoever may write on a commit's subject says this of itself. The log lets a host write on its own

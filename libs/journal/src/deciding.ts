@@ -1,7 +1,7 @@
 import { deriveId } from "@millrace/decider"
 import type { Cut, FactId, GrantId, HostId, MillFact, Principal, StreamName, Subject } from "@millrace/schemas"
 import { Result, Schema } from "effect"
-import { type Commit, type Fact, type NewFact, readable, type StoredCommit } from "./commit.ts"
+import { type Commit, type Fact, isOfHosts, type NewFact, readable, type StoredCommit } from "./commit.ts"
 
 /** A host that was silent for longer than its lease, in ms of the listener's clock. */
 export interface Silence {
@@ -89,12 +89,13 @@ export class MustStepDown extends Schema.TaggedError<MustStepDown>()("MustStepDo
   }
 }
 
-/** Folds one commit. Unknown facts are passed over; what is known and yet unreadable freezes its scope. */
+/** Folds one commit. Unknown facts are passed over, and so is what a host says in a service's words; what is known and yet unreadable freezes its scope. */
 export const foldCommit = <State>(decider: StreamDecider<State>, state: State, commit: StoredCommit): State => {
   const { facts, unreadable } = readable(commit)
   let next = state
   for (const { name, reason } of unreadable) {
-    if (commit.mustUnderstand) {
+    // No host says what services must know: one alone would end every decider of the cell.
+    if (commit.mustUnderstand && !isOfHosts(commit)) {
       throw new MustStepDown({ decider: decider.name, stream: commit.place.stream, sequence: commit.place.sequence, factName: name })
     }
     if (reason.reason !== "no such fact is known here") next = decider.freeze(next, commit)

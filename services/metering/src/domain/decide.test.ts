@@ -1,5 +1,7 @@
 import { moneyText, picoOf, priceOf, ratesAt } from "@millrace/pricing"
-import type { PlacementMade } from "@millrace/schemas"
+import type { FactId, MillFact, PlacementMade } from "@millrace/schemas"
+import { deriveId } from "@millrace/decider"
+import { foreseen } from "@millrace/journal"
 import { assert, describe, it } from "@effect/vitest"
 import { account, acme, acmeAccount, ask, budgetAsked, Cell, exited, host, hostLost, job, limitAsked, openCell, phase, refused, retriedAsLost, settled, started, tookOver } from "../testing/cell.ts"
 
@@ -25,6 +27,32 @@ describe("a cell that opens", () => {
   })
   it("decides nothing before somebody took over", () => {
     assert.deepStrictEqual(new Cell().decide(), [])
+  })
+})
+
+describe("a host that lies", () => {
+  it("moves no limit and no price, promises nothing, charges nobody, and lets nobody run for nothing", () => {
+    const cell = openCell(dollars("100"))
+    const made = cell.place("honest", "a")!
+    const before = { books: cell.ledger.books.length, limit: cell.ledger.accounts.get(acmeAccount)!.limitPico, out: cell.ledger.index.slices.get(made.share!.slice)!.outPico }
+    const lie = (event: MillFact) => {
+      const sequence = (cell.saw["HOSTS"] ?? 0) + 1
+      const id = deriveId<FactId>("fct", cell.atMs, "lie", sequence)
+      cell.fold(foreseen({ subject: { kind: "attempt", scope: host("a") }, actor: "service:metering" as never, happenedAtMs: cell.atMs, facts: [{ id, partOf: id, event }] }, "HOSTS", sequence, 1))
+    }
+    const { priceBook, ...published } = cell.said("PriceBookPublished")[0]!
+    lie({ ...published, priceBook: { ...priceBook, version: 2, prices: [] } })
+    lie({ _tag: "LimitChanged", workspace: acme, account: acmeAccount, limitPico: dollars("1000000"), changedBy: "user:eve" as never, answers: ask("lie") })
+    lie({ _tag: "SliceReturned", workspace: acme, account: acmeAccount, slice: made.share!.slice, amountPico: before.out, cause: "recalled" })
+    const forged = "att_00000000000000000000000009" as PlacementMade["attemptId"]
+    lie({ ...made, jobId: job("forged"), attemptId: forged })
+    lie(hostLost(host("a"), cell.atMs))
+    lie(retriedAsLost(made))
+    assert.deepStrictEqual({ books: cell.ledger.books.length, limit: cell.ledger.accounts.get(acmeAccount)!.limitPico, out: cell.ledger.index.slices.get(made.share!.slice)!.outPico }, before)
+    assert.isFalse(cell.ledger.attempts.has(forged))
+    run(cell, made, 700)
+    cell.decide()
+    assert.deepStrictEqual(spends(cell).map(({ amountPico }) => amountPico), [costOf(cell, made, 700)])
   })
 })
 
