@@ -146,8 +146,8 @@ const seedIn = (path: string): Effect.Effect<string> =>
     const kept = await readFile(path, "utf8").catch(() => undefined)
     if (kept !== undefined) return kept.trim()
     const seed = newSeed("user")
-    // Whole or not at all: half a key would be no key, and yet there.
-    await writeFile(`${path}.next`, `${seed}\n`, { mode: 0o600 })
+    // Whole or not at all, over a power cut too: half a key would be no key, and yet there, and no one-time key admits twice.
+    await writeFile(`${path}.next`, `${seed}\n`, { mode: 0o600, flush: true })
     await rename(`${path}.next`, path)
     return seed
   })
@@ -162,6 +162,6 @@ const savedIn = (folder: string): Effect.Effect<Credentials | undefined> =>
 const save = (folder: string, credentials: Credentials): Effect.Effect<void> =>
   Effect.promise(async () => {
     const path = join(folder, "host.json")
-    await writeFile(`${path}.next`, JSON.stringify(credentials), { mode: 0o600 })
+    await writeFile(`${path}.next`, JSON.stringify(credentials), { mode: 0o600, flush: true })
     await rename(`${path}.next`, path)
   })
