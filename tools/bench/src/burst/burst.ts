@@ -9,7 +9,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { fsyncMs, rounded } from "../figures.ts"
-import { admitted, commitOf, host, joined, needs, submitted } from "../journal/facts.ts"
+import { admitted, commitOf, gpuMachine, host, needs, submitted } from "../journal/facts.ts"
 import type { Bench } from "../main.ts"
 import { rateOf } from "../journal/measured.ts"
 
@@ -32,17 +32,6 @@ const needOf = (number: number): Partial<JobSpec> & { readonly resources: JobSpe
   return number % 10 === 9 ? { resources: { ...plain, gpuMilli: 200 }, dialect: 3 } : { resources: plain }
 }
 
-/** A machine of 192 cores and 8 GPUs. */
-const machine = (number: number): HostJoined => ({
-  ...(joined(nameOf("H", number)) as HostJoined),
-  dialect: 3,
-  capabilities: {
-    resources: { cpuMilli: 192_000, memoryMib: 1_024 * 1_024, diskMib: 0, gpus: 8 },
-    gpus: Array.from({ length: 8 }, (_, index) => ({ index, model: number % 2 === 0 ? "NVIDIA H100 80GB HBM3" : "NVIDIA A100-SXM4-80GB", memoryMib: 81_559 })),
-    runtimes: ["noop", "process"], trusts: ["own"], labels: {}
-  }
-})
-
 /**
  * One array of many tasks, and then as many single jobs, submitted to the real log and placed by the scheduler as it
  * runs, in a process of its own, each placement signed. Nothing ends meanwhile: all of it stands at the end.
@@ -61,7 +50,7 @@ export const bench = ({ quick, say }: Bench): Effect.Effect<unknown, unknown, Sc
     }))
     const journal = yield* openJournal({ nats: { servers: url, name: "bench" } })
     say(`${hosts} hosts join`)
-    const machines = Array.from({ length: hosts }, (_, number) => machine(number))
+    const machines = Array.from({ length: hosts }, (_, number) => gpuMachine(nameOf("H", number), number))
     yield* append(journal, machines.map((_, number) => admitted(nameOf("H", number))), "subject in its order")
     yield* append(journal, machines)
     const seen = yield* watched(journal)

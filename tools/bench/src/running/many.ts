@@ -1,8 +1,8 @@
 import { type Commit, commitsOf, decodeMessage, encodeCommit, foldCommit, type Message } from "@millrace/journal"
 import { scheduler } from "@millrace/scheduler"
-import { type HostJoined, type JobSpec, type MillFact, subjectText } from "@millrace/schemas"
+import { type JobSpec, type MillFact, subjectText } from "@millrace/schemas"
 import { createHash } from "node:crypto"
-import { admitted, commitOf, joined, needs, submitted } from "../journal/facts.ts"
+import { admitted, commitOf, gpuMachine, needs, submitted } from "../journal/facts.ts"
 
 type World = ReturnType<typeof scheduler.initial>
 
@@ -17,17 +17,6 @@ const needOf = (number: number, cores: boolean): Partial<JobSpec> & { readonly r
   if (at < 4) return { resources: { ...plain, gpus: 1 }, dialect: 3, runMsMax: 86_400_000 }
   return at < 44 ? { resources: { ...plain, gpuMilli: 100 }, dialect: 3, runMsMax: 86_400_000 } : { resources: plain, runMsMax: 86_400_000 }
 }
-
-/** A machine of 192 cores, a TiB and 8 GPUs. */
-const machine = (number: number): HostJoined => ({
-  ...(joined(nameOf("H", number)) as HostJoined),
-  dialect: 3,
-  capabilities: {
-    resources: { cpuMilli: 192_000, memoryMib: 1_024 * 1_024, diskMib: 0, gpus: 8 },
-    gpus: Array.from({ length: 8 }, (_, index) => ({ index, model: number % 2 === 0 ? "NVIDIA H100 80GB HBM3" : "NVIDIA A100-SXM4-80GB", memoryMib: 81_559 })),
-    runtimes: ["noop", "process"], trusts: ["own"], labels: {}
-  }
-})
 
 /** A message as it lies in the log. */
 export interface Lain extends Message {
@@ -62,7 +51,7 @@ export class Cell {
   hosts(count: number): void {
     for (let number = 0; number < count; number += 1) {
       this.hear("ACCESS", admitted(nameOf("H", number)))
-      this.hear("HOSTS", machine(number))
+      this.hear("HOSTS", gpuMachine(nameOf("H", number), number))
     }
   }
 
