@@ -1,6 +1,7 @@
 import type { AttemptId } from "@millrace/schemas"
 import { type Amounts, multiplied } from "./fair/amounts.ts"
-import { guaranteedOf, mayDisplace, mightBeGuaranteed, type Piece, type Rank } from "./fair/standing.ts"
+import { InOrder } from "./fair/in-order.ts"
+import { mayDisplace, mightBeGuaranteed, type Piece, type Rank } from "./fair/standing.ts"
 import type { QuotaLedger } from "./fair/tree.ts"
 import { type Candidate, cheapestSet, costOf, costOfAll } from "./fair/victims.ts"
 import { gangOf } from "./gangs.ts"
@@ -46,32 +47,38 @@ export interface WantingWhole extends Pick<Wanting, "job" | "amounts" | "lookedA
   readonly roomFor: (host: HostState, gone: ReadonlyArray<AttemptId>) => number
 }
 
+/** A piece, and whose attempt it is where it runs. */
+interface Standing extends Piece {
+  readonly of?: TaskState
+}
+
 /** Who gives way to whom in one round. The world is not touched; what the round says is told to it. */
 export class Contest {
   readonly #world: World
   readonly #atMs: number
   readonly #ends: (task: TaskState) => boolean
+  readonly #ending: () => number
   /** Work that holds hosts or was placed in this round, as if it ran. */
-  readonly #entered = new Map<string, Array<Piece>>()
-  readonly #guaranteed = new Map<string, ReadonlySet<Piece>>()
-  readonly #pieces = new Map<TaskState, Piece>()
+  readonly #entered = new Map<string, Array<Standing>>()
+  readonly #pieces = new Map<TaskState, Standing>()
+  /** What of a workspace runs or has entered, and how many were told to end when that was looked at. */
+  readonly #running = new Map<string, { readonly inOrder: InOrder<Standing>; ending: number }>()
 
-  constructor(world: World, atMs: number, ends: (task: TaskState) => boolean) {
+  /** `ending` is how many `ends` tells of so far: of each it goes on telling. */
+  constructor(world: World, atMs: number, { ending, ends }: { readonly ends: (task: TaskState) => boolean; readonly ending: () => number }) {
     this.#world = world
     this.#atMs = atMs
     this.#ends = ends
+    this.#ending = ending
   }
 
   /** From here on this counts among what its workspace runs. */
   entered(job: JobState, task: number, amounts: Amounts): void {
     const piece = this.#pieceOf(job, task, amounts)
-    this.#entered.set(piece.workspace, [...this.#entered.get(piece.workspace) ?? [], piece])
-    this.#guaranteed.delete(piece.workspace)
-  }
-
-  /** Some of what a workspace runs was told to end. */
-  yielded(workspace: string): void {
-    this.#guaranteed.delete(workspace)
+    const entered = this.#entered.get(piece.workspace)
+    if (entered === undefined) this.#entered.set(piece.workspace, [piece])
+    else entered.push(piece)
+    this.#running.get(piece.workspace)?.inOrder.add(piece)
   }
 
   /** Whom to end so that a piece of work has a place, at the least loss; nobody where they are spared, stand higher or would not suffice. */
@@ -135,6 +142,8 @@ export class Contest {
   #makeQuota({ amounts, job, lookedAtMs }: Pick<Wanting, "amounts" | "job" | "lookedAtMs">, times: number, rank: Rank, ledger: QuotaLedger, room: ReadonlyArray<Yielding>): ReadonlyArray<Yielding> | undefined {
     const node = nodeOf(job.submitted!.fact.workspace)
     const all = multiplied(amounts, times)
+    // Most often there is room already: then nobody need be looked at, and what ends leaves more.
+    if (ledger.over(node, all) === undefined) return []
     const sharing = new Set([node, ...ledger.borrowers(node, all)])
     const there = [...this.#world.index.pieces].filter(([workspace]) => sharing.has(nodeOf(workspace))).flatMap(([, tasks]) => [...tasks])
     const ending = there.filter((task) => !this.#isRunning(task))
@@ -202,37 +211,42 @@ export class Contest {
   /** Pieces that begin together stand where the lowest of them would. */
   #rankOfAll(pieces: ReadonlyArray<Piece>): Rank {
     const { own, outer, workspace } = pieces[0]!
-    const guaranteed = guaranteedOf(this.#world.index.ledger.tree, nodeOf(workspace as never), [...this.#running(workspace), ...pieces])
-    return { own, outer, workspace, guaranteed: pieces.every((piece) => guaranteed.has(piece)) }
+    return { own, outer, workspace, guaranteed: this.#runningOf(workspace).wouldCarry(pieces) }
   }
 
   #rankIn(task: TaskState): Rank {
-    const piece = this.#pieces.get(task) ?? this.#pieceIn(task)
+    const piece = this.#pieceIn(task)
     const { own, outer, workspace } = piece
-    let guaranteed = this.#guaranteed.get(workspace)
-    if (guaranteed === undefined) {
-      guaranteed = guaranteedOf(this.#world.index.ledger.tree, nodeOf(workspace as never), this.#running(workspace))
-      this.#guaranteed.set(workspace, guaranteed)
-    }
-    return { own, outer, workspace, guaranteed: guaranteed.has(this.#pieces.get(task)!) }
+    return { own, outer, workspace, guaranteed: this.#runningOf(workspace).isCarried(piece) }
   }
 
   /** What runs of a workspace, with what holds hosts or was placed in this round. */
-  #running(workspace: string): ReadonlyArray<Piece> {
-    const tasks = [...this.#world.index.pieces.get(workspace as never) ?? []].filter((task) => this.#isRunning(task))
-    return [...tasks.map((task) => this.#pieceIn(task)), ...this.#entered.get(workspace) ?? []]
+  #runningOf(workspace: string): InOrder<Standing> {
+    const ending = this.#ending()
+    const known = this.#running.get(workspace)
+    if (known !== undefined) {
+      if (known.ending !== ending) known.inOrder.keep(({ of }) => of === undefined || this.#isRunning(of))
+      known.ending = ending
+      return known.inOrder
+    }
+    const inOrder = new InOrder<Standing>(this.#world.index.ledger.tree, nodeOf(workspace as never), () => {
+      const tasks = [...this.#world.index.pieces.get(workspace as never) ?? []].filter((task) => this.#isRunning(task))
+      return [...tasks.map((task) => this.#pieceIn(task)), ...this.#entered.get(workspace) ?? []]
+    })
+    this.#running.set(workspace, { inOrder, ending })
+    return inOrder
   }
 
-  #pieceIn(task: TaskState): Piece {
+  #pieceIn(task: TaskState): Standing {
     const known = this.#pieces.get(task)
     if (known !== undefined) return known
     const { current, job, number } = task
-    const piece = { ...priorityOfPlaced(this.#world, current!), workspace: current!.workspace, number: job.number, task: number, amounts: takenBy(this.#world.index.ledger.tree, current!) }
+    const piece = { ...priorityOfPlaced(this.#world, current!), workspace: current!.workspace, number: job.number, task: number, amounts: takenBy(this.#world.index.ledger.tree, current!), of: task }
     this.#pieces.set(task, piece)
     return piece
   }
 
-  #pieceOf(job: JobState, task: number, amounts: Amounts): Piece {
+  #pieceOf(job: JobState, task: number, amounts: Amounts): Standing {
     return { ...priorityIn(this.#world, job), workspace: job.submitted!.fact.workspace, number: job.number, task, amounts }
   }
 }

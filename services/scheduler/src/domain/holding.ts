@@ -47,7 +47,10 @@ export class Holding {
     this.#world = world
     this.#saying = saying
     this.ledger = world.index.ledger
-    this.#contest = new Contest(world, saying.round.atMs, (task) => saying.withdrawn.has(task) || this.#ending.has(task))
+    this.#contest = new Contest(world, saying.round.atMs, {
+      ends: (task) => saying.withdrawn.has(task) || this.#ending.has(task),
+      ending: () => saying.withdrawn.size + this.#ending.size
+    })
     for (const job of [...world.index.held].sort((left, right) => left.number - right.number)) {
       const free = job.heldOn.flatMap((id) => world.hosts.get(id) ?? []).filter((host) => mayTake(host) && !saying.lost.has(host) && !this.#heldBy.has(host))
       // What a part of a gang's hosts would take is nothing: it has others held for it instead.
@@ -293,10 +296,7 @@ export class Holding {
   }
 
   #end(victims: ReadonlyArray<TaskState>): void {
-    for (const task of victims) {
-      this.#ending.add(task)
-      this.#contest.yielded(task.current!.workspace)
-    }
+    for (const task of victims) this.#ending.add(task)
   }
 }
 
