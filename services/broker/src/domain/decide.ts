@@ -160,7 +160,7 @@ const release = (look: Look, lease: Lease): Release | undefined => {
   if (short !== undefined && host.running.size === 0) return { why: { cause: "unhealthy", detail: short }, causedBy }
   if (lease.reclaim !== undefined && (host.running.size === 0 || atMs >= lease.reclaim.deadlineAtMs)) return { why: { cause: "reclaimed" }, causedBy: lease.reclaim.factId }
   if (lease.retiring !== undefined && host.running.size === 0) return { why: { cause: "replaced", detail: `by ${lease.retiring.by}` }, causedBy: lease.retiring.factId }
-  if (host.goneSinceMs !== undefined) return atMs >= host.goneSinceMs + lostMsMax ? { why: { cause: "unhealthy" }, causedBy } : undefined
+  if (host.goneSinceMs !== undefined) return atMs >= host.goneSinceMs + lostMsMax ? { why: { cause: "unhealthy", ...(host.worked ? {} : { detail: "it was lost before it had work" }) }, causedBy } : undefined
   return host.running.size === 0 ? idle(look, lease, host.lastWorkAtMs, host.worked, bounds.idleMsMax) : undefined
 }
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { deriveId } from "@millrace/decider"
 import { foldCommit, foreseen, type StoredCommit } from "@millrace/journal"
 import type { AttemptId, FactId, HostId, MillFact, Principal } from "@millrace/schemas"
-import { joined } from "../testing/desk.ts"
+import { admitted, Desk, digestOf, firstLease, granted, joined, observed, offer, tags, tookOver, waits } from "../testing/desk.ts"
 import { broker } from "./broker.ts"
 import type { Host } from "./state.ts"
 
@@ -38,6 +38,31 @@ const standing = (heard: ReadonlyArray<StoredCommit>) => {
   const { goneSinceMs, lastWorkAtMs, left, running, worked } = heard.reduce((state, one) => foldCommit(broker, state, one), broker.initial()).hosts.get(hostId) as Host
   return { goneSinceMs, lastWorkAtMs, left, running: [...running], worked }
 }
+
+describe("a machine that was lost", () => {
+  /** A machine is bought, its host joins, gets work or none, and is lost for good. */
+  const life = (works: boolean): Desk => {
+    const desk = new Desk().hear(0, tookOver(), observed(offer("small")), waits(1))
+    desk.decide(1)
+    desk.hear(2, granted(firstLease(desk)), admitted(digestOf(desk)), joined, ...(works ? [placed] : []), waits(0))
+    desk.decide(3)
+    desk.hear(4, lost)
+    assert.include(tags(desk.decide(1_000_000)), "LeaseReleased unhealthy")
+    return desk
+  }
+  const learnt = ({ log }: Desk, ...streams: ReadonlyArray<string>) => {
+    const { blocked, chances } = streams.flatMap((stream) => log.filter(({ place }) => place.stream === stream)).reduce((state, one) => foldCommit(broker, state, one), broker.initial())
+    return { blocked: [...blocked], chances: [...chances] }
+  }
+
+  for (const works of [true, false]) {
+    it(`speaks against its kind only where it never had work, whichever stream is read first: ${works ? "it had some" : "it had none"}`, () => {
+      const desk = life(works)
+      assert.deepStrictEqual(learnt(desk, "BROKER", "SCHEDULER", "ACCESS", "HOSTS"), learnt(desk, "SCHEDULER", "ACCESS", "HOSTS", "BROKER"))
+      assert.strictEqual(learnt(desk, "BROKER", "SCHEDULER", "ACCESS", "HOSTS").blocked.length, works ? 0 : 1)
+    })
+  }
+})
 
 describe("what a broker knows of a host", () => {
   for (const [name, host, scheduler, gone] of [

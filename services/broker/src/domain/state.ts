@@ -316,12 +316,13 @@ const failed = (state: State, { provider, requested }: Lease, atMs: number): voi
   block(state, provider, requested.fact.column, { reason: "out_of_capacity", narrows: "market" }, atMs)
 }
 
-const released = (state: State, lease: Lease, { cause }: LeaseReleased, id: FactId, atMs: number): void => {
+const released = (state: State, lease: Lease, { cause, detail }: LeaseReleased, id: FactId, atMs: number): void => {
   if (lease.released !== undefined) return
   lease.released = { cause, factId: id, atMs }
   // A machine that was to take another's place was bought for no work that waits.
   if (cause === "unused" && lease.requested?.fact.replaces === undefined) state.fruitless = lease.requested?.demand
-  if (cause === "never_enrolled" || (cause === "unhealthy" && state.hosts.get(lease.hostId as HostId)?.worked !== true)) failed(state, lease, atMs)
+  // What was wrong with it is said in the fact: what its host did lies in other streams, and may not be heard yet.
+  if (cause === "never_enrolled" || (cause === "unhealthy" && detail !== undefined)) failed(state, lease, atMs)
 }
 
 const ended = (state: State, event: LeaseEnded, atMs: number): State => {

@@ -56,6 +56,7 @@ const about = (event: MillFact): readonly [Subject, StreamName] => {
     case "HostAdmitted":
       return [{ kind: "admission", scope: "cell" }, "ACCESS"]
     case "HostDeclaredLost":
+    case "PlacementMade":
       return [{ kind: "fleet", scope: "cell" }, "SCHEDULER"]
     case "HostJoined":
       return [{ kind: "host", scope: event.hostId }, "HOSTS"]
