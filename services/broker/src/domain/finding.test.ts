@@ -85,6 +85,25 @@ describe("a machine", () => {
     assert.deepStrictEqual(tags(desk.decide(3)), [])
     assert.deepStrictEqual(wanted(desk.decide(2 + 120_001)), ["small@here"])
   })
+  it("that is handed over and of no use again and again is sought after longer and longer, until one of its kind has worked", () => {
+    const desk = given(observed(offer("small")), waits(1))
+    const fails = (atMs: number) => {
+      assert.deepStrictEqual(wanted(desk.decide(atMs)), ["small@here"])
+      desk.hear(atMs, granted(firstLease(desk)), ended(firstLease(desk)))
+    }
+    const minutes = (of: number) => of * 60_000
+    fails(0)
+    assert.deepStrictEqual(wanted(desk.decide(minutes(2) - 1)), [])
+    fails(minutes(2))
+    assert.deepStrictEqual(wanted(desk.decide(minutes(6) - 1)), [])
+    fails(minutes(6))
+    assert.deepStrictEqual(wanted(desk.decide(minutes(14) - 1)), [])
+    assert.deepStrictEqual(wanted(desk.decide(minutes(14))), ["small@here"])
+    const lease = firstLease(desk)
+    desk.hear(minutes(14), granted(lease), { _tag: "LeaseReleased", leaseId: lease, provider, cause: "idle" }, ended(lease))
+    fails(minutes(15))
+    assert.deepStrictEqual(wanted(desk.decide(minutes(17))), ["small@here"])
+  })
   it("that will be taken back is told once, counts no more, and goes back when it has nothing to do", () => {
     const desk = held()
     desk.decide(3)

@@ -266,6 +266,7 @@ const block = (state: State, provider: ProviderName, column: Where, why: Refused
     if (until >= atMs - forgottenAfterMs) continue
     state.blocked.delete(one)
     state.refusals.delete(one)
+    state.refusals.delete(uselessName(one))
   }
 }
 
@@ -309,12 +310,22 @@ const reclaimed = (state: State, lease: Lease, deadlineAtMs: number, id: FactId)
   if (lease.requested !== undefined) block(state, lease.provider, lease.requested.fact.column, { reason: "out_of_capacity", narrows: "market" }, deadlineAtMs)
 }
 
-/** It was handed over and is of no use: as good as refused, and another of its kind would be no better for a while. */
+const useless = { reason: "out_of_capacity", narrows: "market" } as const
+/** Counts machines that were of no use in a row. They were handed over each time: what resets refusals says nothing of them. */
+const uselessName = (blocked: string): string => `useless ${blocked}`
+
+/** It was handed over and is of no use: as good as refused, and another of its kind would be no better for a while, each time for longer. */
 const failed = (state: State, { provider, requested }: Lease, atMs: number): void => {
   if (requested === undefined) return
-  learnOutcome(state.chances, provider, requested.fact.column, false, atMs)
-  block(state, provider, requested.fact.column, { reason: "out_of_capacity", narrows: "market" }, atMs)
+  const { column } = requested.fact
+  const name = uselessName(blockNameOf(provider, column, useless))
+  const inARow = state.refusals.get(name) ?? 0
+  learnOutcome(state.chances, provider, column, false, atMs)
+  block(state, provider, column, useless, atMs, blockedUntilMs(useless, column, inARow, atMs))
+  state.refusals.set(name, inARow + 1)
 }
+
+const usable: ReadonlySet<LeaseReleased["cause"]> = new Set(["idle", "drained", "replaced"])
 
 const released = (state: State, lease: Lease, { cause, detail }: LeaseReleased, id: FactId, atMs: number): void => {
   if (lease.released !== undefined) return
@@ -323,6 +334,7 @@ const released = (state: State, lease: Lease, { cause, detail }: LeaseReleased, 
   if (cause === "unused" && lease.requested?.fact.replaces === undefined) state.fruitless = lease.requested?.demand
   // What was wrong with it is said in the fact: what its host did lies in other streams, and may not be heard yet.
   if (cause === "never_enrolled" || (cause === "unhealthy" && detail !== undefined)) failed(state, lease, atMs)
+  else if (usable.has(cause) && lease.requested !== undefined) state.refusals.delete(uselessName(blockNameOf(lease.provider, lease.requested.fact.column, useless)))
 }
 
 const ended = (state: State, event: LeaseEnded, atMs: number): State => {
