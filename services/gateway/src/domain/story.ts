@@ -170,7 +170,7 @@ const of = (before: string, word: string | undefined): string => (word === undef
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`
 
 const sizeOf = ({ cpuMilli, gpuMilli = 0, gpus, memoryMib }: Resources): string =>
-  `${cpuMilli / 1000} cores, ${memoryMib} MiB${gpus === 0 ? "" : `, ${counted(gpus, "GPU")}`}${gpuMilli === 0 ? "" : `, ${gpuMilli / 1000} of a GPU`}`
+  `${counted(cpuMilli / 1000, "core")}, ${memoryMib} MiB${gpus === 0 ? "" : `, ${counted(gpus, "GPU")}`}${gpuMilli === 0 ? "" : `, ${gpuMilli / 1000} of a GPU`}`
 
 const tasksText = (tasks: Readonly<Record<string, number>>): string =>
   Object.entries(tasks).filter(([, count]) => count > 0).map(([outcome, count]) => `${count} ${outcome}`).join(", ") || "none"

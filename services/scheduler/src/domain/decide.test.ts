@@ -71,7 +71,7 @@ describe("where work goes", () => {
 
   it("what does not fit waits, and says what is short", () => {
     const [deferred] = given(...here("a", needs(500, 2000)), ...here("b", needs(900, 1000)), submitted("j1")).decide()
-    assert.include(deferred, { _tag: "JobDeferred", reason: "no_room", unblockedBy: "capacity", arithmetic: "needs 1 cores, 100 MiB; the roomiest of 2 hosts has 0.9 cores, 1000 MiB free" })
+    assert.include(deferred, { _tag: "JobDeferred", reason: "no_room", unblockedBy: "capacity", arithmetic: "needs 1 core, 100 MiB; the roomiest of 2 hosts has 0.9 cores, 1000 MiB free" })
   })
 
   it("what nobody here may run waits for a host that may", () => {

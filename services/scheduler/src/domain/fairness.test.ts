@@ -96,7 +96,7 @@ describe("quotas", () => {
     cell.rest(1)
     assert.strictEqual(order(cell), "a b a")
     assert.deepInclude(waits(cell, "a"), {
-      reason: "quota", unblockedBy: "quota", arithmetic: "workspace/acme needs 1 cores and can have no more: it is due 2 cores, and 2 cores are taken"
+      reason: "quota", unblockedBy: "quota", arithmetic: "workspace/acme needs 1 core and can have no more: it is due 2 cores, and 2 cores are taken"
     })
     cell.hear(quota("workspace/acme"))
     cell.rest(2)

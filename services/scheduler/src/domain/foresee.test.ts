@@ -47,7 +47,7 @@ describe("a quota and a grant", () => {
     const hosts = [room("a", 4)]
     assert.deepStrictEqual(quotaLimit(new QuotaLedger(tree), "workspace/acme", needs(1000), 2), [])
     const waits = foresee(need, { tasks: 1 }, hosts, quotaLimit(full, "workspace/acme", needs(1000), 1))
-    assert.deepStrictEqual([waits.verdict, waits.sentence], ["later", "It would wait: workspace/acme needs 1 cores and can have 0.5 cores more: it is due 2 cores, and 1.5 cores are taken."])
+    assert.deepStrictEqual([waits.verdict, waits.sentence], ["later", "It would wait: workspace/acme needs 1 core and can have 0.5 cores more: it is due 2 cores, and 1.5 cores are taken."])
     const never = foresee(need, gang(3, "anywhere"), hosts, quotaLimit(full, "workspace/acme", needs(1000), 3))
     assert.deepStrictEqual([never.verdict, never.limits[0]?.never], ["nowhere", true])
     assert.include(never.sentence, "It would be refused: ")

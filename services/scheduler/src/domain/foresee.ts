@@ -3,7 +3,7 @@ import { amountsOf, multiplied } from "./fair/amounts.ts"
 import { QuotaLedger } from "./fair/tree.ts"
 import { type HostRoom, type Near, nearest, type Need } from "./nearest.ts"
 import { overInWords } from "./quotas.ts"
-import { fits, gpuMilliOf, inWords } from "./resources.ts"
+import { counted, fits, gpuMilliOf, inWords } from "./resources.ts"
 import { roomChanges, shortInWords } from "./why.ts"
 
 /** What would become of work if it were submitted now: it goes at once, it waits, or no host here could ever run it. */
@@ -46,7 +46,7 @@ export const grantLimits = ({ concurrencyMax, gpusMax }: Constraints, resources:
   const gpus = gpuMilliOf(resources) * members / 1000
   return [
     ...(concurrencyMax === undefined || concurrencyMax >= members ? [] : [{ kind: "grant", never: true, sentence: `its grant allows ${concurrencyMax} at once, and its ${members} members begin together` } as const]),
-    ...(gpusMax === undefined || gpusMax >= gpus ? [] : [{ kind: "grant", never: true, sentence: `its grant allows ${gpusMax} GPUs at once, and this needs ${gpus}` } as const])
+    ...(gpusMax === undefined || gpusMax >= gpus ? [] : [{ kind: "grant", never: true, sentence: `its grant allows ${counted(gpusMax, "GPU")} at once, and this needs ${gpus}` } as const])
   ]
 }
 

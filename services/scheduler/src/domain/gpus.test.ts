@@ -65,7 +65,7 @@ describe("GPUs", () => {
     assert.deepStrictEqual([where(cell, "j1"), where(cell, "j2"), where(cell, "j3")], [[host("c"), 0], [host("b"), 0], undefined])
     assert.include(cell.placed("j2").reason, "its choice 2 of 3 kinds of GPU")
     cell.hear(asks("j4", { gpus: 1 }, { gpu: [{ model: "B200" }] })).rest(1)
-    assert.include(told(cell)!, "offers 1 GPUs of B200")
+    assert.include(told(cell)!, "offers 1 GPU of B200")
   })
 
   it("are given by no agent that cannot tell devices apart, whatever the job says", () => {
@@ -157,7 +157,7 @@ describe("what can never be", () => {
 
   it("is refused at once with what would be possible, once it is known what is for rent", () => {
     const cell = given(...gpuHost("a", t4, 4), offers("sky", [["H100", 8], ["A10", 1]]), asks("j1", { gpus: 8 }, { gpu: [{ model: "B200" }] }), asks("j2", { gpus: 8 }, { gpu: [{ model: "H100" }] }))
-    assert.deepStrictEqual(refused(cell), [["never_fits", "no machine that is here or for rent has 1 cores, 100 MiB, 8 GPUs of B200; one machine has at most 8 H100, 4 Tesla T4, 1 A10"]])
+    assert.deepStrictEqual(refused(cell), [["never_fits", "no machine that is here or for rent has 1 core, 100 MiB, 8 GPUs of B200; one machine has at most 8 H100, 4 Tesla T4, 1 A10"]])
     const again = scheduler.load(structuredClone(scheduler.save(cell.world)) as never)
     assert.deepStrictEqual(scheduler.save(again), scheduler.save(cell.world))
   })

@@ -24,8 +24,8 @@ export const lossesOf = (world: World, task: TaskState, lostNow: HostId | undefi
 export const losesTooOften = (losses: number): boolean => losses > lossesMax
 
 /** That a host is lost, and what it counts for, in words. */
-export const lossInWords = ({ goneAtMs, id, lost, rented }: HostState): string => {
-  const said = `${id} was not heard of after ${lost!.lastHeardAtMs} ms and is taken for lost`
+export const lossInWords = ({ goneAtMs, id, rented }: HostState): string => {
+  const said = `${id} was silent until its lease was over and is taken for lost`
   if (goneAtMs !== undefined) return `${said}; its provider took that machine back, and this does not count as a loss`
   return rented?.spot === true ? `${said}; its provider could take that machine back, and this counts as a loss only if it did not` : said
 }

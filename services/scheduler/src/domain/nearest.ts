@@ -1,5 +1,5 @@
 import { type Capabilities, type Gpu, type GpuWish, missedBy, type Resources, unisolated, type Where, wishesInWords, wishMetBy } from "@millrace/schemas"
-import { fits, minus } from "./resources.ts"
+import { counted, fits, minus } from "./resources.ts"
 
 /** How a host stands, in one word. */
 export const hostStates = ["admitted", "joined", "draining", "left", "lost", "returned", "dismissed", "taken_back"] as const
@@ -103,7 +103,7 @@ const nearOf = (need: Need, { capabilities, dialect = 1, free, freeMilliMost, ho
 const lacksGpus = ({ gpu, resources: { gpuMilli = 0, gpus } }: Need, has: ReadonlyArray<typeof Gpu.Type>): ReadonlyArray<string> => {
   const wanted = gpuMilli > 0 ? 1 : gpus
   if (gpu === undefined || wanted === 0) return []
-  return has.filter((one) => wishMetBy(one, gpu) >= 0).length >= wanted ? [] : [`${wanted} GPUs of ${wishesInWords(gpu)}`]
+  return has.filter((one) => wishMetBy(one, gpu) >= 0).length >= wanted ? [] : [`${counted(wanted, "GPU")} of ${wishesInWords(gpu)}`]
 }
 
 const shortOf = (need: Resources, free: Resources, freeMilliMost = free.gpus * 1000): Resources => {

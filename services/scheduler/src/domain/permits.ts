@@ -1,6 +1,6 @@
 import { type Ask, decide as decideAuthority, type Decision, type Link, linksOf, resourceOf } from "@millrace/authority"
 import type { Constraints, GrantId, JobSpec } from "@millrace/schemas"
-import { gpuMilliOf } from "./resources.ts"
+import { counted as inNumber, gpuMilliOf } from "./resources.ts"
 import { tasksOf } from "./tasks.ts"
 import type { JobState, World } from "./world.ts"
 
@@ -100,7 +100,7 @@ export const overLimit = (job: JobState, links: ReadonlyArray<Link>, sharePico: 
     const gpuMilli = counted.gpuMilli(grantId)
     if (needMilli * together > gpusMax * 1000) return never("constraint", "gpusMax", String(needMilli * together / 1000), String(gpusMax))
     if (gpuMilli + needMilli > gpusMax * 1000) {
-      return { _tag: "Waits", reason: "quota", arithmetic: `${grantId} may have ${gpusMax} GPUs at once, and ${gpuMilli / 1000} run under it: ${needMilli / 1000} more are needed` }
+      return { _tag: "Waits", reason: "quota", arithmetic: `${grantId} may have ${inNumber(gpusMax, "GPU")} at once, and ${gpuMilli / 1000} run under it: ${needMilli / 1000} more are needed` }
     }
   }
   return undefined

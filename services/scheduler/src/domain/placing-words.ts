@@ -1,6 +1,6 @@
 import type { Choice } from "@millrace/packing"
 import { type GangTerms, wishesInWords } from "@millrace/schemas"
-import { gpuMilliOf, inWords } from "./resources.ts"
+import { counted, gpuMilliOf, inWords } from "./resources.ts"
 import type { JobState, World } from "./world.ts"
 
 /** What a job wants of a host beside its kind of work, in words. */
@@ -8,7 +8,7 @@ export const termsInWords = (job: JobState): string => {
   const { gpu, resources, where } = job.submitted!.fact.spec
   const gpus = gpuMilliOf(resources)
   const parts = [
-    ...(gpus === 0 ? [] : [`${gpus / 1000} GPUs${gpu === undefined ? "" : ` of ${wishesInWords(gpu)}`}`]),
+    ...(gpus === 0 ? [] : [`${counted(gpus / 1000, "GPU")}${gpu === undefined ? "" : ` of ${wishesInWords(gpu)}`}`]),
     ...([["region", where?.only?.regions], ["provider", where?.only?.providers], ["residency", where?.only?.residency], ["isolation", where?.only?.isolation]] as const)
       .flatMap(([what, names]) => (names === undefined ? [] : [`${what} ${names.join(" or ")}`]))
   ]
@@ -20,7 +20,7 @@ export const reasonOf = (job: JobState, { reason: { fallback, fitting, fragmenta
   const { gpu, resources } = job.submitted!.fact.spec
   return [
     `${fitting === 1 ? "the only host with room" : `the best of ${fitting} hosts with room`}: ${inWords(resources)} of ${free} free`,
-    ...(fragmentation > 0 ? [`later work loses ${fragmentation / 100} GPUs by it`] : []),
+    ...(fragmentation > 0 ? [`later work loses ${counted(fragmentation / 100, "GPU")} by it`] : []),
     ...(fallback > 0 && gpu !== undefined ? [`its choice ${fallback + 1} of ${gpu.length} kinds of GPU`] : []),
     ...(full.length === 0 ? [] : [`its quota gives no more of ${full.join(", ")}`]),
     ...(startMs > 0 ? [`ready in about ${startMs} ms`] : []),

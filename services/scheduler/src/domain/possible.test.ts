@@ -60,7 +60,7 @@ describe("what can never run", () => {
       asking("j5", { gang: gang(17, "host"), gpuMilli: 500 })
     )
     cell.rest()
-    assert.strictEqual(remedy(cell, "j1"), "no machine that is here or for rent has 1 cores, 100 MiB, 9 GPUs, for all 9 members on one host; one machine has at most 8 NVIDIA H100 80GB HBM3, 2 A10")
+    assert.strictEqual(remedy(cell, "j1"), "no machine that is here or for rent has 1 core, 100 MiB, 9 GPUs, for all 9 members on one host; one machine has at most 8 NVIDIA H100 80GB HBM3, 2 A10")
     assert.include(remedy(cell, "j3"), "for all 9 members on one fabric")
     assert.isDefined(remedy(cell, "j5"))
     assert.deepStrictEqual([remedy(cell, "j2"), remedy(cell, "j4")], [undefined, undefined])

@@ -6,7 +6,7 @@ import { QuotaLedger, type QuotaTree } from "./fair/tree.ts"
 import { labelsOf } from "./fleet.ts"
 import { domainsFor } from "./gangs.ts"
 import { modelOf, nodeOf } from "./quotas.ts"
-import { fits, gpuMilliOf, inWords, largestMachine } from "./resources.ts"
+import { counted, fits, gpuMilliOf, inWords, largestMachine } from "./resources.ts"
 import type { HostState, World } from "./world.ts"
 
 /** A kind of machine, as far as size goes. */
@@ -202,5 +202,5 @@ const possibleOf = (kinds: ReadonlyArray<MachineKind>, gpus: number): string => 
     if (named.length > 0) return `one machine has at most ${named.map(([model, count]) => `${count} ${model}`).join(", ")}`
   }
   const most = (unit: "cpuMilli" | "memoryMib") => Math.max(...kinds.map(({ resources }) => resources[unit]))
-  return `one machine has at most ${most("cpuMilli") / 1000} cores, and one at most ${most("memoryMib")} MiB${gpus > 0 ? ", and none has GPUs" : ""}`
+  return `one machine has at most ${counted(most("cpuMilli") / 1000, "core")}, and one at most ${most("memoryMib")} MiB${gpus > 0 ? ", and none has GPUs" : ""}`
 }

@@ -25,9 +25,12 @@ export const fits = (need: Resources, free: Resources): boolean =>
 /** More than any machine has that somebody could rent: work that needs it never runs. */
 export const largestMachine: Resources = { cpuMilli: 2_048_000, memoryMib: 64 * 1024 * 1024, diskMib: 1024 * 1024 * 1024, gpus: 16 }
 
-/** In words that people read: `2 cores, 512 MiB, 1 GPUs`. */
+/** `1 core`, `2 cores`. */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`
+
+/** In words that people read: `2 cores, 512 MiB, 1 GPU`. */
 export const inWords = ({ cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }: Resources): string =>
   [
-    `${cpuMilli / 1000} cores`, `${memoryMib} MiB`, ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [`${gpus} GPUs`] : []),
+    counted(cpuMilli / 1000, "core"), `${memoryMib} MiB`, ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [counted(gpus, "GPU")] : []),
     ...(gpuMilli > 0 ? [`${gpuMilli / 1000} of a GPU`] : [])
   ].join(", ")

@@ -1,7 +1,7 @@
 import { type Resources, type Where, wishesInWords } from "@millrace/schemas"
 import { DateTime } from "effect"
 import { type Near, nearest, type HostRoom, type Need } from "./nearest.ts"
-import { inWords } from "./resources.ts"
+import { counted, inWords } from "./resources.ts"
 
 /** Where a job stands, for whoever asks why. */
 export type WhyStage = "submitted" | "waiting" | "backing_off" | "running" | "over"
@@ -120,8 +120,8 @@ const waitOf = (job: JobKnown, near: ReadonlyArray<Near>): string => {
 
 export const shortInWords = ({ cpuMilli, diskMib, gpuMilli = 0, gpus, memoryMib }: Resources): string =>
   [
-    ...(cpuMilli > 0 ? [`${cpuMilli / 1000} cores`] : []), ...(memoryMib > 0 ? [`${memoryMib} MiB`] : []),
-    ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [`${gpus} GPUs`] : []),
+    ...(cpuMilli > 0 ? [counted(cpuMilli / 1000, "core")] : []), ...(memoryMib > 0 ? [`${memoryMib} MiB`] : []),
+    ...(diskMib > 0 ? [`${diskMib} MiB disk`] : []), ...(gpus > 0 ? [counted(gpus, "GPU")] : []),
     ...(gpuMilli > 0 ? [`${gpuMilli / 1000} of a GPU`] : [])
   ].join(", ") || "nothing"
 

@@ -143,6 +143,6 @@ const commitOf = (subject: Commit["subject"], events: ReadonlyArray<MillFact>): 
 const jobOf = (number: number): JobSubmitted => ({ ...(submitted("A") as JobSubmitted), jobId: deriveId<JobId>("job", 0, "past", number) })
 const cancelOf = ({ decision, jobId, submittedBy, workspace }: JobSubmitted): MillFact => ({ _tag: "JobCancelRequested", jobId, workspace, requestedBy: submittedBy, decision })
 const waitOf = ({ jobId, workspace }: JobSubmitted): MillFact =>
-  ({ _tag: "JobDeferred", jobId, workspace, reason: "no_room", arithmetic: "needs 1 cores, 1 MiB; the roomiest of 2 hosts has 0 cores free", unblockedBy: "capacity" })
+  ({ _tag: "JobDeferred", jobId, workspace, reason: "no_room", arithmetic: "needs 1 core, 1 MiB; the roomiest of 2 hosts has 0 cores free", unblockedBy: "capacity" })
 const endOf = ({ jobId, workspace }: JobSubmitted): MillFact =>
   ({ _tag: "JobSettled", jobId, workspace, outcome: "cancelled", attempt: 0, cause: "cancelled before it was placed" })

@@ -18,9 +18,9 @@ const prices = [
 ]
 const near = {
   hostId: "hst_a", state: "joined", takesWork: true, fits: false, fitsWhenEmpty: false, free: { cpuMilli: 1, memoryMib: 1, diskMib: 0, gpus: 0 }, short: { cpuMilli: 0, memoryMib: 0, diskMib: 0, gpus: 1 },
-  lacks: ["1 GPUs of H100, or any with 40 GiB"]
+  lacks: ["1 GPU of H100, or any with 40 GiB"]
 } as const
-const nowhere = { verdict: "nowhere", sentence: "No host here would take it: the nearest, hst_a, lacks 1 GPUs of H100, or any with 40 GiB.", roomNow: 0, hostsNow: 0, nearest: [near], changes: ["another host"], limits: [], cut: {} } as const
+const nowhere = { verdict: "nowhere", sentence: "No host here would take it: the nearest, hst_a, lacks 1 GPU of H100, or any with 40 GiB.", roomNow: 0, hostsNow: 0, nearest: [near], changes: ["another host"], limits: [], cut: {} } as const
 
 describe("a plan", () => {
   it("knows what could be rented for it, the cheapest first", () => {
@@ -61,12 +61,12 @@ describe("a plan", () => {
   })
 
   it("reads as it was reviewed", () =>
-    assert.strictEqual(planText(planned(request, nowhere, prices, offers)).replace(/ +$/gmu, ""), `No host here would take it: the nearest, hst_a, lacks 1 GPUs of H100, or any with 40 GiB. A machine that would do can be rented.
+    assert.strictEqual(planText(planned(request, nowhere, prices, offers)).replace(/ +$/gmu, ""), `No host here would take it: the nearest, hst_a, lacks 1 GPU of H100, or any with 40 GiB. A machine that would do can be rented.
   at most $4.0932: 4 core for 3600 s = $0.144 + 1 gpu-nvidia-h100 for 3600 s = $3.9492 = $4.0932
 
 Nearest to it:
 HOST   STATE   FITS   LACKS
-hst_a  joined  never  1 GPUs of H100, or any with 40 GiB
+hst_a  joined  never  1 GPU of H100, or any with 40 GiB
 
 Could be rented:
 PROVIDER  TYPE         GPU               DOLLARS AN HOUR  REGIONS

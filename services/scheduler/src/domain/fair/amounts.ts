@@ -1,4 +1,5 @@
 import type { Resources } from "@millrace/schemas"
+import { counted } from "../resources.ts"
 
 /** What is shared out: `cpuMilli`, `memoryMib`, `gpuMilli`, and of one model of GPU `gpuMilli/<model>`. */
 export type Dimension = string
@@ -41,7 +42,7 @@ export const shift = (amounts: Map<Dimension, number>, dimension: Dimension, by:
 
 /** In words that people read: `4 cores`, `512 MiB`, `1.5 GPUs`, `2 H100`. */
 export const amountInWords = (dimension: Dimension, amount: number): string => {
-  if (dimension === "cpuMilli") return `${amount / 1000} cores`
+  if (dimension === "cpuMilli") return counted(amount / 1000, "core")
   if (dimension === "memoryMib") return `${amount} MiB`
-  return `${amount / 1000} ${dimension === "gpuMilli" ? "GPUs" : dimension.slice("gpuMilli/".length)}`
+  return dimension === "gpuMilli" ? counted(amount / 1000, "GPU") : `${amount / 1000} ${dimension.slice("gpuMilli/".length)}`
 }
