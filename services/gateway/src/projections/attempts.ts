@@ -151,7 +151,8 @@ export const attempts = part<AttemptTables>()<Minded>({
           return event satisfies never
       }
     }
-    await sql`
+    // Most batches speak of few of these, and each statement is a way to Postgres and back.
+    if (tries.size > 0) await sql`
       insert into attempts as known (job_id, task, attempt, workspace, attempt_id, host_id, lost)
       select job_id, task, attempt, workspace, attempt_id, host_id, coalesce(lost, false)
       from jsonb_to_recordset(${JSON.stringify([...tries.values()])}::text::jsonb) as told(
@@ -161,7 +162,7 @@ export const attempts = part<AttemptTables>()<Minded>({
         host_id = coalesce(excluded.host_id, known.host_id),
         lost = excluded.lost or known.lost
     `.execute(tx)
-    await sql`
+    if (words.size > 0) await sql`
       insert into words as known (attempt_id, host_id, started, over)
       select attempt_id, host_id, coalesce(started, false), over
       from jsonb_to_recordset(${JSON.stringify([...words.values()])}::text::jsonb) as told(attempt_id text, host_id text, started boolean, over text)
@@ -169,13 +170,13 @@ export const attempts = part<AttemptTables>()<Minded>({
         started = excluded.started or known.started,
         over = coalesce(known.over, excluded.over)
     `.execute(tx)
-    await sql`
+    if (kept.size > 0) await sql`
       insert into artefacts (attempt_id, host_id, form, name, workspace, job_id, task, attempt, digest, size_bytes, dropped_bytes)
       select * from jsonb_to_recordset(${JSON.stringify([...kept.values()])}::text::jsonb) as told(
         attempt_id text, host_id text, form text, name text, workspace text, job_id text, task integer, attempt integer, digest text, size_bytes bigint, dropped_bytes bigint)
       on conflict do nothing
     `.execute(tx)
-    await sql`
+    if (ended.size > 0) await sql`
       insert into endings (job_id, task, workspace, outcome, exit_code, attempt)
       select * from jsonb_to_recordset(${JSON.stringify([...ended.values()])}::text::jsonb) as told(
         job_id text, task integer, workspace text, outcome text, exit_code integer, attempt integer)
