@@ -88,7 +88,7 @@ const started = Effect.fnUntraced(function*(name: string, { env }: Stack) {
   yield* Effect.acquireRelease(
     Effect.sync((): ChildProcess => spawn(process.execPath, [main], {
       // NODE_OPTIONS goes through, so that `NODE_OPTIONS=--cpu-prof` profiles every service.
-      env: { PATH: process.env["PATH"], NODE_OPTIONS: process.env["NODE_OPTIONS"] ?? "", ...env, MILLRACE_HEALTH_PORT: String(port), MILLRACE_LOG_LEVEL: "Warn" },
+      env: { PATH: process.env["PATH"], NODE_OPTIONS: process.env["NODE_OPTIONS"] ?? "", ...env, MILLRACE_AT_STOP: "end", MILLRACE_HEALTH_PORT: String(port), MILLRACE_LOG_LEVEL: "Warn" },
       stdio: ["ignore", "ignore", "inherit"]
     })),
     (child) => Effect.callback<void>((resume) => {
