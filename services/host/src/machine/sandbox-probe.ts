@@ -33,6 +33,8 @@ export interface Unproven {
 
 const probeMsMax = 20_000
 const probePrefix = "probe-"
+/** Of its own: the groups of two agents on one machine lie in one place, and each takes away what it made. */
+export const probeName = (): string => `${probePrefix}${randomUUID().slice(0, 8)}`
 
 /**
  * Finds out whether work can be isolated here, by running it: the same bundle, flags and limits that jobs
@@ -56,7 +58,7 @@ export const probeSandbox = Effect.fnUntraced(function*(options: { readonly runs
     runs(ground, "dd if=/dev/zero of=/dev/null bs=400M count=1 2>/dev/null && exit 43", { memoryMib: 192, cpuMilli: 500 }),
     runs(ground, "exit 42", { pidsMax: 4 }),
     runs(ground, "dd if=/dev/zero of=/work/fill bs=1M count=64 2>/dev/null && exit 43; exit 42", { diskMib: 16 }),
-    probeNetwork(ground, `${probePrefix}network`)
+    probeNetwork(ground, probeName())
   ], { concurrency: 4 })
   if (first.code !== 42) {
     // Without the groups or the image it may still isolate; then it is for work that is our own.
@@ -118,7 +120,7 @@ export const onPath = (name: string): string | undefined =>
   })
 
 const runs = Effect.fnUntraced(function*(ground: Ground, script: string, limits: { readonly memoryMib?: number; readonly cpuMilli?: number; readonly diskMib?: number; readonly pidsMax?: number }) {
-  const name = `${probePrefix}${randomUUID().slice(0, 8)}`
+  const name = probeName()
   const group = groupOf(ground.controls, name)
   const ran = yield* prepare(ground, {
     name,

@@ -6,7 +6,7 @@ import { probeNetwork } from "./gang/network-probe.ts"
 import { bootId } from "./machine.ts"
 import { placesIn, runscFlags } from "./sandbox-bundle.ts"
 import type { Ground } from "./sandbox-ground.ts"
-import { groundIn, probeSandbox, type Proven, runscAt, type Unproven } from "./sandbox-probe.ts"
+import { groundIn, probeName, probeSandbox, type Proven, runscAt, type Unproven } from "./sandbox-probe.ts"
 
 /** A machine no longer isolates as an earlier start of the agent saw it do since the same boot. */
 export class ProofBroken extends Schema.TaggedError<ProofBroken>()("ProofBroken", { detail: Schema.String }) {
@@ -42,7 +42,7 @@ export const provenSandbox = Effect.fnUntraced(function*(options: ProofOptions):
     const ground = groundIn(options.folder, kept.value.runsc)
     if ((yield* circumstances(options.agentVersion, ground, runsc)) === kept.value.under) {
       // A network of gangs that could not be made may be possible now: it takes no limit away to look.
-      const network = kept.value.network === true ? { made: true as const } : yield* probeNetwork(ground, "probe-network")
+      const network = kept.value.network === true ? { made: true as const } : yield* probeNetwork(ground, probeName())
       return { ground, version: kept.value.version, memory: true, pids: true, cpu: true, disk: true, passed: [], network }
     }
   }
